@@ -1,0 +1,420 @@
+/**
+ * The ports: what the core's shell needs from the outside, one line of contract a method.
+ * A second Store, Engine or Provider is one file plus its contract suite.
+ */
+import type { Problem, StepError } from './errors.ts'
+import type { Json, JsonObject } from './json.ts'
+import type { Adjustment, CancelOutcome, Output, ProviderMedia, Run, RunEvent, RunStatus } from './run.ts'
+
+// ── Models ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export type StepKind = 'image' | 'video'
+export type Role = 'text_to_image' | 'image_to_image' | 'image_to_video'
+
+export interface Catalog {
+  all(): readonly Model[]
+  find(id: string): Model | undefined
+}
+
+/** A model in its maker's own words. Pure data and pure functions. */
+export interface Model {
+  id: string
+  title: string
+  gives: StepKind
+  roles: readonly Role[]
+  /** JSON Schema (2020-12) of the parameters. */
+  schema: JsonObject
+  /** All problems of some parameters; pointers are relative to them (`/width`). `wired`: a step before gives the picture. */
+  validate(params: JsonObject, use: { role: Role; wired: boolean }): Problem[]
+  /** Where the first input picture stands (`/input_image`), for messages. */
+  pictureField: string
+  /** The pictures that the caller gave, in order. `first` is the one that a step before would give. */
+  pictures(params: JsonObject): { pointer: string; value: string; slot: 'first' | 'other' }[]
+  /** The listed price of one call in US dollars, or null where nobody knows. */
+  price(params: JsonObject, role: Role): number | null
+  /** How long a call usually takes, in milliseconds. */
+  expectedMs: number
+  routes: readonly Route[]
+}
+
+/** A model at a provider. */
+export interface Route {
+  provider: string
+  /** The provider's own name of the model or endpoint. */
+  providerModel: string
+  /** Makes the provider's request. `pictures` are references that the provider can read: the wired one first, then the caller's. */
+  translate(params: JsonObject, use: { role: Role; pictures: readonly string[] }): Translation
+  /** The listed price here, where it is not the maker's. */
+  price?(params: JsonObject, role: Role): number | null
+}
+
+export type Translation =
+  | { ok: true; providerModel: string; body: JsonObject; adjustments: Adjustment[] }
+  | { ok: false; reason: string }
+
+// ── Providers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface StartJob {
+  runId: string
+  stepId: string
+  /** Committed before the call; in the callback address, and where possible in the job's own metadata. */
+  token: string
+  attemptNo: number
+  providerModel: string
+  role: Role
+  body: JsonObject
+  /** Where the provider may call us; null without a public URL. */
+  callbackUrl: string | null
+  /** Keeps bytes that came in the answer itself, before anything else can fail; gives the url of a ProviderMedia. */
+  stash(bytes: Uint8Array, mime: string): Promise<string>
+}
+
+export type Started =
+  | { type: 'accepted'; jobRef: Json; pollAfterMs: number; costUsd?: number }
+  /** A synchronous API: the answer already holds the result. */
+  | { type: 'succeeded'; media: ProviderMedia[]; costUsd?: number }
+  /** Certainly not accepted: nothing runs and nothing is billed. */
+  | { type: 'refused'; error: StepError }
+  /** The request may have arrived: only a look-up, a webhook or a person can tell. */
+  | { type: 'unknown'; error: StepError }
+
+export type Checked =
+  | { type: 'pending'; progress: number | null; pollAfterMs: number }
+  | { type: 'succeeded'; media: ProviderMedia[]; costUsd?: number }
+  | { type: 'failed'; error: StepError; costUsd?: number }
+  /** The question failed, not the job. */
+  | { type: 'unreachable'; error: StepError; pollAfterMs: number }
+
+export type Found = { type: 'found'; jobRef: Json; pollAfterMs: number } | { type: 'none' } | { type: 'unknown' }
+
+export interface FindJob {
+  token: string
+  stepId: string
+  providerModel: string
+  /** When the submit was intended (ms since the epoch). */
+  startedAt: number
+}
+
+/** What an inbound webhook says: whose job to check. Never more than a hint. */
+export type Hint = { type: 'hint'; jobRef: Json | null } | { type: 'refused'; reason: string }
+
+export interface InboundRequest {
+  headers: Readonly<Record<string, string>>
+  body: Uint8Array
+  at: number
+}
+
+export interface Provider {
+  readonly id: string
+  /** Null when it can be used; else what to set, in one sentence. */
+  readonly missing: string | null
+  /** Jobs at once, from submit to end. */
+  readonly concurrency: number
+  /** How input pictures reach it, best first. */
+  readonly takes: { url: boolean; dataUriBytes: number }
+  /** After a submit without an answer, how long a look-up must wait until `none` is trustworthy (ms). */
+  readonly settleMs: number
+  /** Submits a job once. Never throws, never retries. */
+  start(job: StartJob, signal: AbortSignal): Promise<Started>
+  /** Asks for a job. Never throws. An unknown status is pending. */
+  check(jobRef: Json, signal: AbortSignal): Promise<Checked>
+  /** Asks the provider to stop a job. Never throws. */
+  cancel(jobRef: Json, signal: AbortSignal): Promise<CancelOutcome>
+  /** Looks for the job of a submit whose answer was lost. Absent where the provider has no way. */
+  find?(attempt: FindJob, signal: AbortSignal): Promise<Found>
+  /** Verifies an inbound webhook over its raw bytes. Absent where the provider sends none. */
+  webhook?(request: InboundRequest): Promise<Hint>
+  /** Uploads an input picture and gives a reference that `translate` may use. Absent where there is no upload. */
+  upload?(picture: Picture, signal: AbortSignal): Promise<{ ok: true; ref: string } | { ok: false; error: StepError }>
+  /** Opens an output. A url that is not the provider's own goes through the guarded egress. */
+  open(media: ProviderMedia, signal: AbortSignal): Promise<Opened>
+}
+
+export interface Picture {
+  mime: string
+  bytes: Uint8Array
+}
+
+export type Opened =
+  | { ok: true; stream: ReadableStream<Uint8Array>; mime: string | null; length: number | null }
+  /** `expired`: the link is dead and the job should be asked for a fresh one. */
+  | { ok: false; error: StepError; expired: boolean }
+
+// ── Media ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface KeepOrder {
+  /** Id of the new media; the caller makes it, so that a second keep of the same output is the same file. */
+  id: string
+  runId: string | null
+  stepId: string | null
+  apiKeyId: string
+  kind: StepKind
+  stream: ReadableStream<Uint8Array>
+  /** What the sender says that it is; the bytes decide. */
+  mime: string | null
+  length: number | null
+  at: number
+}
+
+export type Kept = { ok: true; output: Output } | { ok: false; error: StepError }
+
+export interface StoredMedia extends Output {
+  runId: string | null
+  stepId: string | null
+  apiKeyId: string
+  createdAt: number
+}
+
+export interface Media {
+  /** Streams into storage: capped, sniffed, hashed, durable when it resolves. Idempotent by id. */
+  keep(order: KeepOrder): Promise<Kept>
+  /** Facts of a media, or null. */
+  find(id: string): Promise<StoredMedia | null>
+  /** Bytes `start` to `end` (inclusive) of a media, or null when the file is gone. */
+  open(id: string, range?: { start: number; end: number }): Promise<ReadableStream<Uint8Array> | null>
+  /** Keeps raw bytes of a provider's answer until they are kept; gives a `stash:` url. */
+  stash(token: string, bytes: Uint8Array, mime: string): Promise<string>
+  /** Opens a `stash:` url. */
+  openStash(url: string): Promise<Opened>
+  /** Removes media of runs that ended before `before`, and stray files; gives how many. */
+  prune(before: number): Promise<number>
+  /** Throws with a sentence when storage cannot be written. */
+  probe(): Promise<void>
+}
+
+// ── Store ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** All writes of one transition. */
+export interface RunCommit {
+  run: Run
+  /** The revision that the stored run must have; a mismatch throws `RevisionConflict`. */
+  expected: number
+  /** Ids of the steps that changed. */
+  changed: readonly string[]
+  events: readonly RunEvent[]
+  /** When the run next needs attention (ms), or null when it has ended. */
+  wakeAt: number | null
+  /** The callback, together with the terminal state. */
+  delivery: NewDelivery | null
+}
+
+export interface CreateCommit {
+  run: Run
+  events: readonly RunEvent[]
+  wakeAt: number
+  idempotency: Idempotency | null
+}
+
+export interface Idempotency {
+  /** Scope (API key, method, path) and the caller's key, joined. */
+  key: string
+  /** SHA-256 (hex) of the canonical request. */
+  fingerprint: string
+  /** The answer to repeat. */
+  response: string
+}
+
+export type Created =
+  | { type: 'created' }
+  | { type: 'replayed'; runId: string; response: string }
+  | { type: 'reused'; runId: string }
+
+export interface RunFilter {
+  apiKeyId: string
+  status?: readonly RunStatus[]
+  chain?: string
+  metadata?: Readonly<Record<string, string>>
+  createdFrom?: number
+  createdTo?: number
+  /** Only runs older than this one (created_at, id), for the next page. */
+  before?: { createdAt: number; id: string }
+  limit: number
+}
+
+export type DeliveryStatus = 'pending' | 'delivered' | 'exhausted' | 'gone'
+
+export interface NewDelivery {
+  /** `msg_` and a UUIDv7 without dots: the webhook-id, for ever. */
+  id: string
+  runId: string
+  apiKeyId: string
+  type: string
+  url: string
+  /** host:port, for fairness. */
+  host: string
+  /** The exact bytes of every attempt. */
+  body: Uint8Array
+  dueAt: number
+  createdAt: number
+}
+
+export interface Delivery extends NewDelivery {
+  status: DeliveryStatus
+  attempts: number
+  updatedAt: number
+  deliveredAt: number | null
+  lastError: string | null
+}
+
+export interface ClaimedDelivery extends Delivery {
+  /** Only the holder of the newest token may settle. */
+  leaseToken: string
+}
+
+export interface DeliveryAttempt {
+  no: number
+  trigger: 'schedule' | 'manual' | 'recover'
+  startedAt: number
+  durationMs: number
+  ip: string | null
+  httpStatus: number | null
+  errorClass: string | null
+  /** At most 4 KiB of the reply, escaped. */
+  reply: string | null
+  nextAt: number | null
+  reason: string | null
+}
+
+export interface Settlement {
+  deliveryId: string
+  leaseToken: string
+  at: number
+  status: DeliveryStatus
+  /** When pending: the next try. */
+  dueAt: number | null
+  /** False when the attempt must not count (our own network was down). */
+  counts: boolean
+  attempt: DeliveryAttempt
+}
+
+export interface ClaimOrder {
+  at: number
+  leaseUntil: number
+  leaseToken: string
+  limit: number
+  /** At most this many claimed at once per host, those in flight included. */
+  perHost: number
+  /** Hosts that may not be claimed now, with how many are in flight for the others. */
+  inFlight: Readonly<Record<string, number>>
+  closed: readonly string[]
+}
+
+export interface MediaRow extends StoredMedia {
+  /** Where the bytes lie: the storage's own key. */
+  location: string
+}
+
+export interface Store {
+  /** Commits a new run with its first event, or replays the run of the same idempotency key. Durable when it resolves. */
+  create(commit: CreateCommit): Promise<Created>
+  /** Commits a transition, all or nothing. Durable when it resolves. */
+  commit(commit: RunCommit): Promise<void>
+  /** The run of an idempotency key, without writing. */
+  replay(key: string, fingerprint: string): Promise<Exclude<Created, { type: 'created' }> | null>
+  run(id: string): Promise<Run | null>
+  /** Newest first. */
+  runs(filter: RunFilter): Promise<Run[]>
+  /** Events of a run after a sequence number, oldest first. */
+  events(runId: string, after: number, limit: number): Promise<RunEvent[]>
+  /** Every event after `after`, each exactly once and in order: stored ones, then live ones. Ends with the run's end or the signal. */
+  watch(runId: string, after: number, signal: AbortSignal): AsyncIterable<RunEvent>
+  /** Ids of unfinished runs with a wake time up to `at`, most overdue first. */
+  due(at: number, limit: number, afterId?: string): Promise<string[]>
+  /** The run and step of a callback token. */
+  attemptByToken(token: string): Promise<{ runId: string; stepId: string; attemptNo: number; provider: string } | null>
+  /** Leases due deliveries, fairly over hosts. */
+  claim(order: ClaimOrder): Promise<ClaimedDelivery[]>
+  /** Records an attempt and the state after it in one transaction; false when the lease was lost (then nothing changes but the log). */
+  settle(settlement: Settlement): Promise<boolean>
+  /** When the next delivery becomes due, or null. */
+  nextDeliveryAt(): Promise<number | null>
+  deliveriesOf(runId: string): Promise<Delivery[]>
+  deliveryAttempts(deliveryId: string): Promise<DeliveryAttempt[]>
+  addMedia(row: MediaRow): Promise<void>
+  media(id: string): Promise<MediaRow | null>
+  /** Media whose run ended (or that were uploaded) before a time. */
+  staleMedia(before: number, limit: number): Promise<MediaRow[]>
+  removeMedia(ids: readonly string[]): Promise<void>
+  /** A small secret of this installation, made once by `make`. */
+  secret(name: string, make: () => string): Promise<string>
+  /** Counts for metrics and health: runs by status, deliveries by status, the most overdue wake time. */
+  counts(): Promise<StoreCounts>
+  /** Throws with a sentence when the database cannot be written now. */
+  probe(): Promise<void>
+  /** Frees the file and the lock. Waits for writes under way. */
+  close(): Promise<void>
+}
+
+export interface StoreCounts {
+  runs: Record<RunStatus, number>
+  deliveries: Record<DeliveryStatus, number>
+  oldestDueAt: number | null
+}
+
+/** The stored run is not at the revision that the writer expected: someone else wrote it. */
+export class RevisionConflict extends Error {
+  override name = 'RevisionConflict'
+}
+
+/** The disk is full or broken, or the database is locked: the write was not made and may be tried again. */
+export class StorageUnavailable extends Error {
+  override name = 'StorageUnavailable'
+}
+
+// ── Notifier, Clock, Engine ───────────────────────────────────────────────────────────────────────────────────────
+
+export type SendOutcome =
+  | {
+      type: 'answered'
+      status: number
+      reply: string
+      retryAfterMs: number | null
+      ip: string | null
+      durationMs: number
+      location: string | null
+    }
+  | { type: 'failed'; errorClass: string; ip: string | null; durationMs: number }
+
+export interface Notifier {
+  /** The delivery of an ended run, its body final; null when the run has no callback. */
+  compose(run: Run, at: number): NewDelivery | null
+  /** Sends one signed attempt. Never throws. */
+  send(delivery: ClaimedDelivery, at: number): Promise<SendOutcome>
+}
+
+/** Time, chance and ids. Everything that waits waits here. */
+export interface Clock {
+  /** Wall clock, ms since the epoch. */
+  now(): number
+  /** Calls back once, not before `at`; gives a way to forget it. */
+  at(at: number, call: () => void): () => void
+  /** 0 ≤ x < 1. */
+  random(): number
+  /** UUIDv7. */
+  id(): string
+  /** 128 random bits, URL-safe. */
+  token(): string
+}
+
+export interface EngineStats {
+  actors: number
+  inFlight: Readonly<Record<string, number>>
+  breakers: Readonly<Record<string, 'closed' | 'open' | 'half_open'>>
+  waiting: number
+}
+
+export interface Engine {
+  /** Commits a new run and begins it; or replays. Resolves after the commit. */
+  create(commit: CreateCommit): Promise<Created>
+  /** Cancels; resolves when the wish is committed, with the run as it then is. Null when there is no such run. */
+  cancel(runId: string): Promise<Run | null>
+  /** Hands an inbound webhook's hint to the run it belongs to. */
+  hint(token: string, jobRef: Json | null): Promise<boolean>
+  /** The run as it now is: the live one where there is one. */
+  run(runId: string): Promise<Run | null>
+  stats(): EngineStats
+  /** Takes up every unfinished run. */
+  start(): Promise<void>
+  /** Takes no new work, lets commits finish, and stops. */
+  drain(): Promise<void>
+}

@@ -1,0 +1,117 @@
+/**
+ * Which provider next, retry or not, and when.
+ *
+ * 1. Pure: offers, attempts, policy and jitter come in as data.
+ * 2. A content refusal is never taken to another provider; nor is a submit whose outcome is unknown.
+ * 3. A route that refused for good (credit, key, model, parameters) is not tried again by this step.
+ * 4. Untried routes come before tried ones, so that an overloaded provider costs one attempt, not a back-off.
+ */
+import { type ErrorCode, type StepError, stepError } from './errors.ts'
+import { type Attempt, LIMITS } from './run.ts'
+
+/** A route as it stands now. */
+export interface Offer {
+  provider: string
+  providerModel: string
+  /** Null when the route can take these parameters and has a key; else why not. */
+  obstacle: string | null
+  hasCapacity: boolean
+  /** Not before this time: a rate limit or an open breaker (ms since the epoch). */
+  closedUntil: number | null
+}
+
+export type Choice =
+  | { type: 'go'; offer: Offer }
+  | { type: 'queue'; providers: readonly string[] }
+  | { type: 'wait'; until: number }
+  | { type: 'none'; error: StepError }
+
+/** Chooses the route of the next attempt. `order` is the caller's preference; providers not named follow in catalogue order. */
+export function chooseRoute(
+  offers: readonly Offer[],
+  attempts: readonly Attempt[],
+  order: readonly string[],
+  at: number,
+): Choice {
+  const fit = offers.filter(offer => offer.obstacle === null && !isBarred(offer, attempts))
+  if (fit.length === 0) return { type: 'none', error: noRoute(offers, attempts) }
+  const rank = (offer: Offer): number => {
+    const preferred = order.indexOf(offer.provider)
+    const place = preferred < 0 ? order.length + offers.indexOf(offer) : preferred
+    return triesOn(offer, attempts) * 1_000 + place
+  }
+  const ranked = fit.toSorted((a, b) => rank(a) - rank(b))
+  const open = ranked.filter(offer => opensAt(offer, attempts) <= at)
+  const go = open.find(offer => offer.hasCapacity)
+  if (go) return { type: 'go', offer: go }
+  if (open.length > 0) return { type: 'queue', providers: open.map(offer => offer.provider) }
+  return { type: 'wait', until: Math.min(...ranked.map(offer => opensAt(offer, attempts))) }
+}
+
+/** What a failed attempt means for its step. `attempts` holds the failed one last. */
+export function decide(error: StepError, attempts: readonly Attempt[]): 'retry' | 'fail' {
+  const fate = FATE[error.code]
+  if (fate === undefined || attempts.length >= LIMITS.attempts) return 'fail'
+  const failures = attempts.filter(attempt => attempt.error !== null && FATE[attempt.error.code] === 'job').length
+  return fate === 'job' && failures >= LIMITS.jobFailures ? 'fail' : 'retry'
+}
+
+/**
+ * How long a route that has just failed stays closed for its step: the provider's own wish, else 1 s doubling
+ * to 60 s, spread by jitter (0 to 1) over the upper half. Other routes do not wait for it. Milliseconds.
+ */
+export function backoffMs(error: StepError, triesOnRoute: number, jitter: number): number {
+  const doubled = Math.min(60_000, 1_000 * 2 ** Math.min(10, Math.max(0, triesOnRoute - 1)))
+  return Math.round(Math.max(doubled * (0.5 + jitter / 2), error.retryAfterMs ?? 0))
+}
+
+/**
+ * again: nothing ran; the step may be sent again, elsewhere first.
+ * job: a job ran and failed; a few more may be paid for.
+ * elsewhere: this route is out, another may do.
+ * Any other error ends the step.
+ */
+const FATE: Partial<Record<ErrorCode, 'again' | 'job' | 'elsewhere'>> = {
+  provider_rate_limited: 'again',
+  provider_overloaded: 'again',
+  network_error: 'again',
+  provider_error: 'job',
+  provider_lost: 'job',
+  insufficient_credit: 'elsewhere',
+  provider_unauthorized: 'elsewhere',
+  model_not_enabled: 'elsewhere',
+  invalid_input: 'elsewhere',
+}
+
+/** How often a step has tried a route. */
+export function triesOn(route: RouteName, attempts: readonly Attempt[]): number {
+  return attempts.filter(attempt => isOn(route, attempt)).length
+}
+
+interface RouteName {
+  provider: string
+  providerModel: string
+}
+
+function isOn(route: RouteName, attempt: Attempt): boolean {
+  return attempt.provider === route.provider && attempt.providerModel === route.providerModel
+}
+
+function isBarred(offer: Offer, attempts: readonly Attempt[]): boolean {
+  return attempts.some(
+    attempt => isOn(offer, attempt) && attempt.error !== null && FATE[attempt.error.code] === 'elsewhere',
+  )
+}
+
+/** When a route opens again for this step: its own gate or the back-off after the step's last failure there. */
+function opensAt(offer: Offer, attempts: readonly Attempt[]): number {
+  const last = attempts.findLast(attempt => isOn(offer, attempt))
+  return Math.max(offer.closedUntil ?? 0, last?.reopenAt ?? 0)
+}
+
+function noRoute(offers: readonly Offer[], attempts: readonly Attempt[]): StepError {
+  const last = attempts.findLast(attempt => attempt.error !== null)?.error
+  if (last) return last
+  const why = offers.map(offer => `${offer.provider}: ${offer.obstacle}`).join('; ')
+  return stepError('no_route', `no provider can run this step (${why || 'the model has no routes'})`)
+}
