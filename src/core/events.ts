@@ -1,0 +1,62 @@
+/**
+ * What a run can be told (events, past tense) and what it asks for (effects, orders).
+ *
+ * 1. Every event carries its time and its jitter; the core asks for neither.
+ * 2. A step event names the attempt that it speaks of, so that a stale one can be told from a live one.
+ * 3. `route` is answered at once and in memory; every other effect reaches outside and runs after the commit.
+ */
+import type { StepError } from './errors.ts'
+import type { Json } from './json.ts'
+import type { Adjustment, CancelOutcome, Cost, Output, ProviderMedia } from './run.ts'
+
+interface OfStep {
+  stepId: string
+}
+interface OfAttempt extends OfStep {
+  attempt: number
+}
+
+export type RunSignal =
+  /** A time that the run waits for has come: a poll, a retry, a look-up, a deadline. */
+  { type: 'run.woke' } | { type: 'run.cancel_requested' }
+
+export type StepSignal =
+  | ({
+      type: 'step.routed'
+      provider: string
+      providerModel: string
+      token: string
+      cost: Cost
+      adjustments: readonly Adjustment[]
+    } & OfStep)
+  | ({ type: 'step.unroutable'; error: StepError } & OfStep)
+  | ({ type: 'step.deferred'; until: number; error: StepError } & OfStep)
+
+export type AttemptSignal =
+  | ({ type: 'step.submitted'; jobRef: Json; pollAt: number; costUsd?: number } & OfAttempt)
+  | ({ type: 'step.submit_refused'; error: StepError } & OfAttempt)
+  | ({ type: 'step.submit_unknown'; error: StepError; askAt: number } & OfAttempt)
+  /** A look-up said that the provider has no such job. */
+  | ({ type: 'step.not_found' } & OfAttempt)
+  /** A look-up could not tell. `askAt` null: it never will. */
+  | ({ type: 'step.still_unknown'; askAt: number | null } & OfAttempt)
+  | ({ type: 'job.progressed'; progress: number | null; pollAt: number } & OfAttempt)
+  /** The question failed, not the job. */
+  | ({ type: 'job.unreachable'; error: StepError; pollAt: number } & OfAttempt)
+  /** A webhook spoke of the job, and may bring its lost reference. */
+  | ({ type: 'job.hinted'; jobRef: Json } & OfAttempt)
+  | ({ type: 'job.succeeded'; media: readonly ProviderMedia[]; costUsd?: number } & OfAttempt)
+  | ({ type: 'job.failed'; error: StepError; costUsd?: number } & OfAttempt)
+  | ({ type: 'job.cancel_settled'; outcome: CancelOutcome } & OfAttempt)
+  | ({ type: 'media.kept'; outputs: readonly Output[] } & OfAttempt)
+  | ({ type: 'media.keep_failed'; error: StepError; expired: boolean } & OfAttempt)
+
+export type Event = (RunSignal | StepSignal | AttemptSignal) & { at: number; jitter: number }
+
+export type Effect =
+  | { type: 'route'; stepId: string }
+  | { type: 'submit'; stepId: string; attempt: number }
+  | { type: 'find'; stepId: string; attempt: number }
+  | { type: 'poll'; stepId: string; attempt: number }
+  | { type: 'keep'; stepId: string; attempt: number }
+  | { type: 'cancelJob'; stepId: string; attempt: number; provider: string; jobRef: Json }

@@ -1,0 +1,197 @@
+/**
+ * The heart: what a run becomes when something has happened, and what must then be done.
+ *
+ * 1. `transition` and `resume` are pure and total: every event in every state gives an answer, never an exception.
+ * 2. A stale, late or duplicate event changes nothing and is ignored with a reason.
+ * 3. `submit` is only ordered by the transition that makes a new attempt, so that the attempt is committed before
+ *    the call; `resume` never orders it: after a crash a submit's outcome is unknown and is looked up.
+ * 4. What must be in flight follows from the run alone (`resume`); what it waits for is `timerAt`.
+ * 5. A change that a crash may forget (the time of the next poll) is not durable: it rides on the next commit.
+ */
+import type { Effect, Event } from './events.ts'
+import { logOf } from './log.ts'
+import { cancelOrder, end, type Move, order, specOf } from './machine/moves.ts'
+import { cancelStep, deadlineOf, onAttempt, onStep, wakeStep } from './machine/steps.ts'
+import { isEnded, isReady, type Run, type RunEvent, type Step, type StepIn, stepEnded } from './run.ts'
+
+export interface Transition {
+  run: Run
+  effects: Effect[]
+  /** The log lines to commit with the run. */
+  events: RunEvent[]
+  /** Ids of the steps that changed. */
+  changed: string[]
+  /** False when a crash may forget the change. */
+  durable: boolean
+  /** Why nothing changed. */
+  ignored?: string
+}
+
+export function transition(run: Run, event: Event): Transition {
+  if (isEnded(run)) return ignore(run, 'the run has ended')
+  if (event.type === 'run.woke') return wake(run, event)
+  if (event.type === 'run.cancel_requested') return requestCancel(run, event)
+  const step = run.steps.find(each => each.id === event.stepId)
+  if (!step) return ignore(run, 'no such step')
+  const outcome = 'attempt' in event ? onAttempt(run, step, event) : onStep(run, step, event)
+  if ('ignored' in outcome) return ignore(run, outcome.ignored)
+  return finish(run, [outcome], event)
+}
+
+function wake(run: Run, event: Event): Transition {
+  const moves = run.steps.flatMap(step => wakeStep(run, step, event) ?? [])
+  return moves.length > 0 ? finish(run, moves, event) : ignore(run, 'nothing is due')
+}
+
+function requestCancel(run: Run, event: Event): Transition {
+  if (run.cancelRequestedAt !== null) return ignore(run, 'cancel was requested before')
+  const asked: Run = { ...run, cancelRequestedAt: event.at }
+  const moves = asked.steps.flatMap(step => cancelStep(step, event.at) ?? [])
+  return finish(run, moves, event, asked)
+}
+
+/** Puts the moves together, draws the consequences, and reads the log off the difference. */
+function finish(before: Run, moves: readonly Move[], event: Event, base: Run = before): Transition {
+  const { at } = event
+  const effects = moves.flatMap(move => move.effects ?? [])
+  const moved = new Map(moves.map(move => [move.step.id, move.step]))
+  const placed: Run = { ...base, steps: base.steps.map(step => moved.get(step.id) ?? step) }
+  const settled = settle(placed, at)
+  const durable = settled !== placed || base !== before || moves.some(move => move.durable !== false)
+  const changed = settled.steps.filter((step, i) => step !== before.steps[i]).map(step => step.id)
+  if (!durable) return { run: settled, effects, events: [], changed, durable }
+  const ready = settled.steps.filter(
+    step => step.status === 'queued' && isReady(step, settled) && !isReady(step, before),
+  )
+  for (const step of ready) effects.push({ type: 'route', stepId: step.id })
+  const events = logOf(before, settled, at)
+  const run: Run = { ...settled, updatedAt: at, revision: before.revision + 1, lastSeq: before.lastSeq + events.length }
+  return { run, effects, events, changed, durable }
+}
+
+/** Consequences: no step begins after a failure or a cancel; the run ends with its last step. */
+function settle(run: Run, at: number): Run {
+  const failed = run.steps.some(step => step.status === 'failed')
+  const stop = run.cancelRequestedAt !== null ? 'canceled' : failed ? 'skipped' : null
+  let steps = run.steps
+  if (stop && steps.some(step => step.status === 'queued' || step.status === 'waiting')) {
+    steps = steps.map(step =>
+      step.status === 'queued' || step.status === 'waiting' ? end(step, { status: stop }, at) : step,
+    )
+  }
+  const begun = steps.some(step => step.status !== 'queued')
+  const status = steps.every(stepEnded) ? endStatus(run, steps) : begun ? 'running' : run.status
+  if (status === run.status && steps === run.steps) return run
+  const error =
+    status === 'failed'
+      ? (steps.find((step): step is StepIn<'failed'> => step.status === 'failed')?.error ?? null)
+      : null
+  return { ...run, steps, status, error }
+}
+
+function endStatus(run: Run, steps: readonly Step[]): Run['status'] {
+  if (steps.every(step => step.status === 'succeeded')) return 'succeeded'
+  return run.cancelRequestedAt !== null ? 'canceled' : 'failed'
+}
+
+// ── Read off a run ────────────────────────────────────────────────────────────────────────────────
+
+/** What must be in flight now, after a start: everything that is not waiting for a time. */
+export function resume(run: Run): Effect[] {
+  if (isEnded(run)) return []
+  return run.steps.flatMap(step => inFlight(run, step))
+}
+
+function inFlight(run: Run, step: Step): Effect[] {
+  switch (step.status) {
+    case 'queued':
+      return isReady(step, run) ? [{ type: 'route', stepId: step.id }] : []
+    case 'submitting':
+      return step.lookup ? [] : [order('find', step)]
+    case 'running':
+      return run.cancelRequestedAt !== null && step.attempt.providerCancel === null ? [cancelOrder(step)] : []
+    case 'keeping':
+      return [order('keep', step)]
+    case 'waiting':
+    case 'succeeded':
+    case 'failed':
+    case 'canceled':
+    case 'skipped':
+      return []
+  }
+}
+
+/** When the run next waits for a time to come, or null when it waits for answers only. Milliseconds since the epoch. */
+export function timerAt(run: Run): number | null {
+  if (isEnded(run)) return null
+  const times = run.steps.flatMap(step => {
+    const deadline = deadlineOf(run, step)
+    if (step.status === 'running') return [Math.min(step.pollAt, deadline)]
+    if (step.status === 'waiting') return [Math.min(step.retryAt, deadline)]
+    if (step.status === 'keeping') return [Math.min(step.keepAt, deadline)]
+    if (step.status === 'submitting') return step.lookup ? [Math.min(step.lookup.askAt, deadline)] : []
+    return step.status === 'queued' && isReady(step, run) ? [deadline] : []
+  })
+  return times.length > 0 ? Math.min(...times) : null
+}
+
+/** When an unattended run needs an actor: at once if something must be in flight, else with its timer; null when it has ended. */
+export function wakeAt(run: Run): number | null {
+  if (isEnded(run)) return null
+  return resume(run).length > 0 ? run.updatedAt : timerAt(run)
+}
+
+export interface ForkOrder {
+  id: string
+  stepIds: readonly string[]
+  at: number
+  /** Run again from this step although it succeeded; by default from every step that did not. */
+  fromStepKey?: string
+}
+
+export type Fork = { ok: true; run: Run; events: RunEvent[] } | { ok: false; reason: string }
+
+/** A new run that keeps the finished steps of an ended one, with their outputs, and does the others again. */
+export function fork(run: Run, order: ForkOrder): Fork {
+  if (!isEnded(run)) return { ok: false, reason: 'the run has not ended' }
+  const from = order.fromStepKey
+  if (from !== undefined && !run.steps.some(step => step.key === from))
+    return { ok: false, reason: `the run has no step ${from}` }
+  if (run.status === 'succeeded' && from === undefined)
+    return { ok: false, reason: 'the run has succeeded; name the step to run again from' }
+  const redo = new Set<string>()
+  for (const step of run.steps) {
+    if (step.status !== 'succeeded' || step.key === from || step.dependsOn.some(key => redo.has(key)))
+      redo.add(step.key)
+  }
+  const { at } = order
+  const steps = run.steps.map((step, i): Step => {
+    const spec = { ...specOf(step), id: order.stepIds[i] as string, createdAt: at, updatedAt: at }
+    if (step.status === 'succeeded' && !redo.has(step.key))
+      return { ...spec, inherited: true, status: 'succeeded', outputs: step.outputs }
+    return { ...spec, startedAt: null, completedAt: null, attempts: [], inherited: false, status: 'queued' }
+  })
+  const forked: Run = {
+    ...run,
+    id: order.id,
+    status: steps.some(step => step.status === 'succeeded') ? 'running' : 'queued',
+    steps,
+    createdAt: at,
+    updatedAt: at,
+    deadlineAt: at + (run.deadlineAt - run.createdAt),
+    cancelRequestedAt: null,
+    resumedFrom: run.id,
+    error: null,
+    revision: 0,
+    lastSeq: 1,
+  }
+  return {
+    ok: true,
+    run: forked,
+    events: [{ seq: 1, at, type: 'run.created', stepKey: null, data: { resumedFrom: run.id } }],
+  }
+}
+
+function ignore(run: Run, why: string): Transition {
+  return { run, effects: [], events: [], changed: [], durable: false, ignored: why }
+}

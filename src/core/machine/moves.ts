@@ -1,0 +1,148 @@
+/**
+ * The small moves that the machine is made of: entering a state, ending an attempt, ending a step.
+ */
+
+import { type StepError, stepError } from '../errors.ts'
+import type { Effect } from '../events.ts'
+import { backoffMs, decide, triesOn } from '../routing.ts'
+import type { Attempt, ProviderMedia, Step, StepIn, StepSpec, StepState } from '../run.ts'
+
+/** A poll, a look-up or a routing whose answer never comes is asked again after this long. */
+export const LOST_MS = 120_000
+/** A copy that never ends is begun again after this long; the copy itself has tighter limits. */
+export const KEEP_LOST_MS = 30 * 60_000
+
+/** What a handler makes of one step. */
+export interface Move {
+  step: Step
+  effects?: Effect[]
+  /** False when a crash may forget it. */
+  durable?: boolean
+}
+
+export type Live = StepIn<'submitting'> | StepIn<'running'> | StepIn<'keeping'>
+
+export function keepNow(
+  step: StepIn<'submitting'> | StepIn<'running'>,
+  media: readonly ProviderMedia[],
+  at: number,
+): Move {
+  if (media.length === 0) {
+    const error = stepError('output_invalid', 'the provider reported success without an output', {
+      provider: step.attempt.provider,
+    })
+    return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
+  }
+  const next = enter(step, { status: 'keeping', attempt: step.attempt, media, keepAt: at + KEEP_LOST_MS, tries: 0 }, at)
+  return { step: next, effects: [order('keep', next)] }
+}
+
+/** Ends the live attempt; the step waits for its next route, or fails. `bill` says what the failure may have cost. */
+export function failAttempt(
+  step: Live,
+  error: StepError,
+  event: { at: number; jitter: number },
+  bill: 'free' | 'maybe' | 'metered',
+): Move {
+  const tries = triesOn(step.attempt, step.attempts) + 1
+  const reopenAt = event.at + backoffMs(error, tries, event.jitter)
+  const cost =
+    bill === 'free'
+      ? { ...step.attempt.cost, actualUsd: 0 }
+      : bill === 'maybe'
+        ? atMost(step.attempt.cost)
+        : step.attempt.cost
+  const failed = { ...step, attempt: { ...step.attempt, cost, reopenAt } }
+  const over = finished(failed, event.at, { outcome: 'failed', error })
+  if (decide(error, over) === 'fail')
+    return { step: end(failed, { status: 'failed', error }, event.at, { outcome: 'failed', error }) }
+  const waiting: Step = {
+    ...specOf(step),
+    attempts: over,
+    updatedAt: event.at,
+    status: 'waiting',
+    retryAt: event.at,
+    error,
+  }
+  return { step: waiting, effects: [{ type: 'route', stepId: step.id }] }
+}
+
+export function failUnknown(step: StepIn<'submitting'>, at: number): Step {
+  const { provider, providerModel } = step.attempt
+  const detail = step.lookup ? `: ${step.lookup.error.message}` : ''
+  const error = stepError(
+    'outcome_unknown',
+    `nobody can say whether ${provider} took the job of ${providerModel}${detail}`,
+    { provider },
+  )
+  const charged = { ...step, attempt: { ...step.attempt, cost: atMost(step.attempt.cost) } }
+  return end(charged, { status: 'failed', error }, at, { outcome: 'unknown', error })
+}
+
+export function endCanceled(step: StepIn<'running'>, at: number): Step {
+  const cost = step.attempt.providerCancel === 'confirmed' ? step.attempt.cost : atMost(step.attempt.cost)
+  return end({ ...step, attempt: { ...step.attempt, cost } }, { status: 'canceled' }, at, { outcome: 'canceled' })
+}
+
+type Ended = Extract<StepState, { status: 'succeeded' | 'failed' | 'canceled' | 'skipped' }>
+type AttemptEnd = Pick<Attempt, 'outcome'> & Partial<Pick<Attempt, 'error' | 'providerCancel'>>
+
+/** A step in a final state; a live attempt is closed with `how`. */
+export function end(step: Step, state: Ended, at: number, how?: AttemptEnd): Step {
+  const attempts = 'attempt' in step && how ? finished(step, at, how) : step.attempts
+  return { ...specOf(step), attempts, updatedAt: at, completedAt: at, ...state }
+}
+
+export function enter<S extends StepState>(step: Step, state: S, at: number): Step & S {
+  return { ...specOf(step), updatedAt: at, ...state } as Step & S
+}
+
+function finished(step: Live, at: number, how: AttemptEnd): Attempt[] {
+  return [...step.attempts, { ...step.attempt, endedAt: at, ...how }]
+}
+
+/** The part of a step that every state has. */
+export function specOf(step: Step): Omit<Step, keyof StepState> & StepSpec {
+  const { id, index, key, role, kind, model, params, dependsOn, pictures, deadlineMs } = step
+  const { createdAt, updatedAt, startedAt, completedAt, attempts, inherited } = step
+  return {
+    id,
+    index,
+    key,
+    role,
+    kind,
+    model,
+    params,
+    dependsOn,
+    pictures,
+    deadlineMs,
+    createdAt,
+    updatedAt,
+    startedAt,
+    completedAt,
+    attempts,
+    inherited,
+  }
+}
+
+export function order(type: 'poll' | 'find' | 'keep', step: Live): Effect {
+  return { type, stepId: step.id, attempt: step.attempt.no }
+}
+
+export function cancelOrder(step: StepIn<'running'>): Effect {
+  return {
+    type: 'cancelJob',
+    stepId: step.id,
+    attempt: step.attempt.no,
+    provider: step.attempt.provider,
+    jobRef: step.job.ref,
+  }
+}
+
+export function metered(attempt: Attempt, costUsd: number | undefined): Attempt['cost'] {
+  return costUsd === undefined ? attempt.cost : { ...attempt.cost, actualUsd: costUsd, basis: 'metered' }
+}
+
+function atMost(cost: Attempt['cost']): Attempt['cost'] {
+  return cost.actualUsd !== null || cost.estimatedUsd === null ? cost : { ...cost, basis: 'upper_bound' }
+}

@@ -1,0 +1,326 @@
+/**
+ * What one step becomes when something has happened to it. Total: every pair of state and event has an answer.
+ */
+import { type StepError, stepError } from '../errors.ts'
+import type { AttemptSignal, Effect, StepSignal } from '../events.ts'
+import { backoffMs } from '../routing.ts'
+import { type Attempt, isReady, LIMITS, type Run, type Step, type StepIn, spent } from '../run.ts'
+import {
+  cancelOrder,
+  end,
+  endCanceled,
+  enter,
+  failAttempt,
+  failUnknown,
+  KEEP_LOST_MS,
+  keepNow,
+  LOST_MS,
+  type Move,
+  metered,
+  order,
+} from './moves.ts'
+
+/** A webhook that came early is not worth more than one poll a second. */
+const HINT_SPACING_MS = 1_000
+
+/** When something happened, and the chance that came with it. */
+interface Moment {
+  at: number
+  jitter: number
+}
+
+export type Outcome = Move | { ignored: string }
+
+export function onStep(run: Run, step: Step, event: StepSignal & Moment): Outcome {
+  if (step.status !== 'queued' && step.status !== 'waiting') return { ignored: `the step is ${step.status}` }
+  if (!isReady(step, run)) return { ignored: 'the step is not ready' }
+  const startedAt = step.startedAt ?? event.at
+  switch (event.type) {
+    case 'step.unroutable':
+      return { step: end({ ...step, startedAt }, { status: 'failed', error: event.error }, event.at) }
+    case 'step.deferred':
+      return {
+        step: enter({ ...step, startedAt }, { status: 'waiting', retryAt: event.until, error: event.error }, event.at),
+      }
+    case 'step.routed': {
+      const over = overBudget(run, event.cost.estimatedUsd)
+      if (over) return { step: end({ ...step, startedAt }, { status: 'failed', error: over }, event.at) }
+      const attempt: Attempt = {
+        no: step.attempts.length + 1,
+        provider: event.provider,
+        providerModel: event.providerModel,
+        token: event.token,
+        startedAt: event.at,
+        submittedAt: null,
+        endedAt: null,
+        outcome: 'pending',
+        jobRef: null,
+        error: null,
+        cost: event.cost,
+        adjustments: event.adjustments,
+        providerCancel: null,
+        reopenAt: null,
+      }
+      return {
+        step: enter({ ...step, startedAt }, { status: 'submitting', attempt, lookup: null }, event.at),
+        effects: [{ type: 'submit', stepId: step.id, attempt: attempt.no }],
+      }
+    }
+  }
+}
+
+function overBudget(run: Run, estimate: number | null): StepError | null {
+  if (run.maxCostUsd === null) return null
+  const before = spent(run.steps)
+  const total = before.usd + (estimate ?? 0)
+  if (estimate !== null && total <= run.maxCostUsd + 1e-9) return null
+  const next = estimate === null ? 'an unknown price' : `${estimate.toFixed(4)} USD`
+  return stepError(
+    'budget_exceeded',
+    `the next attempt costs ${next}; ${before.usd.toFixed(4)} USD of max_cost_usd ${run.maxCostUsd.toFixed(4)} are spent`,
+  )
+}
+
+export function onAttempt(run: Run, step: Step, event: AttemptSignal & Moment): Outcome {
+  if (!('attempt' in step)) return { ignored: `the step is ${step.status}` }
+  if (step.attempt.no !== event.attempt) return { ignored: `attempt ${event.attempt} is over` }
+  if (step.status === 'submitting') return onSubmitting(run, step, event)
+  if (step.status === 'running') return onRunning(run, step, event)
+  return onKeeping(run, step, event)
+}
+
+function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal & Moment): Outcome {
+  const { at } = event
+  switch (event.type) {
+    case 'step.submitted':
+    case 'job.hinted': {
+      if (event.jobRef === null) return { ignored: 'the hint names no job' }
+      const costUsd = event.type === 'step.submitted' ? event.costUsd : undefined
+      const attempt = { ...step.attempt, jobRef: event.jobRef, submittedAt: at, cost: metered(step.attempt, costUsd) }
+      const pollAt = event.type === 'step.submitted' ? event.pollAt : at
+      const next = enter(step, { status: 'running', attempt, job: { ref: event.jobRef }, pollAt, progress: null }, at)
+      return run.cancelRequestedAt !== null ? { step: next, effects: [cancelOrder(next)] } : { step: next }
+    }
+    case 'job.succeeded': {
+      const attempt = { ...step.attempt, submittedAt: at, cost: metered(step.attempt, event.costUsd) }
+      return keepNow({ ...step, attempt }, event.media, at)
+    }
+    case 'step.submit_refused':
+      return failAttempt(step, event.error, event, 'free')
+    case 'step.submit_unknown':
+      if (run.cancelRequestedAt !== null)
+        return {
+          step: end(step, { status: 'canceled' }, at, {
+            outcome: 'unknown',
+            error: event.error,
+            providerCancel: 'failed',
+          }),
+        }
+      return {
+        step: enter(
+          step,
+          { status: 'submitting', attempt: step.attempt, lookup: { askAt: event.askAt, tries: 0, error: event.error } },
+          at,
+        ),
+      }
+    case 'step.not_found': {
+      const error = stepError('network_error', 'the submit did not reach the provider', {
+        provider: step.attempt.provider,
+      })
+      return failAttempt(step, error, event, 'free')
+    }
+    case 'step.still_unknown': {
+      if (event.askAt === null || run.cancelRequestedAt !== null) return { step: failUnknown(step, at) }
+      const error = step.lookup?.error ?? stepError('outcome_unknown', 'the answer to the submit was lost')
+      return {
+        step: enter(
+          step,
+          {
+            status: 'submitting',
+            attempt: step.attempt,
+            lookup: { askAt: event.askAt, tries: (step.lookup?.tries ?? 0) + 1, error },
+          },
+          at,
+        ),
+      }
+    }
+    default:
+      return { ignored: `${event.type} before the submit was answered` }
+  }
+}
+
+function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Moment): Outcome {
+  const { at } = event
+  switch (event.type) {
+    case 'job.progressed': {
+      if (step.attempt.providerCancel !== null) return { step: endCanceled(step, at) }
+      const progress = event.progress ?? step.progress
+      const moved = progress !== step.progress
+      return {
+        step: { ...step, progress, pollAt: event.pollAt, updatedAt: moved ? at : step.updatedAt },
+        durable: moved,
+      }
+    }
+    case 'job.unreachable':
+      if (step.attempt.providerCancel !== null) return { step: endCanceled(step, at) }
+      return { step: { ...step, pollAt: event.pollAt }, durable: false }
+    case 'job.hinted': {
+      const pollAt = Math.min(step.pollAt, Math.max(at, step.updatedAt + HINT_SPACING_MS))
+      return pollAt === step.pollAt
+        ? { ignored: 'a poll is due anyway' }
+        : { step: { ...step, pollAt, updatedAt: at }, durable: false }
+    }
+    case 'job.succeeded':
+      return keepNow(
+        { ...step, attempt: { ...step.attempt, cost: metered(step.attempt, event.costUsd) } },
+        event.media,
+        at,
+      )
+    case 'job.failed': {
+      if (run.cancelRequestedAt !== null) return { step: endCanceled(step, at) }
+      const attempt = { ...step.attempt, cost: metered(step.attempt, event.costUsd) }
+      return failAttempt({ ...step, attempt }, event.error, event, event.costUsd === undefined ? 'maybe' : 'metered')
+    }
+    case 'job.cancel_settled': {
+      if (run.cancelRequestedAt === null) return { ignored: 'no cancel was requested' }
+      const marked = { ...step, attempt: { ...step.attempt, providerCancel: event.outcome } }
+      if (event.outcome === 'confirmed' || event.outcome === 'unsupported') return { step: endCanceled(marked, at) }
+      // The provider would not stop it: perhaps it is done, and then its output is ours. One more look decides.
+      return { step: { ...marked, pollAt: at + LOST_MS }, effects: [order('poll', step)] }
+    }
+    default:
+      return { ignored: `${event.type} while the job runs` }
+  }
+}
+
+function onKeeping(run: Run, step: StepIn<'keeping'>, event: AttemptSignal & Moment): Outcome {
+  const { at } = event
+  switch (event.type) {
+    case 'media.kept':
+      return { step: end(step, { status: 'succeeded', outputs: event.outputs }, at, { outcome: 'succeeded' }) }
+    case 'job.succeeded':
+      return { step: { ...step, media: event.media, keepAt: at + KEEP_LOST_MS }, effects: [order('keep', step)] }
+    case 'job.failed':
+    case 'job.unreachable': {
+      const error = stepError(
+        'output_fetch_failed',
+        `the link had expired and no fresh one came: ${event.error.message}`,
+        { provider: step.attempt.provider },
+      )
+      return keepFailed(step, error, false, at, event.jitter)
+    }
+    case 'media.keep_failed':
+      if (run.cancelRequestedAt !== null)
+        return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
+      return keepFailed(step, event.error, event.expired, at, event.jitter)
+    default:
+      return { ignored: `${event.type} while its output is copied` }
+  }
+}
+
+/** A dead link is asked for again; a full disk is waited for; anything else is tried a few times. */
+function keepFailed(step: StepIn<'keeping'>, error: StepError, expired: boolean, at: number, jitter: number): Move {
+  const tries = step.tries + 1
+  const ours = error.code === 'storage_unavailable'
+  if (!ours && (tries >= LIMITS.keepTries || !error.retryable)) {
+    return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
+  }
+  const { jobRef } = step.attempt
+  if (expired && jobRef !== null) {
+    if (tries > 2) return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
+    return { step: { ...step, keepAt: at + KEEP_LOST_MS, tries }, effects: [order('poll', step)] }
+  }
+  return { step: { ...step, keepAt: at + backoffMs(error, tries, jitter), tries } }
+}
+
+/** What a wish to cancel means for a step; queued and waiting ones are ended by the run. */
+export function cancelStep(step: Step, at: number): Move | null {
+  if (step.status === 'running') return { step, effects: [cancelOrder(step)] }
+  if (step.status === 'submitting' && step.lookup) {
+    return {
+      step: end(step, { status: 'canceled' }, at, {
+        outcome: 'unknown',
+        error: step.lookup.error,
+        providerCancel: 'failed',
+      }),
+    }
+  }
+  if (step.status === 'keeping' && step.tries > 0)
+    return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
+  return null
+}
+export function wakeStep(run: Run, step: Step, event: Moment): Move | null {
+  const { at } = event
+  if (at >= deadlineOf(run, step)) return expire(run, step, event)
+  switch (step.status) {
+    case 'running': {
+      if (step.pollAt > at) return null
+      const next: Step = { ...step, pollAt: at + LOST_MS }
+      return { step: next, effects: [order('poll', step)], durable: false }
+    }
+    case 'waiting':
+      return step.retryAt > at
+        ? null
+        : {
+            step: { ...step, retryAt: at + LOST_MS },
+            effects: [{ type: 'route', stepId: step.id }],
+            durable: false,
+          }
+    case 'submitting':
+      if (!step.lookup || step.lookup.askAt > at) return null
+      return {
+        step: { ...step, lookup: { ...step.lookup, askAt: at + LOST_MS } },
+        effects: [order('find', step)],
+        durable: false,
+      }
+    case 'keeping':
+      if (step.keepAt > at) return null
+      return { step: { ...step, keepAt: at + KEEP_LOST_MS }, effects: [order('keep', step)], durable: false }
+    case 'queued':
+    case 'succeeded':
+    case 'failed':
+    case 'canceled':
+    case 'skipped':
+      return null
+  }
+}
+
+/** The end of a step whose time is up. A submit on the wire is waited for: it has its own limit. */
+function expire(run: Run, step: Step, event: Moment): Move | null {
+  const runUp = event.at >= run.deadlineAt
+  const words = runUp ? 'the deadline of the run passed' : 'the deadline of the step passed'
+  switch (step.status) {
+    case 'running': {
+      const error = stepError('provider_timeout', `${words} while the provider was at work`, {
+        provider: step.attempt.provider,
+      })
+      const cancel: Effect = cancelOrder(step)
+      return { step: end(step, { status: 'failed', error }, event.at, { outcome: 'failed', error }), effects: [cancel] }
+    }
+    case 'submitting': {
+      if (!step.lookup) return null
+      return { step: failUnknown(step, event.at) }
+    }
+    case 'waiting':
+    case 'queued': {
+      if (step.status === 'queued' && !(runUp && isReady(step, run))) return null
+      const last = step.status === 'waiting' ? `; last: ${step.error.message}` : ''
+      return { step: end(step, { status: 'failed', error: stepError('deadline_exceeded', words + last) }, event.at) }
+    }
+    case 'keeping': {
+      const error = stepError('deadline_exceeded', `${words} while its output was copied`)
+      return { step: end(step, { status: 'failed', error }, event.at, { outcome: 'failed', error }) }
+    }
+    case 'succeeded':
+    case 'failed':
+    case 'canceled':
+    case 'skipped':
+      return null
+  }
+}
+
+/** A step's own deadline runs from its first attempt; the run's deadline is above all. A copy of a paid output has only the latter. */
+export function deadlineOf(run: Run, step: Step): number {
+  if (step.startedAt === null || step.status === 'keeping') return run.deadlineAt
+  return Math.min(run.deadlineAt, step.startedAt + step.deadlineMs)
+}
