@@ -250,6 +250,7 @@ export interface NewDelivery {
 
 export interface Delivery extends NewDelivery {
   status: DeliveryStatus
+  /** Attempts begun. Counted by the claim, so that a send that kills the process cannot be repeated for ever. */
   attempts: number
   updatedAt: number
   deliveredAt: number | null
@@ -257,7 +258,7 @@ export interface Delivery extends NewDelivery {
 }
 
 export interface ClaimedDelivery extends Delivery {
-  /** Only the holder of the newest token may settle. */
+  /** Only the holder of the newest token may settle. `attempts` includes the one that this claim is for. */
   leaseToken: string
 }
 
@@ -326,6 +327,8 @@ export interface Store {
   claim(order: ClaimOrder): Promise<ClaimedDelivery[]>
   /** Records an attempt and the state after it in one transaction; false when the lease was lost (then nothing changes but the log). */
   settle(settlement: Settlement): Promise<boolean>
+  /** Frees the leases whose holders are known to be gone: for a store with one process, all of them. */
+  freeLeases(): Promise<void>
   /** When the next delivery becomes due, or null. */
   nextDeliveryAt(): Promise<number | null>
   deliveriesOf(runId: string): Promise<Delivery[]>
@@ -359,6 +362,11 @@ export class RevisionConflict extends Error {
 /** The disk is full or broken, or the database is locked: the write was not made and may be tried again. */
 export class StorageUnavailable extends Error {
   override name = 'StorageUnavailable'
+}
+
+/** The server is stopping: the caller should come back. */
+export class Draining extends Error {
+  override name = 'Draining'
 }
 
 // ── Notifier, Clock, Engine ───────────────────────────────────────────────────────────────────────────────────────
@@ -396,10 +404,37 @@ export interface Clock {
   token(): string
 }
 
+/** Who wants to know what happened: metrics and logs. Never throws, never waits. */
+export interface Observer {
+  /** An attempt ended: how, and how long it took from its intent (ms). */
+  attemptEnded(attempt: {
+    runId: string
+    stepKey: string
+    model: string
+    provider: string
+    outcome: string
+    code: string | null
+    ms: number
+  }): void
+  /** A run ended, and how long it took from its creation (ms). */
+  runEnded(run: { runId: string; slug: string; status: RunStatus; ms: number }): void
+  /** A delivery was attempted. */
+  deliveryTried(delivery: {
+    deliveryId: string
+    runId: string
+    status: DeliveryStatus
+    httpStatus: number | null
+    errorClass: string | null
+    ms: number
+  }): void
+  /** Something that should not happen happened and was survived. */
+  fault(where: string, error: unknown, context?: Readonly<Record<string, string>>): void
+}
+
 export interface EngineStats {
   actors: number
   inFlight: Readonly<Record<string, number>>
-  breakers: Readonly<Record<string, 'closed' | 'open' | 'half_open'>>
+  breakers: Readonly<Record<string, 'open' | 'half_open'>>
   waiting: number
 }
 

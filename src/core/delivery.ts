@@ -1,0 +1,61 @@
+/**
+ * What follows an attempt to deliver a callback. Pure.
+ *
+ * 1. Only 2xx is delivered; 410 ends it; everything else is tried again, on a published schedule.
+ * 2. `Retry-After` can lengthen a wait, never shorten it, never add an attempt.
+ * 3. A fault of our own network burns no attempt.
+ */
+import type { DeliveryStatus, SendOutcome } from './ports.ts'
+
+/** Seconds after the n-th failure; 12 attempts in about 75.7 hours. */
+export const SCHEDULE_S: readonly number[] = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
+
+/** After a time-out or a plea for less, a receiver gets at least this long. */
+const BREATH_MS = 60_000
+/** A receiver cannot ask for more than this. */
+const RETRY_AFTER_CAP_MS = 24 * 3_600_000
+/** While nothing leaves this machine, we look again this often. */
+const EGRESS_DOWN_MS = 30_000
+
+export interface DeliveryVerdict {
+  status: DeliveryStatus
+  dueAt: number | null
+  counts: boolean
+  errorClass: string | null
+  /** Why this time was chosen: schedule, retry_after, breath, egress_down; null when there is no next time. */
+  reason: string | null
+}
+
+/** `attempt` is the number of the one just made (from 1); jitter is 0 to 1 and spreads a wait by ± 20 %. */
+export function afterSending(outcome: SendOutcome, attempt: number, at: number, jitter: number): DeliveryVerdict {
+  const errorClass = classOf(outcome)
+  if (errorClass === null) return { status: 'delivered', dueAt: null, counts: true, errorClass, reason: null }
+  if (outcome.type === 'answered' && outcome.status === 410)
+    return { status: 'gone', dueAt: null, counts: true, errorClass, reason: null }
+  if (errorClass === 'egress_down') {
+    return { status: 'pending', dueAt: at + EGRESS_DOWN_MS, counts: false, errorClass, reason: 'egress_down' }
+  }
+  const pauseS = SCHEDULE_S[attempt - 1]
+  if (pauseS === undefined) return { status: 'exhausted', dueAt: null, counts: true, errorClass, reason: null }
+  const scheduled = Math.round(pauseS * 1_000 * (0.8 + 0.4 * jitter))
+  const breath = needsBreath(outcome) ? BREATH_MS : 0
+  const asked =
+    outcome.type === 'answered' && (outcome.status === 429 || outcome.status === 503) ? (outcome.retryAfterMs ?? 0) : 0
+  const wait = Math.max(scheduled, breath, Math.min(asked, RETRY_AFTER_CAP_MS))
+  const reason = wait === scheduled ? 'schedule' : wait === breath ? 'breath' : 'retry_after'
+  return { status: 'pending', dueAt: at + wait, counts: true, errorClass, reason }
+}
+
+function classOf(outcome: SendOutcome): string | null {
+  if (outcome.type === 'failed') return outcome.errorClass
+  const { status } = outcome
+  if (status >= 200 && status < 300) return null
+  if (status >= 300 && status < 400) return 'redirect'
+  if ([400, 401, 403, 404, 422].includes(status)) return 'receiver_rejected'
+  return status < 500 ? 'http_4xx' : 'http_5xx'
+}
+
+function needsBreath(outcome: SendOutcome): boolean {
+  if (outcome.type === 'failed') return outcome.errorClass === 'timeout' || outcome.errorClass === 'connect_timeout'
+  return [429, 502, 503, 504].includes(outcome.status)
+}

@@ -1,0 +1,337 @@
+/**
+ * One live run. Its order, always: transition → commit → publish → effects.
+ *
+ * 1. Serial: one batch of mail at a time; nobody else writes this run.
+ * 2. All mail that has come while a commit was under way goes into the next commit.
+ * 3. No effect starts before the commit of the transition that ordered it.
+ * 4. While storage is unavailable, what happened is kept and committed later; a caller's wish is refused instead.
+ * 5. One timer, at the earliest time that the run waits for; one effect of a kind per attempt at a time.
+ */
+import type { Effect, Event } from '../core/events.ts'
+import { resume, timerAt, transition, wakeAt } from '../core/machine.ts'
+import { type Clock, Draining, type NewDelivery, type Observer, RevisionConflict, type Store } from '../core/ports.ts'
+import { type Attempt, isEnded, type Run, type RunEvent, type Step } from '../core/run.ts'
+import type { Capacity } from './capacity.ts'
+import { type EffectDeps, perform, type Reaching } from './effects.ts'
+import { type RouterDeps, routeStep } from './router.ts'
+
+export interface ActorDeps extends EffectDeps, RouterDeps {
+  store: Store
+  clock: Clock
+  capacity: Capacity
+  observer: Observer
+  /** The delivery of an ended run, or null. */
+  compose(run: Run, at: number): NewDelivery | null
+  /** A delivery was committed. */
+  deliveryDue(): void
+  /** The actor has nothing in flight and waits for nothing before `until` (null: never again). */
+  idle(actor: Actor, until: number | null): void
+  /** The stored run is not the one that this actor holds. */
+  lost(actor: Actor): void
+}
+
+/** A caller's wish is answered; what happened is not. */
+interface Mail {
+  event: Event
+  reply?: { resolve(run: Run): void; reject(error: unknown): void }
+}
+interface Place {
+  provider: string
+  model: string
+}
+
+/** How long a write that storage refused waits: soon enough to go on at once, seldom enough to harm nobody. */
+const STORAGE_RETRY_MS = 500
+
+export class Actor {
+  run: Run
+  readonly #deps: ActorDeps
+  #mail: Mail[] = []
+  /** The mail of the commit under way. */
+  #batch: Mail[] = []
+  /** Steps to route in the next batch. */
+  #routes = new Set<string>()
+  #dirty = new Set<string>()
+  #inFlight = new Set<string>()
+  #places = new Map<string, Place>()
+  #leaveLine = new Map<string, () => void>()
+  #stop = new AbortController()
+  #disarm: (() => void) | null = null
+  #busy = false
+  #saving = false
+  #stopped = false
+
+  constructor(deps: ActorDeps, run: Run) {
+    this.#deps = deps
+    this.run = run
+  }
+
+  /** Takes up a run as it stands: its places, and everything that must be in flight. */
+  begin(): void {
+    for (const step of this.run.steps) if (holdsPlace(step)) this.#occupy(step)
+    this.#order(resume(this.run))
+    this.#turn()
+  }
+
+  /** Resolves with the run after the commit; rejects when storage does not take it now. */
+  ask(event: Event): Promise<Run> {
+    const { promise, resolve, reject } = Promise.withResolvers<Run>()
+    this.#mail.push({ event, reply: { resolve, reject } })
+    this.#turn()
+    return promise
+  }
+
+  tell(event: Event): void {
+    this.#mail.push({ event })
+    this.#turn()
+  }
+
+  /** Stops without another commit; whoever takes the run up next goes on from the store. Places stay taken: the jobs run on. */
+  stop(): void {
+    this.#stopped = true
+    this.#disarm?.()
+    this.#stop.abort(new Error('stopping'))
+    for (const leave of this.#leaveLine.values()) leave()
+    for (const { reply } of [...this.#batch, ...this.#mail]) reply?.reject(new Draining('the run has no actor now'))
+  }
+
+  /** True when the store does not yet know the run's latest times. */
+  get isAhead(): boolean {
+    return this.#dirty.size > 0
+  }
+
+  /** Commits what a crash was allowed to forget, before the actor is given up. */
+  save(): void {
+    this.#saving = true
+    this.#turn()
+  }
+
+  /** True while a submit or a commit is under way: a stop must wait for it. */
+  get mustFinish(): boolean {
+    return this.#busy || [...this.#inFlight].some(key => key.startsWith('submit'))
+  }
+
+  #turn(): void {
+    if (this.#busy || this.#stopped) return
+    if (this.#mail.length === 0 && this.#routes.size === 0 && !this.#saving) {
+      this.#rest()
+      return
+    }
+    this.#busy = true
+    this.#work().then(
+      () => {
+        this.#busy = false
+        this.#turn()
+      },
+      error => {
+        this.#busy = false
+        this.#deps.observer.fault('actor', error, { runId: this.run.id })
+        this.#deps.lost(this)
+      },
+    )
+  }
+
+  /** One batch: every waiting event, and the routes that follow from them, in one commit. */
+  async #work(): Promise<void> {
+    const mail = this.#mail.splice(0)
+    this.#batch = mail
+    const before = this.run
+    const batch: Batch = { run: before, effects: [], events: [], durable: false }
+    for (const { event } of mail) this.#apply(batch, event)
+    for (const stepId of this.#routes) this.#route(batch, mail, stepId)
+    this.#routes.clear()
+    if (this.#saving && !batch.durable)
+      Object.assign(batch, { run: { ...batch.run, revision: batch.run.revision + 1 }, durable: true })
+    if (batch.durable && !(await this.#commit(before, batch, mail))) return
+    this.#batch = []
+    this.run = batch.run
+    this.#afterwards(before, batch.run)
+    for (const { reply } of mail) reply?.resolve(this.run)
+    this.#order(batch.effects)
+  }
+
+  #apply(batch: Batch, event: Event): void {
+    const next = transition(batch.run, event)
+    batch.run = next.run
+    batch.durable ||= next.durable
+    batch.events.push(...next.events)
+    for (const id of next.changed) this.#dirty.add(id)
+    for (const effect of next.effects) {
+      if (effect.type === 'route') this.#routes.add(effect.stepId)
+      else batch.effects.push(effect)
+    }
+  }
+
+  /** Answers a `route` in place; what the router decided joins the batch as a fact. */
+  #route(batch: Batch, mail: Mail[], stepId: string): void {
+    const step = batch.run.steps.find(each => each.id === stepId)
+    this.#leaveLine.get(stepId)?.()
+    this.#leaveLine.delete(stepId)
+    const open = step && (step.status === 'queued' || step.status === 'waiting')
+    const routing = open ? routeStep(this.#deps, batch.run, step) : null
+    const place = routing && 'place' in routing ? routing.place : null
+    const held = this.#places.get(stepId)
+    // A place that was held for this step at one provider is given back when it goes elsewhere or nowhere.
+    if (held && held.provider !== place?.provider && !(step && holdsPlace(step))) this.#vacate(stepId)
+    if (!routing) return
+    if ('queue' in routing) {
+      this.#queue(routing.queue, stepId, step?.model ?? '')
+      return
+    }
+    if (place) this.#places.set(stepId, place)
+    mail.push({ event: routing.event })
+    this.#apply(batch, routing.event)
+  }
+
+  #queue(providers: readonly string[], stepId: string, model: string): void {
+    const leave = this.#deps.capacity.wait(providers, stepId, provider => {
+      this.#leaveLine.delete(stepId)
+      this.#places.set(stepId, { provider, model })
+      this.#routes.add(stepId)
+      this.#turn()
+    })
+    this.#leaveLine.set(stepId, leave)
+  }
+
+  async #commit(before: Run, batch: Batch, mail: Mail[]): Promise<boolean> {
+    const { store, clock } = this.#deps
+    const ended = isEnded(batch.run)
+    const delivery = ended ? this.#deps.compose(batch.run, clock.now()) : null
+    const changed = [...this.#dirty]
+    try {
+      await store.commit({
+        run: batch.run,
+        expected: before.revision,
+        changed,
+        events: batch.events,
+        wakeAt: wakeAt(batch.run),
+        delivery,
+      })
+    } catch (error) {
+      if (error instanceof RevisionConflict) throw error
+      this.#deps.observer.fault('commit', error, { runId: before.id })
+      for (const { reply } of mail) reply?.reject(error)
+      // What happened stays true: it is tried again. A caller was refused, so its wish is dropped.
+      this.#mail.unshift(...mail.filter(each => !each.reply))
+      await this.#pause(STORAGE_RETRY_MS)
+      return false
+    }
+    this.#dirty.clear()
+    this.#saving = false
+    if (delivery) this.#deps.deliveryDue()
+    return true
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise(resolve => {
+      const disarm = this.#deps.clock.at(this.#deps.clock.now() + ms, resolve)
+      this.#stop.signal.addEventListener('abort', () => {
+        disarm()
+        resolve()
+      })
+    })
+  }
+
+  /** Places and lessons of what has changed. */
+  #afterwards(before: Run, after: Run): void {
+    const { observer } = this.#deps
+    after.steps.forEach((step, i) => {
+      const was = before.steps[i]
+      if (!was || was === step) return
+      for (const attempt of step.attempts.slice(was.attempts.length)) this.#learn(step, attempt)
+      if (step.status === 'keeping' && was.status !== 'keeping') this.#learnSuccess(step)
+      if (!holdsPlace(step)) this.#vacate(step.id)
+    })
+    if (isEnded(after) && !isEnded(before)) {
+      observer.runEnded({
+        runId: after.id,
+        slug: after.slug,
+        status: after.status,
+        ms: after.updatedAt - after.createdAt,
+      })
+    }
+  }
+
+  #learn(step: Step, attempt: Attempt): void {
+    const { capacity, observer, clock } = this.#deps
+    const { provider, outcome, error, startedAt } = attempt
+    const ms = (attempt.endedAt ?? clock.now()) - startedAt
+    observer.attemptEnded({
+      runId: this.run.id,
+      stepKey: step.key,
+      model: step.model,
+      provider,
+      outcome,
+      code: error?.code ?? null,
+      ms,
+    })
+    if (error) capacity.learn(provider, step.model, error, clock.now())
+  }
+
+  #learnSuccess(step: Step): void {
+    if ('attempt' in step) this.#deps.capacity.learn(step.attempt.provider, step.model, null, this.#deps.clock.now())
+  }
+
+  #occupy(step: Step): void {
+    if (!('attempt' in step)) return
+    const place = { provider: step.attempt.provider, model: step.model }
+    this.#deps.capacity.enter(place.provider, place.model, step.id)
+    this.#places.set(step.id, place)
+  }
+
+  #vacate(stepId: string): void {
+    const place = this.#places.get(stepId)
+    if (!place) return
+    this.#places.delete(stepId)
+    this.#deps.capacity.leave(place.provider, place.model, stepId)
+  }
+
+  #order(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.type === 'route') this.#routes.add(effect.stepId)
+      else this.#launch(effect)
+    }
+  }
+
+  #launch(effect: Reaching): void {
+    const key = `${effect.type}/${effect.stepId}/${effect.attempt}`
+    if (this.#inFlight.has(key)) return
+    this.#inFlight.add(key)
+    perform(this.#deps, this.run, effect, this.#stop.signal)
+      .catch(error => {
+        this.#deps.observer.fault(effect.type, error, { runId: this.run.id })
+        return null
+      })
+      .then(event => {
+        this.#inFlight.delete(key)
+        if (event) this.#mail.push({ event })
+        this.#turn()
+      })
+  }
+
+  /** Nothing to do now: sets the timer, and says so when nothing is in flight. */
+  #rest(): void {
+    this.#disarm?.()
+    this.#disarm = null
+    const due = timerAt(this.run)
+    if (due !== null) this.#disarm = this.#deps.clock.at(due, () => this.#wake())
+    if (this.#inFlight.size === 0 && this.#leaveLine.size === 0) this.#deps.idle(this, due)
+  }
+
+  #wake(): void {
+    const { clock } = this.#deps
+    this.tell({ type: 'run.woke', at: clock.now(), jitter: clock.random() })
+  }
+}
+
+interface Batch {
+  run: Run
+  effects: Reaching[]
+  events: RunEvent[]
+  durable: boolean
+}
+
+/** A job holds its provider's place from the routing to its end. */
+function holdsPlace(step: Step): boolean {
+  return step.status === 'submitting' || step.status === 'running'
+}

@@ -1,0 +1,303 @@
+/**
+ * Carries out what the core orders, and says what came of it.
+ *
+ * 1. Every order ends in exactly one event, whatever happens: a thrown error of an adapter is an answer too.
+ * 2. A submit that broke after the call began has an unknown outcome; before the call, nothing was sent.
+ * 3. Every order has a time limit of its own, above the adapter's.
+ */
+import { createHash } from 'node:crypto'
+import { type StepError, stepError } from '../core/errors.ts'
+import type { AttemptSignal, Effect, Event } from '../core/events.ts'
+import type { Catalog, Clock, Found, Media, Model, Observer, Opened, Picture, Provider, Route } from '../core/ports.ts'
+import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+
+export interface EffectDeps {
+  catalog: Catalog
+  providers: ReadonlyMap<string, Provider>
+  routesOf(model: Model): readonly Route[]
+  media: Media
+  clock: Clock
+  observer: Observer
+  /** Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. */
+  readPicture(
+    ref: string,
+    signal: AbortSignal,
+  ): Promise<{ ok: true; picture: Picture } | { ok: false; error: StepError }>
+  /** A signed link to a media that a provider can reach, or null without a public address. */
+  publicLink(mediaId: string): string | null
+  /** Where a provider may call us about an attempt, or null without a public address. */
+  callbackUrl(provider: string, token: string): string | null
+  /** Send again after a submit whose outcome nobody can tell: may pay twice, so off unless the operator wants it. */
+  resubmitUnknown: boolean
+}
+
+export type Reaching = Exclude<Effect, { type: 'route' }>
+
+/** Limits in milliseconds. A synchronous image API may take two minutes to answer a submit. */
+const LIMIT_MS: Record<Reaching['type'], number> = {
+  submit: 300_000,
+  find: 60_000,
+  poll: 60_000,
+  cancelJob: 30_000,
+  keep: 20 * 60_000,
+}
+/** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
+const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
+/** After a crash a submit may still be on its way to the provider's list. */
+const UNREACHABLE_PAUSE_MS = 10_000
+
+/** Carries out one effect of a run; null when the step has moved on. */
+export async function perform(deps: EffectDeps, run: Run, effect: Reaching, stop: AbortSignal): Promise<Event | null> {
+  const step = run.steps.find(each => each.id === effect.stepId)
+  if (!step) return null
+  const { clock } = deps
+  const limit = new AbortController()
+  const disarm = clock.at(clock.now() + LIMIT_MS[effect.type], () => limit.abort(new Error('time limit')))
+  const signal = AbortSignal.any([stop, limit.signal])
+  try {
+    const said = await carryOut(deps, run, step, effect, signal)
+    return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
+  } finally {
+    disarm()
+  }
+}
+
+type Said = AttemptSignal extends infer S ? (S extends unknown ? Omit<S, 'stepId' | 'attempt'> : never) : never
+
+function carryOut(deps: EffectDeps, run: Run, step: Step, effect: Reaching, signal: AbortSignal): Promise<Said | null> {
+  if (effect.type === 'cancelJob') return cancelJob(deps, effect, signal)
+  if (!('attempt' in step) || step.attempt.no !== effect.attempt) return Promise.resolve(null)
+  switch (effect.type) {
+    case 'submit':
+      return submit(deps, run, step, step.attempt, signal)
+    case 'find':
+      return find(deps, step, step.attempt, signal)
+    case 'poll':
+      return poll(deps, step.attempt, signal)
+    case 'keep':
+      return step.status === 'keeping' ? keep(deps, run, step, step.attempt, step.media, signal) : Promise.resolve(null)
+  }
+}
+
+async function submit(deps: EffectDeps, run: Run, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+  const provider = deps.providers.get(attempt.provider)
+  const model = deps.catalog.find(step.model)
+  const route =
+    model &&
+    deps
+      .routesOf(model)
+      .find(each => each.provider === attempt.provider && each.providerModel === attempt.providerModel)
+  if (!provider || !route)
+    return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
+  let began = false
+  try {
+    const pictures = await picturesFor(deps, run, step, provider, signal)
+    if (!pictures.ok) return refused(pictures.error)
+    const translation = route.translate(step.params, { role: step.role, pictures: pictures.refs })
+    if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
+    const { token, no } = attempt
+    const job = {
+      runId: run.id,
+      stepId: step.id,
+      token,
+      attemptNo: no,
+      role: step.role,
+      body: translation.body,
+      providerModel: translation.providerModel,
+    }
+    const stash = (bytes: Uint8Array, mime: string) => deps.media.stash(token, bytes, mime)
+    began = true
+    const started = await provider.start({ ...job, stash, callbackUrl: deps.callbackUrl(provider.id, token) }, signal)
+    switch (started.type) {
+      case 'accepted':
+        return {
+          type: 'step.submitted',
+          jobRef: started.jobRef,
+          pollAt: deps.clock.now() + started.pollAfterMs,
+          ...costOf(started),
+        }
+      case 'succeeded':
+        return { type: 'job.succeeded', media: started.media, ...costOf(started) }
+      case 'refused':
+        return refused(started.error)
+      case 'unknown':
+        return { type: 'step.submit_unknown', error: started.error, askAt: deps.clock.now() + provider.settleMs }
+    }
+  } catch (error) {
+    deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
+    if (!began) return refused(stepError('internal', 'the request could not be made'))
+    const lost = stepError('outcome_unknown', 'the submit broke on our side', { provider: attempt.provider })
+    return { type: 'step.submit_unknown', error: lost, askAt: deps.clock.now() + provider.settleMs }
+  }
+}
+
+async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+  const provider = deps.providers.get(attempt.provider)
+  const now = deps.clock.now()
+  if (!provider) return { type: 'step.still_unknown', askAt: null }
+  const trusted = attempt.startedAt + provider.settleMs
+  if (now < trusted) return { type: 'step.still_unknown', askAt: trusted }
+  const { token, providerModel, startedAt } = attempt
+  const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
+  if (found.type === 'found')
+    return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
+  if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found' }
+  const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
+  if (!provider.find && !mayHear) return { type: 'step.still_unknown', askAt: null }
+  const tries = step.status === 'submitting' ? (step.lookup?.tries ?? 0) : 0
+  const pause = Math.min(LOOKUP_PAUSE_MS.last, LOOKUP_PAUSE_MS.first * 2 ** Math.min(tries, 10))
+  return { type: 'step.still_unknown', askAt: deps.clock.now() + pause }
+}
+
+async function lookUp(
+  deps: EffectDeps,
+  provider: Provider,
+  attempt: Parameters<NonNullable<Provider['find']>>[0],
+  signal: AbortSignal,
+): Promise<Found> {
+  try {
+    return (await provider.find?.(attempt, signal)) ?? { type: 'unknown' }
+  } catch (error) {
+    deps.observer.fault('find', error, { provider: provider.id })
+    return { type: 'unknown' }
+  }
+}
+
+async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+  const provider = deps.providers.get(attempt.provider)
+  const again = (error: StepError, afterMs: number): Said => ({
+    type: 'job.unreachable',
+    error,
+    pollAt: deps.clock.now() + afterMs,
+  })
+  if (!provider) return again(stepError('no_route', `${attempt.provider} is not configured any more`), 60_000)
+  try {
+    const checked = await provider.check(attempt.jobRef, signal)
+    switch (checked.type) {
+      case 'pending':
+        return { type: 'job.progressed', progress: checked.progress, pollAt: deps.clock.now() + checked.pollAfterMs }
+      case 'succeeded':
+        return { type: 'job.succeeded', media: checked.media, ...costOf(checked) }
+      case 'failed':
+        return { type: 'job.failed', error: checked.error, ...costOf(checked) }
+      case 'unreachable':
+        return again(checked.error, checked.pollAfterMs)
+    }
+  } catch (error) {
+    deps.observer.fault('poll', error, { provider: attempt.provider })
+    return again(stepError('network_error', 'the poll broke'), UNREACHABLE_PAUSE_MS)
+  }
+}
+
+async function cancelJob(
+  deps: EffectDeps,
+  effect: Reaching & { type: 'cancelJob' },
+  signal: AbortSignal,
+): Promise<Said> {
+  try {
+    const provider = deps.providers.get(effect.provider)
+    return { type: 'job.cancel_settled', outcome: provider ? await provider.cancel(effect.jobRef, signal) : 'failed' }
+  } catch (error) {
+    deps.observer.fault('cancel', error, { provider: effect.provider })
+    return { type: 'job.cancel_settled', outcome: 'failed' }
+  }
+}
+
+async function keep(
+  deps: EffectDeps,
+  run: Run,
+  step: Step,
+  attempt: Attempt,
+  media: readonly ProviderMedia[],
+  signal: AbortSignal,
+): Promise<Said> {
+  const provider = deps.providers.get(attempt.provider)
+  const failed = (error: StepError, expired = false): Said => ({ type: 'media.keep_failed', error, expired })
+  if (!provider) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
+  const outputs: Output[] = []
+  try {
+    for (const [i, each] of media.entries()) {
+      const opened: Opened = each.url.startsWith('stash:')
+        ? await deps.media.openStash(each.url)
+        : await provider.open(each, signal)
+      if (!opened.ok) return failed(opened.error, opened.expired)
+      const kept = await deps.media.keep({
+        id: outputId(step.id, attempt.no, i),
+        runId: run.id,
+        stepId: step.id,
+        apiKeyId: run.apiKeyId,
+        kind: step.kind,
+        stream: opened.stream,
+        mime: opened.mime ?? each.mime ?? null,
+        length: opened.length,
+        at: deps.clock.now(),
+      })
+      if (!kept.ok) return failed(kept.error)
+      outputs.push(kept.output)
+    }
+    return { type: 'media.kept', outputs }
+  } catch (error) {
+    if (!signal.aborted) deps.observer.fault('keep', error, { runId: run.id, provider: attempt.provider })
+    return failed(stepError('output_fetch_failed', 'the copy broke off'))
+  }
+}
+
+/** The pictures of a step in the form that its provider takes: the wired one first, then the caller's. */
+async function picturesFor(
+  deps: EffectDeps,
+  run: Run,
+  step: Step,
+  provider: Provider,
+  signal: AbortSignal,
+): Promise<{ ok: true; refs: string[] } | { ok: false; error: StepError }> {
+  const wired = step.dependsOn.flatMap(key => {
+    const before = run.steps.find(other => other.key === key)
+    const [first] = before?.status === 'succeeded' ? before.outputs : []
+    return first ? [`media:${first.mediaId}`] : []
+  })
+  const refs: string[] = []
+  for (const ref of [...wired, ...step.pictures]) {
+    const made = await referenceFor(deps, ref, provider, signal)
+    if (!made.ok) return made
+    refs.push(made.ref)
+  }
+  return { ok: true, refs }
+}
+
+/** A link where the provider takes links and can reach it, else its own upload, else a data URI within its limit. */
+async function referenceFor(
+  deps: EffectDeps,
+  ref: string,
+  provider: Provider,
+  signal: AbortSignal,
+): Promise<{ ok: true; ref: string } | { ok: false; error: StepError }> {
+  if (provider.takes.url) {
+    if (/^https?:/i.test(ref)) return { ok: true, ref }
+    const link = ref.startsWith('media:') ? deps.publicLink(ref.slice('media:'.length)) : null
+    if (link) return { ok: true, ref: link }
+  }
+  const read = await deps.readPicture(ref, signal)
+  if (!read.ok) return read
+  if (provider.upload) return provider.upload(read.picture, signal)
+  const { bytes, mime } = read.picture
+  if (bytes.length > provider.takes.dataUriBytes) {
+    const detail = `the input picture has ${bytes.length} bytes; without BABYCHAIN_PUBLIC_URL ${provider.id} takes at most ${provider.takes.dataUriBytes}`
+    return { ok: false, error: stepError('invalid_input', detail) }
+  }
+  return { ok: true, ref: `data:${mime};base64,${Buffer.from(bytes).toString('base64')}` }
+}
+
+/** The same output of the same attempt always has the same id, so that a copy begun twice is one file. */
+function outputId(stepId: string, attempt: number, index: number): string {
+  const hex = createHash('sha256').update(`${stepId}/${attempt}/${index}`).digest('hex')
+  const variant = ((Number.parseInt(hex.slice(16, 17), 16) & 3) | 8).toString(16)
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`
+}
+
+function refused(error: StepError): Said {
+  return { type: 'step.submit_refused', error }
+}
+
+function costOf(answer: { costUsd?: number }): { costUsd?: number } {
+  return answer.costUsd === undefined ? {} : { costUsd: answer.costUsd }
+}

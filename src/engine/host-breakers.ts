@@ -1,0 +1,61 @@
+/**
+ * A breaker per callback host: a host that keeps failing is left alone for a while, and burns no attempts meanwhile.
+ *
+ * 1. Opens at 5 time-outs in a row, or at 70 % failures of at least 10 attempts within 5 minutes.
+ * 2. Closed for 60 s, doubling to 30 minutes; then one probe decides.
+ */
+
+interface Host {
+  recent: { at: number; failed: boolean }[]
+  timeouts: number
+  closedUntil: number
+  pauseMs: number
+  probing: boolean
+}
+
+const WINDOW_MS = 5 * 60_000
+const FIRST_PAUSE_MS = 60_000
+const LONGEST_PAUSE_MS = 30 * 60_000
+const MIN_ATTEMPTS = 10
+const FAILED_SHARE = 0.7
+const TIMEOUTS = 5
+
+export class HostBreakers {
+  #hosts = new Map<string, Host>()
+
+  /** Hosts that may not be tried at `at`. */
+  closed(at: number): string[] {
+    return [...this.#hosts].filter(([, host]) => host.closedUntil > at || host.probing).map(([name]) => name)
+  }
+
+  /** An attempt begins; after a pause it is the probe. */
+  begin(name: string, at: number): void {
+    const host = this.#hosts.get(name)
+    if (host && host.closedUntil > 0 && host.closedUntil <= at) host.probing = true
+  }
+
+  /** An attempt ended; `errorClass` null is success. */
+  learn(name: string, errorClass: string | null, at: number): void {
+    if (errorClass === null) {
+      this.#hosts.delete(name)
+      return
+    }
+    if (errorClass === 'egress_down') return
+    const host = this.#hosts.get(name) ?? {
+      recent: [],
+      timeouts: 0,
+      closedUntil: 0,
+      pauseMs: FIRST_PAUSE_MS,
+      probing: false,
+    }
+    this.#hosts.set(name, host)
+    host.recent = [...host.recent.filter(each => at - each.at < WINDOW_MS).slice(-99), { at, failed: true }]
+    host.timeouts = errorClass === 'timeout' || errorClass === 'connect_timeout' ? host.timeouts + 1 : 0
+    const failed = host.recent.filter(each => each.failed).length
+    const many = host.recent.length >= MIN_ATTEMPTS && failed / host.recent.length >= FAILED_SHARE
+    if (!host.probing && !many && host.timeouts < TIMEOUTS) return
+    host.closedUntil = at + host.pauseMs
+    host.pauseMs = Math.min(LONGEST_PAUSE_MS, host.pauseMs * 2)
+    host.probing = false
+  }
+}

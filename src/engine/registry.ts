@@ -1,0 +1,169 @@
+/**
+ * The actors of this process: the Engine that the rest of the house sees.
+ *
+ * 1. A run has at most one actor; whoever speaks to a run speaks to it.
+ * 2. Memory is bounded by activity: an ended or long-waiting run has no actor.
+ * 3. `start` gives an actor to every unfinished run; the sweeper gives one to every run that is due and has none.
+ * 4. After `drain` began nothing new begins; commits and submits under way are waited for, everything else is left
+ *    to the next start.
+ */
+import type { Json } from '../core/json.ts'
+import {
+  type Clock,
+  type CreateCommit,
+  type Created,
+  Draining,
+  type Engine,
+  type EngineStats,
+  type NewDelivery,
+  type Store,
+} from '../core/ports.ts'
+import { isEnded, type Run } from '../core/run.ts'
+import { Actor, type ActorDeps } from './actor.ts'
+
+export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose'> {
+  compose(run: Run, at: number): NewDelivery | null
+}
+
+/** A run that waits longer than this for its next time gives its actor up; the sweeper brings it back. */
+const EVICT_AFTER_MS = 60_000
+/** Runs taken up from the store at once: a large page would hold the loop, a small one the disk. */
+const PAGE = 500
+
+export class Registry implements Engine {
+  readonly #deps: RegistryDeps
+  readonly #store: Store
+  readonly #clock: Clock
+  #actors = new Map<string, Actor>()
+  #loading = new Map<string, Promise<Actor | null>>()
+  #draining = false
+
+  constructor(deps: RegistryDeps) {
+    this.#deps = deps
+    this.#store = deps.store
+    this.#clock = deps.clock
+  }
+
+  async create(commit: CreateCommit): Promise<Created> {
+    if (this.#draining) throw new Draining('the server is stopping')
+    const created = await this.#store.create(commit)
+    if (created.type === 'created' && !this.#draining) this.#spawn(commit.run)
+    return created
+  }
+
+  async cancel(runId: string): Promise<Run | null> {
+    const actor = await this.#actor(runId)
+    if (!actor) {
+      const run = await this.#store.run(runId)
+      if (run && !isEnded(run)) throw new Draining('the server is stopping')
+      return run
+    }
+    return actor.ask({ type: 'run.cancel_requested', at: this.#clock.now(), jitter: this.#clock.random() })
+  }
+
+  async hint(token: string, jobRef: Json | null): Promise<boolean> {
+    const found = await this.#store.attemptByToken(token)
+    if (!found) return false
+    const actor = await this.#actor(found.runId)
+    const { stepId, attemptNo: attempt } = found
+    // A hint that brings a lost job home is answered for only when it is committed.
+    if (actor)
+      await actor.ask({
+        type: 'job.hinted',
+        stepId,
+        attempt,
+        jobRef,
+        at: this.#clock.now(),
+        jitter: this.#clock.random(),
+      })
+    return true
+  }
+
+  async run(runId: string): Promise<Run | null> {
+    return this.#actors.get(runId)?.run ?? this.#store.run(runId)
+  }
+
+  stats(): EngineStats {
+    const { capacity } = this.#deps
+    return {
+      actors: this.#actors.size,
+      inFlight: capacity.held(),
+      breakers: capacity.breakers(this.#clock.now()),
+      waiting: capacity.waiting,
+    }
+  }
+
+  async start(): Promise<void> {
+    await this.rehydrate(Number.MAX_SAFE_INTEGER)
+  }
+
+  /** Gives an actor to every unfinished run that is due by `until` and has none; gives how many. */
+  async rehydrate(until: number): Promise<number> {
+    let taken = 0
+    let after: string | undefined
+    for (;;) {
+      const ids = await this.#store.due(until, PAGE, after)
+      for (const id of ids) {
+        if (this.#draining) return taken
+        if (this.#actors.has(id)) continue
+        if (await this.#actor(id)) taken += 1
+      }
+      after = ids.at(-1)
+      if (ids.length < PAGE) return taken
+    }
+  }
+
+  async drain(): Promise<void> {
+    this.#draining = true
+    while ([...this.#actors.values()].some(actor => actor.mustFinish)) {
+      await new Promise<void>(resolve => this.#clock.at(this.#clock.now() + 20, resolve))
+    }
+    for (const actor of this.#actors.values()) actor.stop()
+    this.#actors.clear()
+  }
+
+  #spawn(run: Run): Actor {
+    const actor = new Actor(
+      { ...this.#deps, idle: (who, until) => this.#idle(who, until), lost: who => this.#lost(who) },
+      run,
+    )
+    this.#actors.set(run.id, actor)
+    actor.begin()
+    return actor
+  }
+
+  /** The actor of an unfinished run, taken up from the store if need be. */
+  async #actor(runId: string): Promise<Actor | null> {
+    const live = this.#actors.get(runId) ?? this.#loading.get(runId)
+    if (live) return live
+    const loading = this.#store.run(runId).then(run => {
+      this.#loading.delete(runId)
+      if (!run || isEnded(run) || this.#draining) return null
+      return this.#actors.get(runId) ?? this.#spawn(run)
+    })
+    this.#loading.set(runId, loading)
+    return loading.finally(() => this.#loading.delete(runId))
+  }
+
+  #idle(actor: Actor, until: number | null): void {
+    const waitsLong = until !== null && until - this.#clock.now() > EVICT_AFTER_MS
+    if (!isEnded(actor.run) && !waitsLong) return
+    // The sweeper finds it by its stored wake time, so that must be the true one.
+    if (!isEnded(actor.run) && actor.isAhead) actor.save()
+    else this.#evict(actor)
+  }
+
+  #evict(actor: Actor): void {
+    if (this.#actors.get(actor.run.id) !== actor) return
+    this.#actors.delete(actor.run.id)
+    actor.stop()
+  }
+
+  /** The actor broke or the store knows better: forget it and take the run up again as it is stored. */
+  #lost(actor: Actor): void {
+    this.#evict(actor)
+    this.#clock.at(this.#clock.now() + 1_000, () => {
+      this.#actor(actor.run.id).catch(error => this.#deps.observer.fault('rehydrate', error, { runId: actor.run.id }))
+    })
+  }
+}

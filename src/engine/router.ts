@@ -1,0 +1,106 @@
+/**
+ * Finds the route of a step: gathers what the core needs to choose, asks it, and takes the place.
+ *
+ * 1. Synchronous and in memory: the answer joins the commit of the transition that asked.
+ * 2. A route that cannot express the parameters, or whose provider has no key, is out with a reason, before any spending.
+ */
+import { stepError } from '../core/errors.ts'
+import type { Event } from '../core/events.ts'
+import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
+import { chooseRoute, type Offer } from '../core/routing.ts'
+import type { Cost, Run, Step } from '../core/run.ts'
+import type { Capacity } from './capacity.ts'
+
+export interface RouterDeps {
+  catalog: Catalog
+  providers: ReadonlyMap<string, Provider>
+  /** The routes of a model in this installation, in order of preference. */
+  routesOf(model: Model): readonly Route[]
+  capacity: Capacity
+  clock: Clock
+  /** What a key may still spend today, or null without a budget. */
+  budgetLeft?(apiKeyId: string, estimateUsd: number | null): ReturnType<typeof stepError> | null
+}
+
+export type Routing = { event: Event; place: { provider: string; model: string } | null } | { queue: readonly string[] }
+
+/** A picture reference in the form that a provider takes, to try a translation with before there is a picture. */
+const SAMPLE = { url: 'https://media.example/picture.png', data: 'data:image/png;base64,iVBORw0KGgo=' }
+
+export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
+  const { clock, capacity } = deps
+  const at = clock.now()
+  const base = { at, jitter: clock.random(), stepId: step.id }
+  const model = deps.catalog.find(step.model)
+  const routes = model ? deps.routesOf(model) : []
+  const offers = model ? routes.map(route => offerOf(deps, model, route, step, at)) : []
+  const choice = chooseRoute(offers, step.attempts, run.providerOrder[step.key] ?? [], at)
+  switch (choice.type) {
+    case 'none':
+      return { event: { type: 'step.unroutable', error: choice.error, ...base }, place: null }
+    case 'queue':
+      return { queue: choice.providers }
+    case 'wait': {
+      const last = step.attempts.findLast(attempt => attempt.error !== null)?.error
+      const error = last ?? stepError('provider_overloaded', 'no provider takes this model now')
+      return { event: { type: 'step.deferred', until: choice.until, error, ...base }, place: null }
+    }
+    case 'go': {
+      const { provider, providerModel } = choice.offer
+      const route = routes[offers.indexOf(choice.offer)]
+      const cost = model && route ? priceOf(model, route, step) : UNKNOWN_COST
+      const refused = deps.budgetLeft?.(run.apiKeyId, cost.estimatedUsd)
+      if (refused) return { event: { type: 'step.unroutable', error: refused, ...base }, place: null }
+      capacity.enter(provider, step.model, step.id)
+      const adjustments = route ? adjustmentsOf(deps, route, step) : []
+      const event: Event = {
+        type: 'step.routed',
+        provider,
+        providerModel,
+        token: clock.token(),
+        cost,
+        adjustments,
+        ...base,
+      }
+      return { event, place: { provider, model: step.model } }
+    }
+  }
+}
+
+const UNKNOWN_COST: Cost = { estimatedUsd: null, actualUsd: null, basis: 'unknown' }
+
+function offerOf(deps: RouterDeps, model: Model, route: Route, step: Step, at: number): Offer {
+  const { provider, providerModel } = route
+  return {
+    provider,
+    providerModel,
+    obstacle: obstacleOf(deps, route, step),
+    hasCapacity: deps.capacity.hasPlace(provider, model.id, step.id),
+    closedUntil: deps.capacity.closedUntil(provider, model.id, at),
+  }
+}
+
+function obstacleOf(deps: RouterDeps, route: Route, step: Step): string | null {
+  const provider = deps.providers.get(route.provider)
+  if (!provider) return 'not available in this mode'
+  if (provider.missing) return provider.missing
+  const translation = trial(provider, route, step)
+  return translation.ok ? null : translation.reason
+}
+
+function adjustmentsOf(deps: RouterDeps, route: Route, step: Step) {
+  const provider = deps.providers.get(route.provider)
+  const translation = provider ? trial(provider, route, step) : null
+  return translation?.ok ? translation.adjustments : []
+}
+
+function trial(provider: Provider, route: Route, step: Step) {
+  const sample = provider.takes.url ? SAMPLE.url : SAMPLE.data
+  const count = step.pictures.length + step.dependsOn.length
+  return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
+}
+
+function priceOf(model: Model, route: Route, step: Step): Cost {
+  const usd = route.price ? route.price(step.params, step.role) : model.price(step.params, step.role)
+  return { estimatedUsd: usd, actualUsd: null, basis: usd === null ? 'unknown' : 'listed' }
+}
