@@ -8,7 +8,7 @@
  * 4. What must be in flight follows from the run alone (`resume`); what it waits for is `timerAt`.
  * 5. A change that a crash may forget (the time of the next poll) is not durable: it rides on the next commit.
  */
-import type { Effect, Event } from './events.ts'
+import type { Effect, Event, StepSignal } from './events.ts'
 import { logOf } from './log.ts'
 import { cancelOrder, end, type Move, order, specOf } from './machine/moves.ts'
 import { cancelStep, deadlineOf, onAttempt, onStep, wakeStep } from './machine/steps.ts'
@@ -33,9 +33,13 @@ export function transition(run: Run, event: Event): Transition {
   if (event.type === 'run.cancel_requested') return requestCancel(run, event)
   const step = run.steps.find(each => each.id === event.stepId)
   if (!step) return ignore(run, 'no such step')
-  const outcome = 'attempt' in event ? onAttempt(run, step, event) : onStep(run, step, event)
+  const outcome = isOfStep(event) ? onStep(run, step, event) : onAttempt(run, step, event)
   if ('ignored' in outcome) return ignore(run, outcome.ignored)
   return finish(run, [outcome], event)
+}
+
+function isOfStep<E extends Event>(event: E): event is Extract<E, StepSignal> {
+  return event.type === 'step.routed' || event.type === 'step.unroutable' || event.type === 'step.deferred'
 }
 
 function wake(run: Run, event: Event): Transition {

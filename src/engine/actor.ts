@@ -297,16 +297,18 @@ export class Actor {
     const key = `${effect.type}/${effect.stepId}/${effect.attempt}`
     if (this.#inFlight.has(key)) return
     this.#inFlight.add(key)
-    perform(this.#deps, this.run, effect, this.#stop.signal)
-      .catch(error => {
-        this.#deps.observer.fault(effect.type, error, { runId: this.run.id })
-        return null
-      })
-      .then(event => {
-        this.#inFlight.delete(key)
-        if (event) this.#mail.push({ event })
-        this.#turn()
-      })
+    void this.#perform(effect, key)
+  }
+
+  async #perform(effect: Reaching, key: string): Promise<void> {
+    try {
+      const event = await perform(this.#deps, this.run, effect, this.#stop.signal)
+      if (event) this.#mail.push({ event })
+    } catch (error) {
+      this.#deps.observer.fault(effect.type, error, { runId: this.run.id })
+    }
+    this.#inFlight.delete(key)
+    this.#turn()
   }
 
   /** Nothing to do now: sets the timer, and says so when nothing is in flight. */

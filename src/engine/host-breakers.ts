@@ -18,6 +18,8 @@ const FIRST_PAUSE_MS = 60_000
 const LONGEST_PAUSE_MS = 30 * 60_000
 const MIN_ATTEMPTS = 10
 const FAILED_SHARE = 0.7
+/** Attempts remembered per host. */
+const REMEMBERED = 99
 const TIMEOUTS = 5
 
 export class HostBreakers {
@@ -36,10 +38,6 @@ export class HostBreakers {
 
   /** An attempt ended; `errorClass` null is success. */
   learn(name: string, errorClass: string | null, at: number): void {
-    if (errorClass === null) {
-      this.#hosts.delete(name)
-      return
-    }
     if (errorClass === 'egress_down') return
     const host = this.#hosts.get(name) ?? {
       recent: [],
@@ -48,10 +46,18 @@ export class HostBreakers {
       pauseMs: FIRST_PAUSE_MS,
       probing: false,
     }
-    this.#hosts.set(name, host)
-    host.recent = [...host.recent.filter(each => at - each.at < WINDOW_MS).slice(-99), { at, failed: true }]
-    host.timeouts = errorClass === 'timeout' || errorClass === 'connect_timeout' ? host.timeouts + 1 : 0
+    host.recent = [
+      ...host.recent.filter(each => at - each.at < WINDOW_MS).slice(-REMEMBERED),
+      { at, failed: errorClass !== null },
+    ]
     const failed = host.recent.filter(each => each.failed).length
+    if (failed === 0) this.#hosts.delete(name)
+    else this.#hosts.set(name, host)
+    if (errorClass === null) {
+      Object.assign(host, { timeouts: 0, closedUntil: 0, pauseMs: FIRST_PAUSE_MS, probing: false })
+      return
+    }
+    host.timeouts = errorClass === 'timeout' || errorClass === 'connect_timeout' ? host.timeouts + 1 : 0
     const many = host.recent.length >= MIN_ATTEMPTS && failed / host.recent.length >= FAILED_SHARE
     if (!host.probing && !many && host.timeouts < TIMEOUTS) return
     host.closedUntil = at + host.pauseMs

@@ -48,7 +48,7 @@ export class Outbox {
   /** Something may be due. */
   wake(): void {
     if (this.#stopped) return
-    if (this.#claiming) {
+    if (this.#claiming !== null) {
       this.#again = true
       return
     }

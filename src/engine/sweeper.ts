@@ -4,7 +4,7 @@
  * 1. The table is only asked for what a timer may have lost; while all goes well it finds what was evicted and is due.
  * 2. One sweep at a time; a sweep that fails is a fault, and the next one comes.
  */
-import { Cron } from 'croner'
+import { Cron, type CronOptions } from 'croner'
 import type { Clock, Media, Observer } from '../core/ports.ts'
 import type { Registry } from './registry.ts'
 
@@ -27,11 +27,10 @@ export class Sweeper {
 
   /** Sweeps every second, prunes every hour. */
   start(): void {
-    const options = { protect: true, catch: (error: unknown) => this.#deps.observer.fault('sweeper', error) }
-    this.#crons = [
-      new Cron('* * * * * *', options, () => this.runOnce()),
-      new Cron('0 17 * * * *', options, () => this.prune()),
-    ]
+    const options: CronOptions = { protect: true, catch: error => this.#deps.observer.fault('sweeper', error) }
+    const sweep = async (): Promise<void> => void (await this.runOnce())
+    const prune = async (): Promise<void> => void (await this.prune())
+    this.#crons = [new Cron('* * * * * *', options, sweep), new Cron('0 17 * * * *', options, prune)]
   }
 
   /** One sweep; gives how many runs were taken up. */

@@ -199,16 +199,9 @@ function onKeeping(run: Run, step: StepIn<'keeping'>, event: AttemptSignal & Mom
     case 'media.kept':
       return { step: end(step, { status: 'succeeded', outputs: event.outputs }, at, { outcome: 'succeeded' }) }
     case 'job.succeeded':
-      return { step: { ...step, media: event.media, keepAt: at + KEEP_LOST_MS }, effects: [order('keep', step)] }
     case 'job.failed':
-    case 'job.unreachable': {
-      const error = stepError(
-        'output_fetch_failed',
-        `the link had expired and no fresh one came: ${event.error.message}`,
-        { provider: step.attempt.provider },
-      )
-      return keepFailed(step, error, false, at, event.jitter)
-    }
+    case 'job.unreachable':
+      return refreshed(step, event)
     case 'media.keep_failed':
       if (run.cancelRequestedAt !== null)
         return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
@@ -217,6 +210,21 @@ function onKeeping(run: Run, step: StepIn<'keeping'>, event: AttemptSignal & Mom
       return { ignored: `${event.type} while its output is copied` }
   }
 }
+
+/** The answer to the poll that asked for fresh links. */
+function refreshed(step: StepIn<'keeping'>, event: JobAnswer & Moment): Outcome {
+  if (step.tries === 0) return { ignored: 'the job has succeeded before' }
+  if (event.type === 'job.succeeded' && event.media.length > 0) {
+    return { step: { ...step, media: event.media, keepAt: event.at + KEEP_LOST_MS }, effects: [order('keep', step)] }
+  }
+  const why = event.type === 'job.succeeded' ? 'the provider names no output now' : event.error.message
+  const error = stepError('output_fetch_failed', `the link had expired and no fresh one came: ${why}`, {
+    provider: step.attempt.provider,
+  })
+  return keepFailed(step, error, false, event.at, event.jitter)
+}
+
+type JobAnswer = Extract<AttemptSignal, { type: 'job.succeeded' | 'job.failed' | 'job.unreachable' }>
 
 /** A dead link is asked for again; a full disk is waited for; anything else is tried a few times. */
 function keepFailed(step: StepIn<'keeping'>, error: StepError, expired: boolean, at: number, jitter: number): Move {
