@@ -1,0 +1,301 @@
+/**
+ * ByteDance Seedream: pictures from text and from pictures (providers.md 2.3, other hosts 3.5 and 4.4, mapping 11.1).
+ *
+ * 1. `image` is one picture or a list; the first of them is the one that a step before would give.
+ * 2. `size` is a tier (2K) or WIDTHxHEIGHT within the model's pixel counts; too small a picture is refused by the maker.
+ * 3. BytePlus itself adds a watermark unless told not to; this catalogue's default is none, as on every other host.
+ */
+import type { JsonObject } from '../../core/json.ts'
+import type { Model } from '../../core/ports.ts'
+import { isObject } from '../check.ts'
+import type { Draft, Input } from '../draft.ts'
+import { bool, choice, int, params, pictureOrPictures, prompt, text } from '../fields.ts'
+import { fal, noWatermark, replicate, sendFormat } from '../hosts.ts'
+import { defineModel, type ModelSpec, numberIn, type Price, type RouteSpec, type Tell, textIn } from '../model.ts'
+import { fitSize, type Size } from '../sizes.ts'
+
+interface Seedream {
+  name: string
+  title: string
+  tiers: readonly string[]
+  pixels: { min: number; max: number }
+  pictures: number
+  /** Several pictures in one call. */
+  sequential: boolean
+  fields?: Record<string, JsonObject>
+  /** US dollars a picture. */
+  usd: number | null
+  expectedMs: number
+  routes: readonly RouteSpec[]
+}
+
+const SIZE = /^([1-9]\d{1,4})x([1-9]\d{1,4})$/
+
+/** WIDTHxHEIGHT as numbers; null for a tier. */
+export function sizeIn(size: string): Size | null {
+  const found = SIZE.exec(size)
+  return found ? { width: Number(found[1]), height: Number(found[2]) } : null
+}
+
+const sizeField = (tiers: readonly string[], standard: string): JsonObject =>
+  text({
+    title: 'Size',
+    description: `${tiers.join(', ')}: the model chooses the ratio; or WIDTHxHEIGHT in pixels.`,
+    max: 11,
+    pattern: `^(${tiers.map(tier => tier.replace('.', '\\.')).join('|')}|[1-9]\\d{1,4}x[1-9]\\d{1,4})$`,
+    default: standard,
+    examples: [...tiers, '2048x2048'],
+  })
+
+const sequentialFields = {
+  sequential_image_generation: choice(['disabled', 'auto'], {
+    title: 'Several pictures',
+    description: 'auto: the model decides how many pictures belong to the prompt.',
+    default: 'disabled',
+  }),
+  sequential_image_generation_options: {
+    type: 'object',
+    title: 'Several pictures: options',
+    properties: { max_images: int({ title: 'At most', min: 1, max: 15, default: 15 }) },
+    required: ['max_images'],
+    additionalProperties: false,
+  },
+}
+
+const optimize = (modes: readonly string[]): JsonObject => ({
+  type: 'object',
+  title: 'Prompt optimization',
+  properties: { mode: choice(modes, { title: 'Mode', default: 'standard' }) },
+  required: ['mode'],
+  additionalProperties: false,
+})
+
+function seedream(model: Seedream): Model {
+  const { tiers, pixels } = model
+  const spec: ModelSpec = {
+    id: `bytedance/${model.name}`,
+    title: model.title,
+    gives: 'image',
+    roles: ['text_to_image', 'image_to_image'],
+    params: params({
+      prompt: prompt(),
+      image: pictureOrPictures(model.pictures, {
+        title: 'Input picture',
+        description: `One picture, or a list of up to ${model.pictures}.`,
+      }),
+      size: sizeField(tiers, '2K'),
+      ...(model.sequential ? sequentialFields : {}),
+      ...model.fields,
+      watermark: bool({
+        title: 'Watermark',
+        description: 'A visible mark in the corner. BytePlus itself would add one by default.',
+        default: false,
+      }),
+    }),
+    pictureField: '/image',
+    pictureFields: ['image'],
+    inputs: imageInputs,
+    rules: (given, tell) => rules(given, tell, tiers, pixels),
+    aliases: {
+      width: 'Seedream takes size: "2048x2048".',
+      height: 'Seedream takes size: "2048x2048".',
+      aspect_ratio: 'Seedream takes size as WIDTHxHEIGHT.',
+      image_size: 'Seedream takes size.',
+      seed: 'Seedream takes no seed since version 4.',
+      max_images: 'max_images stands in sequential_image_generation_options.',
+      response_format: 'BabyChain keeps the pictures itself.',
+    },
+    price: perPicture(model.usd),
+    expectedMs: model.expectedMs,
+    routes: model.routes,
+  }
+  return defineModel(spec)
+}
+
+function imageInputs(given: JsonObject): Input[] {
+  const { image } = given
+  if (typeof image === 'string') return [{ pointer: '/image', value: image, slot: 'first' }]
+  if (!Array.isArray(image)) return []
+  return image.flatMap((value, i): Input[] =>
+    typeof value === 'string' ? [{ pointer: `/image/${i}`, value, slot: i === 0 ? 'first' : 'reference' }] : [],
+  )
+}
+
+function rules(given: JsonObject, tell: Tell, tiers: readonly string[], pixels: { min: number; max: number }): void {
+  const size = sizeIn(textIn(given, 'size') ?? '')
+  if (size) {
+    const count = size.width * size.height
+    if (count < pixels.min || count > pixels.max) {
+      const many = count < pixels.min ? `too few pixels (${count})` : `too many pixels (${count})`
+      tell(
+        '/size',
+        'pixel_count',
+        `size ${size.width}x${size.height} has ${many}: this model takes ${pixels.min} to ${pixels.max}`,
+        `Take ${tiers.join(', ')} or e.g. 2048x2048.`,
+      )
+    }
+    const ratio = size.width / size.height
+    if (ratio > 16 || ratio < 1 / 16) tell('/size', 'ratio', 'size must be between 1:16 and 16:1')
+  }
+  const several = textIn(given, 'sequential_image_generation')
+  const options = given.sequential_image_generation_options
+  if (isObject(options) && several !== 'auto') {
+    tell(
+      '/sequential_image_generation_options',
+      'conflict',
+      'sequential_image_generation_options needs sequential_image_generation "auto"',
+      'Set it to "auto", or leave the options out.',
+    )
+  }
+  const wanted = isObject(options) ? (numberIn(options, 'max_images') ?? 15) : 1
+  const pictures = imageInputs(given).length
+  if (isObject(options) && pictures + wanted > 15) {
+    tell(
+      '/sequential_image_generation_options/max_images',
+      'conflict',
+      `input pictures and outputs together must be at most 15, not ${pictures + wanted}`,
+    )
+  }
+}
+
+/** Pictures that a call may give; Ark's own limit is 15 together with the inputs. */
+function mostPictures(given: JsonObject): number {
+  if (given.sequential_image_generation !== 'auto') return 1
+  const options = given.sequential_image_generation_options
+  const asked = isObject(options) ? numberIn(options, 'max_images') : undefined
+  return asked ?? Math.max(1, 15 - Math.max(1, imageInputs(given).length))
+}
+
+const perPicture =
+  (usd: number | null): Price =>
+  given =>
+    usd === null ? null : usd * mostPictures(given)
+
+function writeArk(draft: Draft): void {
+  draft.copy('prompt')
+  const pictures = draft.takeAll()
+  if (pictures.length > 0) draft.send('image', pictures.length === 1 ? (pictures[0] ?? '') : pictures)
+  draft.pin('size')
+  draft.copy('sequential_image_generation_options', 'optimize_prompt_options', 'tools')
+  draft.pin('sequential_image_generation', 'output_format', 'watermark')
+}
+
+const ark = (providerModel: string): RouteSpec => ({ provider: 'byteplus', providerModel, write: writeArk })
+
+/** How many pictures fal and Replicate may make: told only when the caller asked for several. */
+function several(draft: Draft): number {
+  const mode = draft.value('sequential_image_generation')
+  const options = draft.given('sequential_image_generation_options')
+  if (mode !== 'auto') return 1
+  return isObject(options) ? (numberIn(options, 'max_images') ?? 15) : Math.max(1, 15 - draft.pictureCount)
+}
+
+function onlyStandardOptimization(draft: Draft): void {
+  const options = draft.given('optimize_prompt_options')
+  if (!isObject(options)) return
+  if (options.mode === 'standard') draft.adjust('optimize_prompt_options', null, 'standard is what it does')
+  else draft.refuse(`${draft.provider} has no fast prompt optimization for this model`)
+}
+
+/** fal: two endpoints, tiers as `auto_2K`, sizes as an object, at most 10 pictures. */
+const writeFal =
+  (base: string, options: { tiers: readonly string[]; pixels?: { min: number; max: number }; enhance?: boolean }) =>
+  (draft: Draft): void => {
+    draft.copy('prompt')
+    const pictures = draft.takeAll()
+    draft.providerModel = pictures.length > 0 ? `${base}/edit` : `${base}/text-to-image`
+    if (pictures.length > 10) draft.refuse('fal reads at most 10 pictures')
+    if (pictures.length > 0) draft.send('image_urls', pictures)
+    const wanted = draft.text('size') ?? '2K'
+    const size = sizeIn(wanted)
+    const { pixels } = options
+    if (size && pixels && (size.width * size.height < pixels.min || size.width * size.height > pixels.max)) {
+      draft.refuse(`fal takes ${pixels.min} to ${pixels.max} pixels`)
+    }
+    if (!size && !options.tiers.includes(wanted)) draft.refuse(`fal has no size ${wanted}`)
+    draft.send('image_size', size ? { ...size } : wanted === 'auto' ? 'auto' : `auto_${wanted}`)
+    draft.send('num_images', 1)
+    draft.send('max_images', several(draft))
+    if (options.enhance) {
+      const optimization = draft.given('optimize_prompt_options')
+      draft.send('enhance_prompt_mode', isObject(optimization) ? (optimization.mode ?? 'standard') : 'standard')
+    } else {
+      onlyStandardOptimization(draft)
+    }
+    noWatermark(draft)
+  }
+
+/** Replicate: tiers as they are, other sizes as `custom` with sides of 1024 to 4096. */
+const writeReplicate =
+  (options: { tiers: readonly string[]; custom: boolean; formats?: readonly string[]; enhance?: boolean }) =>
+  (draft: Draft): void => {
+    draft.copy('prompt')
+    const pictures = draft.takeAll()
+    if (pictures.length > 0) draft.send('image_input', pictures)
+    writeReplicateSize(draft, options)
+    const count = several(draft)
+    draft.pin('sequential_image_generation')
+    if (draft.body.sequential_image_generation !== undefined) draft.send('max_images', count)
+    if (options.enhance) {
+      const optimization = draft.given('optimize_prompt_options')
+      if (isObject(optimization) && optimization.mode !== 'standard') {
+        draft.refuse('replicate has no fast prompt optimization')
+      } else if (optimization !== undefined) {
+        draft.adjust('optimize_prompt_options', true, 'there it is a switch, enhance_prompt')
+      }
+      draft.send('enhance_prompt', true)
+    } else {
+      onlyStandardOptimization(draft)
+    }
+    if (options.formats) sendFormat(draft, options.formats)
+    noWatermark(draft)
+  }
+
+function writeReplicateSize(draft: Draft, { tiers, custom }: { tiers: readonly string[]; custom: boolean }): void {
+  const wanted = draft.text('size') ?? '2K'
+  const size = sizeIn(wanted)
+  if (!size) {
+    if (!tiers.includes(wanted)) draft.refuse(`replicate has no size ${wanted}`)
+    draft.send('size', wanted)
+    draft.send('aspect_ratio', 'match_input_image')
+    return
+  }
+  if (!custom) {
+    draft.refuse('replicate takes no size in pixels for this model')
+    return
+  }
+  const fitted = fitSize(size, { min: 1024, max: 4096, step: 1 })
+  if (!fitted) {
+    draft.refuse('replicate takes sides of 1024 to 4096')
+    return
+  }
+  if (fitted.width !== size.width || fitted.height !== size.height) {
+    draft.adjust('size', `${fitted.width}x${fitted.height}`, 'replicate takes sides of 1024 to 4096')
+  }
+  draft.send('size', 'custom')
+  draft.send('width', fitted.width)
+  draft.send('height', fitted.height)
+}
+
+/** Expected times: a synchronous call of this family holds the line for 10 to 30 s. Prices: providers.md 2.5 and 3.5. */
+export const SEEDREAM_MODELS: readonly Model[] = [
+  seedream({
+    name: 'seedream-4.5',
+    title: 'Seedream 4.5',
+    tiers: ['2K', '4K'],
+    pixels: { min: 3_686_400, max: 16_777_216 },
+    pictures: 14,
+    sequential: true,
+    fields: { optimize_prompt_options: optimize(['standard']) },
+    usd: 0.04,
+    expectedMs: 25_000,
+    routes: [
+      ark('seedream-4-5-251128'),
+      fal(
+        'fal-ai/bytedance/seedream/v4.5/text-to-image',
+        writeFal('fal-ai/bytedance/seedream/v4.5', { tiers: ['2K', '4K'] }),
+      ),
+      replicate('bytedance/seedream-4.5', writeReplicate({ tiers: ['2K', '4K'], custom: true })),
+    ],
+  }),
+]

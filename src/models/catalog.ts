@@ -1,0 +1,47 @@
+/**
+ * The models by id.
+ *
+ * 1. Ids are unique, `maker/name`.
+ * 2. Where a deployment has its own id for a model at a provider (an Ark endpoint `ep-…`, another date suffix), the routes
+ *    and what they translate to carry that id.
+ */
+import type { Catalog, Model, Route } from '../core/ports.ts'
+import { BFL_MODELS } from './bfl.ts'
+import { SEEDANCE_MODELS } from './bytedance/seedance.ts'
+import { SEEDREAM_MODELS } from './bytedance/seedream.ts'
+
+export interface CatalogOptions {
+  /** Own ids of a deployment: `provider:providerModel` → the id to use instead. */
+  providerModels?: Readonly<Record<string, string>>
+}
+
+/** Every model, in the order in which lists show them. Throws when an override names no route: a typo would be silent. */
+export function createCatalog(options: CatalogOptions = {}): Catalog {
+  const overrides = options.providerModels ?? {}
+  const models = MODELS.map(model => withOwnIds(model, overrides))
+  const known = new Set(MODELS.flatMap(model => model.routes.map(route => `${route.provider}:${route.providerModel}`)))
+  for (const name of Object.keys(overrides)) {
+    if (!known.has(name))
+      throw new Error(`no route is called ${name}; known ones are e.g. ${[...known].slice(0, 3).join(', ')}`)
+  }
+  const byId = new Map(models.map(model => [model.id, model]))
+  if (byId.size !== models.length) throw new Error('two models have the same id')
+  return { all: () => models, find: id => byId.get(id) }
+}
+
+const MODELS: readonly Model[] = [...BFL_MODELS, ...SEEDREAM_MODELS, ...SEEDANCE_MODELS]
+
+function withOwnIds(model: Model, overrides: Readonly<Record<string, string>>): Model {
+  const own = (route: Route): Route => {
+    const rename = (id: string): string => overrides[`${route.provider}:${id}`] ?? id
+    return {
+      ...route,
+      providerModel: rename(route.providerModel),
+      translate: (params, use) => {
+        const translation = route.translate(params, use)
+        return translation.ok ? { ...translation, providerModel: rename(translation.providerModel) } : translation
+      },
+    }
+  }
+  return { ...model, routes: model.routes.map(own) }
+}

@@ -1,0 +1,43 @@
+/**
+ * Routes to the hosts that serve models of several makers, and what all of their translations share.
+ */
+import type { Draft } from './draft.ts'
+import { type Price, type RouteSpec, unknownPrice } from './model.ts'
+
+/** fal: its price list is the maker's where nothing else is said (providers.md 3.5). */
+export function fal(providerModel: string, write: RouteSpec['write'], price?: Price): RouteSpec {
+  return price === undefined
+    ? { provider: 'fal', providerModel, write }
+    : { provider: 'fal', providerModel, write, price }
+}
+
+/** Replicate: its prices are in none of our sources, so they are unknown unless given. */
+export function replicate(providerModel: string, write: RouteSpec['write'], price: Price = unknownPrice): RouteSpec {
+  return { provider: 'replicate', providerModel, write, price }
+}
+
+/** Runway bills in credits of its own: unknown unless given. */
+export function runway(providerModel: string, write: RouteSpec['write'], price: Price = unknownPrice): RouteSpec {
+  return { provider: 'runway', providerModel, write, price }
+}
+
+/** Most hosts have no switch for a visible watermark, and add none. */
+export function noWatermark(draft: Draft): void {
+  draft.always('watermark', false, 'it adds no watermark')
+}
+
+/** fal and Replicate spell the format differently and do not take every one. */
+export function sendFormat(draft: Draft, formats: readonly string[], name = 'output_format'): void {
+  const wanted = draft.text(name)
+  const spelled = wanted === 'jpeg' && formats.includes('jpg') ? 'jpg' : wanted
+  if (spelled !== undefined && !formats.includes(spelled)) {
+    draft.refuse(`${draft.provider} gives ${formats.join(', ')}, not ${spelled}`)
+  }
+  draft.send(name, spelled)
+}
+
+/** A random seed is what hosts do without one. */
+export function sendSeed(draft: Draft): void {
+  if (draft.given('seed') === -1) draft.adjust('seed', null, 'random is what it does without a seed')
+  else draft.copy('seed')
+}

@@ -1,0 +1,172 @@
+/**
+ * How a model of the catalogue is written down.
+ *
+ * 1. Parameters have their maker's own names, ranges and defaults (providers.md). The envelope of a maker's request
+ *    (`input`, `parameters`, `instances`, `generationConfig`) is no parameter: its leaves are, under their own names.
+ * 2. Pure data and pure functions; nothing here throws for any parameters that `validate` accepts.
+ * 3. The first route is the maker's own API where an adapter speaks it, then other hosts.
+ * 4. Transport is the adapter's: webhook addresses, keys, the model's place in the path or the body.
+ *
+ * What `translate` gives to which adapter:
+ *
+ * | provider  | providerModel                              | body                                                         |
+ * |-----------|--------------------------------------------|--------------------------------------------------------------|
+ * | bfl       | endpoint behind /v1/ (`flux-2-flex`)        | the JSON body; pictures as https URL or raw base64           |
+ * | byteplus  | model id (`seedream-4-5-251128`)            | the JSON body without `model`; images and video tasks        |
+ * | fal       | full endpoint id (`fal-ai/flux-2-flex/edit`)| the model input                                              |
+ * | replicate | `owner/name`                                | the content of `input`                                       |
+ * | openai    | model id                                    | fields of /images/generations without `model`; for an edit   |
+ * |           |                                             | also `images` (references) and perhaps `mask` (a reference)  |
+ * | google    | model id                                    | images: the generateContent body, pictures as `inlineData`;  |
+ * |           |                                             | Veo: the predictLongRunning body. Needs data URIs.           |
+ * | runway    | model id                                    | the JSON body without `model`; the endpoint follows the role |
+ * |           |                                             | (image_to_video, else text_to_image)                         |
+ * | dashscope | model id                                    | `{ input, parameters }` without `model`. `input.messages`    |
+ * |           |                                             | means multimodal-generation (synchronous); else the role     |
+ * |           |                                             | decides: video-synthesis, text2image, image2image            |
+ */
+import type { Problem } from '../core/errors.ts'
+import type { Json, JsonObject } from '../core/json.ts'
+import type { Model, Role, Route, StepKind, Translation } from '../core/ports.ts'
+import { check } from './check.ts'
+import { Draft, type Input, type Ref } from './draft.ts'
+import { defaultsOf } from './fields.ts'
+
+export type Price = (params: JsonObject, role: Role) => number | null
+
+export interface RouteSpec {
+  provider: string
+  providerModel: string
+  write(draft: Draft): void
+  price?: Price
+}
+
+export type Use = { role: Role; wired: boolean }
+/** Tells a problem of several fields together. */
+export type Tell = (pointer: string, code: string, detail: string, hint?: string) => void
+
+export interface ModelSpec {
+  id: string
+  title: string
+  gives: StepKind
+  roles: readonly Role[]
+  params: JsonObject
+  /** Where the first picture stands, as a pointer. */
+  pictureField: string
+  /** The pictures that the caller gave, in the maker's order. */
+  inputs(params: JsonObject): Input[]
+  /** Top-level fields that hold nothing but pictures. */
+  pictureFields: readonly string[]
+  /** Rules over several fields. They see only fields that are right by themselves. */
+  rules?: (params: JsonObject, tell: Tell, use: Use) => void
+  /** Advice for names that other makers use (`aspect_ratio: 'Give width and height.'`). */
+  aliases?: Readonly<Record<string, string>>
+  price: Price
+  expectedMs: number
+  routes: readonly RouteSpec[]
+}
+
+export function defineModel(spec: ModelSpec): Model {
+  const defaults = defaultsOf(spec.params)
+  const price = (rule: Price) => (params: JsonObject, role: Role) => cents(rule({ ...defaults, ...params }, role))
+  return {
+    id: spec.id,
+    title: spec.title,
+    gives: spec.gives,
+    roles: spec.roles,
+    schema: { $schema: 'https://json-schema.org/draft/2020-12/schema', title: spec.title, ...spec.params },
+    pictureField: spec.pictureField,
+    expectedMs: spec.expectedMs,
+    validate: (params, use) => validate(spec, params, use),
+    pictures: params =>
+      ordered(spec, params).map(({ pointer, value, slot }) => ({
+        pointer,
+        value,
+        slot: slot === 'first' ? ('first' as const) : ('other' as const),
+      })),
+    price: price(spec.price),
+    routes: spec.routes.map(
+      (route): Route => ({
+        provider: route.provider,
+        providerModel: route.providerModel,
+        translate: (params, use) => translate(spec, route, params, use),
+        ...(route.price === undefined ? {} : { price: price(route.price) }),
+      }),
+    ),
+  }
+}
+
+function validate(spec: ModelSpec, params: JsonObject, use: Use): Problem[] {
+  const problems = check(spec.params, params, spec.aliases)
+  if (!spec.rules) return problems
+  const wrong = new Set(problems.map(problem => problem.pointer.split('/')[1]))
+  const sound = Object.fromEntries(Object.entries(params).filter(([name]) => !wrong.has(name)))
+  spec.rules(
+    sound,
+    (pointer, code, detail, hint) => {
+      problems.push(hint === undefined ? { pointer, code, detail } : { pointer, code, detail, hint })
+    },
+    use,
+  )
+  return problems
+}
+
+/** The first picture first, the others in the maker's order. */
+function ordered(spec: ModelSpec, params: JsonObject): Input[] {
+  const inputs = spec.inputs(params)
+  return [...inputs.filter(input => input.slot === 'first'), ...inputs.filter(input => input.slot !== 'first')]
+}
+
+function translate(
+  spec: ModelSpec,
+  route: RouteSpec,
+  params: JsonObject,
+  use: { role: Role; pictures: readonly string[] },
+): Translation {
+  const refs = match(ordered(spec, params), use.pictures)
+  if (refs === null) return { ok: false, reason: 'the number of pictures does not fit the parameters' }
+  if (use.role !== 'text_to_image' && refs.every(ref => ref.slot !== 'first')) {
+    return { ok: false, reason: `${use.role} needs an input picture` }
+  }
+  const { provider, providerModel } = route
+  const { pictureFields, params: schema } = spec
+  const draft = new Draft({ provider, providerModel, role: use.role, schema, params, refs, pictureFields })
+  route.write(draft)
+  return draft.finish()
+}
+
+/**
+ * Which reference stands for which picture: those of the steps before come first and stand nowhere in the parameters.
+ * The first of them is the first picture; a step that joins several steps reads the others as references.
+ */
+function match(inputs: readonly Input[], pictures: readonly string[]): Ref[] | null {
+  const wired = pictures.length - inputs.length
+  if (wired < 0 || (wired > 0 && inputs.some(input => input.slot === 'first'))) return null
+  return pictures.map((ref, i): Ref => {
+    const input = inputs[i - wired]
+    if (input) return { slot: input.slot, ref, pointer: input.pointer }
+    return { slot: i === 0 ? 'first' : 'reference', ref, pointer: null }
+  })
+}
+
+/** Pictures that a call reads: those that the caller gave, and the one of the step before. */
+export function pictureCount(inputs: readonly Input[], role: Role): number {
+  const wired = role !== 'text_to_image' && !inputs.some(input => input.slot === 'first')
+  return inputs.length + (wired ? 1 : 0)
+}
+
+/** The price of nobody knows what. */
+export const unknownPrice: Price = () => null
+
+/** Adding up prices must not give 0.15000000000000002. */
+const cents = (usd: number | null): number | null => (usd === null ? null : Math.round(usd * 1e6) / 1e6)
+
+export function numberIn(params: JsonObject, name: string): number | undefined {
+  const value: Json | undefined = params[name]
+  return typeof value === 'number' ? value : undefined
+}
+
+export function textIn(params: JsonObject, name: string): string | undefined {
+  const value: Json | undefined = params[name]
+  return typeof value === 'string' ? value : undefined
+}
