@@ -1,0 +1,208 @@
+// Fetching a file from an untrusted URL as a stream.
+//
+// Invariants
+// 1. At most three redirects; each target passes all gates; never from https to http.
+// 2. The caller's headers go to the origin that the caller named, and to no other.
+// 3. The stream ends cleanly only after the declared length, or after the end of a body without one. Everything else
+//    errors it with an `EgressError`, and in any case the socket is destroyed.
+// 4. One chunk is read ahead of the reader, not more: a slow reader holds kilobytes, not the file.
+
+import type { IncomingMessage } from 'node:http'
+import { type DialRules, dial } from './dial.ts'
+import { type Deadline, type DownloadErrorClass, EgressError, startDeadline } from './failure.ts'
+import { judgeUrl } from './url.ts'
+
+export type DownloadRequest = {
+  /** Declared or counted bytes above this end the download as `too_large`. */
+  readonly maxBytes: number
+  /** Everything, redirects, the body and the reader's own pace included. */
+  readonly timeoutMs: number
+  /** The longest wait for the next bytes while the reader wants some. */
+  readonly idleTimeoutMs: number
+  /** Per connection, TCP and TLS together. Default 5,000. */
+  readonly connectTimeoutMs?: number
+  readonly headers?: Readonly<Record<string, string>>
+  /**
+   * Accepted media types, `image/png` or `image/*`; sent as `Accept` too. A reply that declares another one is refused;
+   * one that declares none, or `application/octet-stream`, passes and must be told by its bytes. SVG, HTML, XML and
+   * playlists pass only when they are named in full: they can make their reader open further URLs.
+   */
+  readonly accept?: readonly string[]
+  readonly signal?: AbortSignal
+}
+
+export type DownloadResult =
+  | {
+      readonly type: 'opened'
+      readonly status: number
+      /** Declared media type in lower case without parameters; null if none. */
+      readonly mime: string | null
+      /** Declared length in bytes. */
+      readonly length: number | null
+      /** Read it to the end or cancel it. */
+      readonly stream: ReadableStream<Uint8Array>
+      readonly finalUrl: string
+    }
+  | {
+      readonly type: 'failed'
+      readonly errorClass: DownloadErrorClass
+      /** For logs only. */
+      readonly detail: string
+      readonly status?: number
+    }
+
+const MAX_REDIRECTS = 3
+
+export async function download(url: string, request: DownloadRequest, rules: DialRules): Promise<DownloadResult> {
+  const deadline = startDeadline(request.timeoutMs, request.signal)
+  let reply: IncomingMessage | undefined
+  try {
+    const opened = await follow(url, request, rules, deadline.signal)
+    reply = opened.reply
+    const status = reply.statusCode ?? 0
+    checkStatus(status, request)
+    const mime = declaredType(reply)
+    checkType(mime, request.accept)
+    const encoding = reply.headers['content-encoding'] ?? 'identity'
+    if (encoding.toLowerCase() !== 'identity') throw new EgressError('encoding_refused', encoding.slice(0, 40))
+    const length = declaredLength(reply)
+    if (length !== null && length > request.maxBytes) {
+      throw new EgressError('too_large', `${length} bytes declared, at most ${request.maxBytes}`)
+    }
+    const stream = bodyStream(reply, length, request, deadline)
+    return { type: 'opened', status, mime, length, stream, finalUrl: opened.url.href }
+  } catch (error) {
+    deadline.clear()
+    reply?.destroy()
+    const known = error instanceof EgressError ? error : new EgressError('bad_request', String(error))
+    const status = reply?.statusCode
+    const failure = { errorClass: known.errorClass, detail: known.detail }
+    return { type: 'failed', ...failure, ...(status === undefined ? {} : { status }) }
+  }
+}
+
+async function follow(first: string, request: DownloadRequest, rules: DialRules, signal: AbortSignal) {
+  const accept: Record<string, string> = request.accept ? { accept: request.accept.join(', ') } : {}
+  const connectTimeoutMs = request.connectTimeoutMs ?? 5000
+  let target = first
+  let callerHeaders = request.headers ?? {}
+  for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
+    const judged = judgeUrl(target, rules)
+    if (!judged.ok) throw new EgressError('blocked_address', judged.reason)
+    const headers = { ...callerHeaders, ...accept }
+    const reply = await dial(judged, { method: 'GET', headers, body: null, connectTimeoutMs, signal, onPeer }, rules)
+    if (!REDIRECTS.has(reply.statusCode ?? 0)) return { reply, url: judged.url }
+    // The body of a redirect is of no interest, and neither is its connection.
+    reply.destroy()
+    target = nextTarget(judged.url, reply.headers.location)
+    // Dropped for good: a chain that comes back does not get them again.
+    if (new URL(target).origin !== judged.url.origin) callerHeaders = {}
+  }
+  throw new EgressError('redirect', `more than ${MAX_REDIRECTS}`)
+}
+
+function onPeer(): void {}
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
+
+function nextTarget(from: URL, location: string | undefined): string {
+  if (location === undefined) throw new EgressError('redirect', 'no location')
+  let next: URL
+  try {
+    next = new URL(location, from)
+  } catch {
+    throw new EgressError('redirect', 'location is not a URL')
+  }
+  if (from.protocol === 'https:' && next.protocol === 'http:') throw new EgressError('redirect', 'from https to http')
+  // An absolute location is judged as it was written; only a relative one in its resolved form.
+  return /^[a-z][a-z0-9+.-]*:/i.test(location) ? location : next.href
+}
+
+function checkStatus(status: number, request: DownloadRequest): void {
+  const asksForRange = Object.keys(request.headers ?? {}).some(name => name.toLowerCase() === 'range')
+  if (status === 200 || (status === 206 && asksForRange)) return
+  const family = Math.floor(status / 100)
+  const errorClass = family === 4 ? 'http_4xx' : family === 5 ? 'http_5xx' : family === 3 ? 'redirect' : 'http_status'
+  throw new EgressError(errorClass, `status ${status}`)
+}
+
+function declaredType(reply: IncomingMessage): string | null {
+  const type = reply.headers['content-type']?.split(';')[0]?.trim().toLowerCase()
+  return type === undefined || type === '' ? null : type
+}
+
+const UNTOLD: ReadonlySet<string> = new Set(['application/octet-stream', 'binary/octet-stream'])
+// Documents that refer to further URLs, which a decoder might open behind our back.
+const REFERRING = /[/+](svg|html|xml|xhtml|dash)|mpegurl|\/vnd\.apple|concat|smil/
+
+function checkType(mime: string | null, accept: readonly string[] | undefined): void {
+  if (accept === undefined || mime === null || UNTOLD.has(mime)) return
+  if (accept.includes(mime)) return
+  const byFamily = accept.some(pattern => pattern.endsWith('/*') && mime.startsWith(pattern.slice(0, -1)))
+  if (!byFamily || REFERRING.test(mime)) throw new EgressError('type_refused', mime.slice(0, 100))
+}
+
+function declaredLength(reply: IncomingMessage): number | null {
+  const length = reply.headers['content-length']
+  return length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : null
+}
+
+function bodyStream(reply: IncomingMessage, length: number | null, request: DownloadRequest, deadline: Deadline) {
+  const chunks = reply[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>
+  let count = 0
+  let cause: EgressError | undefined
+  const stop = (error: EgressError) => {
+    cause ??= error
+    reply.destroy(cause)
+  }
+  const onAbort = () => stop(deadline.signal.reason)
+  const close = () => {
+    deadline.signal.removeEventListener('abort', onAbort)
+    deadline.clear()
+    reply.destroy()
+  }
+  // A reader that comes late, or never, finds the cause here and not as an unhandled error.
+  reply.on('error', () => {})
+  deadline.signal.addEventListener('abort', onAbort, { once: true })
+
+  const next = async () => {
+    const idle = new EgressError('idle_timeout', `no byte for ${request.idleTimeoutMs} ms`)
+    const timer = setTimeout(() => stop(idle), request.idleTimeoutMs)
+    try {
+      const { done, value } = await chunks.next()
+      if (cause !== undefined) throw cause
+      if (!done) return value
+      if (length !== null && count < length) throw new EgressError('truncated', `${count} of ${length} bytes`)
+      return null
+    } catch (error) {
+      if (cause !== undefined) throw cause
+      if (error instanceof EgressError) throw error
+      throw new EgressError('truncated', length === null ? `after ${count} bytes` : `${count} of ${length} bytes`)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async controller => {
+        try {
+          const chunk = await next()
+          if (chunk === null) {
+            close()
+            controller.close()
+            return
+          }
+          count += chunk.byteLength
+          if (count > request.maxBytes) throw new EgressError('too_large', `more than ${request.maxBytes} bytes`)
+          controller.enqueue(chunk)
+        } catch (error) {
+          close()
+          controller.error(error)
+        }
+      },
+      cancel: () => close(),
+    },
+    { highWaterMark: 1 },
+  )
+}
