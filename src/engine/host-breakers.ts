@@ -1,7 +1,8 @@
 /**
  * A breaker per callback host: a host that keeps failing is left alone for a while, and burns no attempts meanwhile.
  *
- * 1. Opens at 5 time-outs in a row, or at 70 % failures of at least 10 attempts within 5 minutes.
+ * 1. Opens at 5 time-outs in a row, or at 70 % failures of at least 10 attempts since the first
+ *    failure of the last 5 minutes.
  * 2. Closed for 60 s, doubling to 30 minutes; then one probe decides.
  */
 

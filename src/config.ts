@@ -1,0 +1,352 @@
+/**
+ * The environment, read once into a frozen Config.
+ *
+ * 1. Every variable stands in VARIABLES; the README's table is compared with it by a test.
+ * 2. A wrong value stops the start with a sentence that says what is expected; all wrong values are told at once.
+ * 3. A Config prints itself without secrets.
+ */
+import type { Mode } from './core/run.ts'
+import { type AllowEntry, parseAllow } from './net/egress/allow.ts'
+import { parseSecret } from './net/signature.ts'
+
+export interface Variable {
+  name: string
+  meaning: string
+  /** As shown in the README; empty when there is none. */
+  default: string
+  secret?: boolean
+}
+
+const PROVIDERS = {
+  bfl: { key: 'BFL_API_KEY', base: 'BFL_BASE_URL', url: 'https://api.bfl.ai', title: 'Black Forest Labs' },
+  byteplus: {
+    key: 'ARK_API_KEY',
+    base: 'ARK_BASE_URL',
+    url: 'https://ark.ap-southeast.bytepluses.com/api/v3',
+    title: 'BytePlus ModelArk',
+  },
+  fal: { key: 'FAL_KEY', base: 'FAL_BASE_URL', url: 'https://queue.fal.run', title: 'fal' },
+  replicate: {
+    key: 'REPLICATE_API_TOKEN',
+    base: 'REPLICATE_BASE_URL',
+    url: 'https://api.replicate.com/v1',
+    title: 'Replicate',
+  },
+  openai: { key: 'OPENAI_API_KEY', base: 'OPENAI_BASE_URL', url: 'https://api.openai.com/v1', title: 'OpenAI' },
+  google: {
+    key: 'GEMINI_API_KEY',
+    base: 'GEMINI_BASE_URL',
+    url: 'https://generativelanguage.googleapis.com/v1beta',
+    title: 'Google Gemini',
+  },
+  runway: {
+    key: 'RUNWAYML_API_SECRET',
+    base: 'RUNWAYML_BASE_URL',
+    url: 'https://api.dev.runwayml.com/v1',
+    title: 'Runway',
+  },
+  dashscope: {
+    key: 'DASHSCOPE_API_KEY',
+    base: 'DASHSCOPE_BASE_URL',
+    url: 'https://dashscope-intl.aliyuncs.com/api/v1',
+    title: 'Alibaba Model Studio',
+  },
+} as const
+
+export type KeyedProvider = keyof typeof PROVIDERS
+
+export const VARIABLES: readonly Variable[] = [
+  { name: 'PORT', meaning: 'where to listen', default: '3000' },
+  { name: 'HOST', meaning: 'the address to listen on; the Dockerfile sets 0.0.0.0', default: '127.0.0.1' },
+  { name: 'BABYCHAIN_DATA_DIR', meaning: 'database and outputs', default: './data' },
+  {
+    name: 'BABYCHAIN_MODE',
+    meaning: '`sandbox` (no keys, no cost) or `byok` (your own provider keys)',
+    default: '`byok` if any provider key is set, else `sandbox`',
+  },
+  {
+    name: 'BABYCHAIN_API_KEY',
+    meaning: 'bootstrap API key, 20 characters or more',
+    default: 'created and printed once',
+    secret: true,
+  },
+  {
+    name: 'BABYCHAIN_CALLBACK_SECRET',
+    meaning: '`whsec_…`, signs the callbacks of the bootstrap key',
+    default: 'created and printed once',
+    secret: true,
+  },
+  {
+    name: 'BABYCHAIN_MASTER_KEY',
+    meaning: 'encrypts secrets at rest; 32 bytes in base64',
+    default: 'created in the data directory, mode 0600',
+    secret: true,
+  },
+  {
+    name: 'BABYCHAIN_PUBLIC_URL',
+    meaning:
+      'where providers and readers reach us; without it no provider webhooks, and links on the listening address',
+    default: '',
+  },
+  {
+    name: 'BABYCHAIN_EGRESS_ALLOW',
+    meaning:
+      'exact `host:port` or `CIDR:port` entries, comma separated, that callbacks and downloads may reach although they are not public, also over http',
+    default: '',
+  },
+  {
+    name: 'BABYCHAIN_MEDIA',
+    meaning: '`disk`, or `s3://bucket/prefix` with the usual `AWS_*` variables',
+    default: '`disk`',
+  },
+  {
+    name: 'BABYCHAIN_RETENTION_DAYS',
+    meaning: 'how long outputs of ended runs are kept; `0` keeps them for ever',
+    default: '30',
+  },
+  {
+    name: 'BABYCHAIN_RESUBMIT_UNKNOWN',
+    meaning: '`1` sends a job again when nobody can say whether the provider took it: may pay twice',
+    default: '`0`',
+  },
+  {
+    name: 'BABYCHAIN_PROVIDER_ORDER',
+    meaning: 'providers to prefer, comma separated; a run may say otherwise',
+    default: "the catalogue's order",
+  },
+  {
+    name: 'BABYCHAIN_CONCURRENCY',
+    meaning: 'jobs at once per provider, such as `bfl=24,fal=10`',
+    default: 'what the provider documents',
+  },
+  {
+    name: 'BABYCHAIN_MODEL_IDS',
+    meaning: "a provider's own ids, such as `byteplus:seedance-1-5-pro-251215=ep-123`, comma separated",
+    default: '',
+  },
+  {
+    name: 'BABYCHAIN_SANDBOX_LATENCY_MS',
+    meaning: 'how long a sandbox job takes',
+    default: '1500 for a picture, 4000 for a film',
+  },
+  ...Object.values(PROVIDERS).map(({ key, title }) => ({
+    name: key,
+    meaning: `key of ${title}`,
+    default: '',
+    secret: true,
+  })),
+  ...Object.values(PROVIDERS).map(({ base, url, title }) => ({
+    name: base,
+    meaning: `what is before the path of a call to ${title}`,
+    default: url,
+  })),
+  { name: 'COMFYUI_URL', meaning: 'a ComfyUI server of your own, such as `http://127.0.0.1:8188`', default: '' },
+  {
+    name: 'COMFYUI_WORKFLOWS',
+    meaning: 'folder with workflow templates in API format, one JSON file each',
+    default: '',
+  },
+  { name: 'LOG_LEVEL', meaning: '`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`', default: '`info`' },
+]
+
+export interface Config {
+  port: number
+  host: string
+  dataDir: string
+  mode: Mode
+  apiKey: string | null
+  callbackSecret: string | null
+  masterKey: Uint8Array | null
+  publicUrl: string | null
+  egressAllow: readonly AllowEntry[]
+  media: { type: 'disk' } | { type: 's3'; bucket: string; prefix: string }
+  retentionMs: number | null
+  resubmitUnknown: boolean
+  providerOrder: readonly string[]
+  concurrency: Readonly<Record<string, number>>
+  modelIds: Readonly<Record<string, string>>
+  sandboxLatencyMs: { image: number; video: number }
+  providers: Readonly<Record<KeyedProvider, { key: string | null; baseUrl: string; variable: string }>>
+  comfyui: { url: string | null; workflows: string | null }
+  logLevel: string
+}
+
+export type ConfigResult = { ok: true; config: Config } | { ok: false; problems: string[] }
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/** Reads the environment. Every problem is a sentence that names the variable and what is expected. */
+export function readConfig(env: Env): ConfigResult {
+  const read = new Reader(env)
+  const providers = Object.fromEntries(
+    Object.entries(PROVIDERS).map(([id, { key, base, url }]) => [
+      id,
+      { key: read.text(key), baseUrl: read.url(base) ?? url, variable: key },
+    ]),
+  ) as Config['providers']
+  const comfyui = { url: read.url('COMFYUI_URL'), workflows: read.text('COMFYUI_WORKFLOWS') }
+  const anyKey = comfyui.url !== null || Object.values(providers).some(provider => provider.key !== null)
+  const mode = read.oneOf('BABYCHAIN_MODE', ['sandbox', 'byok'] as const) ?? (anyKey ? 'byok' : 'sandbox')
+  if (mode === 'byok' && !anyKey)
+    read.problem('BABYCHAIN_MODE is byok, but no provider key is set; set one, such as BFL_API_KEY, or use sandbox')
+  const latency = read.integer('BABYCHAIN_SANDBOX_LATENCY_MS', 0, 3_600_000)
+  const days = read.integer('BABYCHAIN_RETENTION_DAYS', 0, 36_500) ?? 30
+  const config: Config = {
+    port: read.integer('PORT', 0, 65_535) ?? 3_000,
+    host: read.text('HOST') ?? '127.0.0.1',
+    dataDir: read.text('BABYCHAIN_DATA_DIR') ?? './data',
+    mode,
+    apiKey: read.apiKey(),
+    callbackSecret: read.callbackSecret(),
+    masterKey: read.masterKey(),
+    publicUrl: read.url('BABYCHAIN_PUBLIC_URL'),
+    egressAllow: read.allow(),
+    media: read.media(),
+    retentionMs: days === 0 ? null : days * 86_400_000,
+    resubmitUnknown: read.oneOf('BABYCHAIN_RESUBMIT_UNKNOWN', ['0', '1'] as const) === '1',
+    providerOrder: read.list('BABYCHAIN_PROVIDER_ORDER'),
+    concurrency: read.counts('BABYCHAIN_CONCURRENCY'),
+    modelIds: read.pairs('BABYCHAIN_MODEL_IDS'),
+    sandboxLatencyMs: { image: latency ?? 1_500, video: latency ?? 4_000 },
+    providers,
+    comfyui,
+    logLevel:
+      read.oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? 'info',
+  }
+  read.unknown()
+  return read.problems.length > 0 ? { ok: false, problems: read.problems } : { ok: true, config: Object.freeze(config) }
+}
+
+/** A Config as it may be shown: secrets say only whether they are set. */
+export function redacted(config: Config): Record<string, unknown> {
+  const shown = (value: unknown): string => (value === null ? 'not set' : 'set')
+  const providers = Object.entries(config.providers).map(([id, { key, baseUrl }]) => [id, { key: shown(key), baseUrl }])
+  return {
+    ...config,
+    apiKey: shown(config.apiKey),
+    callbackSecret: shown(config.callbackSecret),
+    masterKey: shown(config.masterKey),
+    providers: Object.fromEntries(providers),
+  }
+}
+
+class Reader {
+  readonly problems: string[] = []
+  readonly #env: Env
+
+  constructor(env: Env) {
+    this.#env = env
+  }
+
+  problem(sentence: string): void {
+    this.problems.push(sentence)
+  }
+
+  text(name: string): string | null {
+    const value = this.#env[name]?.trim()
+    return value === undefined || value === '' ? null : value
+  }
+
+  oneOf<T extends string>(name: string, values: readonly T[]): T | null {
+    const value = this.text(name)
+    if (value === null) return null
+    const found = values.find(each => each === value)
+    if (found === undefined) this.problem(`${name} must be one of ${values.join(', ')}; it is ${JSON.stringify(value)}`)
+    return found ?? null
+  }
+
+  integer(name: string, min: number, max: number): number | null {
+    const value = this.text(name)
+    if (value === null) return null
+    const number = Number(value)
+    if (/^\d+$/.test(value) && number >= min && number <= max) return number
+    this.problem(`${name} must be a whole number from ${min} to ${max}; it is ${JSON.stringify(value)}`)
+    return null
+  }
+
+  /** An http(s) URL without a trailing slash. */
+  url(name: string): string | null {
+    const value = this.text(name)
+    if (value === null) return null
+    const url = URL.parse(value)
+    if (url && /^https?:$/.test(url.protocol) && !url.username && !url.search && !url.hash)
+      return value.replace(/\/+$/, '')
+    this.problem(`${name} must be an http or https URL without credentials, query or fragment`)
+    return null
+  }
+
+  list(name: string): string[] {
+    return (this.text(name) ?? '')
+      .split(',')
+      .map(part => part.trim())
+      .filter(part => part !== '')
+  }
+
+  pairs(name: string): Record<string, string> {
+    return Object.fromEntries(
+      this.list(name).flatMap(part => {
+        const cut = part.lastIndexOf('=')
+        if (cut > 0 && cut < part.length - 1) return [[part.slice(0, cut).trim(), part.slice(cut + 1).trim()] as const]
+        this.problem(`${name} must hold entries name=value; ${JSON.stringify(part)} is none`)
+        return []
+      }),
+    )
+  }
+
+  counts(name: string): Record<string, number> {
+    const entries = Object.entries(this.pairs(name)).map(([key, value]) => [key, Number(value)] as const)
+    for (const [key, value] of entries) {
+      if (!Number.isInteger(value) || value < 1) this.problem(`${name}: ${key} must be a whole number from 1`)
+    }
+    return Object.fromEntries(entries)
+  }
+
+  apiKey(): string | null {
+    const key = this.text('BABYCHAIN_API_KEY')
+    if (key !== null && (key.length < 20 || /\s/.test(key)))
+      this.problem('BABYCHAIN_API_KEY must have 20 characters or more, and no blanks')
+    return key
+  }
+
+  callbackSecret(): string | null {
+    const secret = this.text('BABYCHAIN_CALLBACK_SECRET')
+    if (secret === null) return null
+    const parsed = parseSecret(secret)
+    if (!parsed.ok) this.problem(`BABYCHAIN_CALLBACK_SECRET: ${parsed.problem}`)
+    return secret
+  }
+
+  masterKey(): Uint8Array | null {
+    const text = this.text('BABYCHAIN_MASTER_KEY')
+    if (text === null) return null
+    const bytes = Buffer.from(text, 'base64')
+    if (bytes.length === 32) return bytes
+    this.problem('BABYCHAIN_MASTER_KEY must be 32 bytes in base64, as `openssl rand -base64 32` makes them')
+    return null
+  }
+
+  allow(): readonly AllowEntry[] {
+    const parsed = parseAllow(this.text('BABYCHAIN_EGRESS_ALLOW') ?? '')
+    if (parsed.ok) return parsed.entries
+    this.problem(`BABYCHAIN_EGRESS_ALLOW: ${parsed.problem}`)
+    return []
+  }
+
+  media(): Config['media'] {
+    const value = this.text('BABYCHAIN_MEDIA') ?? 'disk'
+    if (value === 'disk') return { type: 'disk' }
+    const match = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,62})(?:\/(.*))?$/.exec(value)
+    if (match?.[1]) return { type: 's3', bucket: match[1], prefix: (match[2] ?? '').replace(/^\/+|\/+$/g, '') }
+    this.problem('BABYCHAIN_MEDIA must be disk or s3://bucket/prefix')
+    return { type: 'disk' }
+  }
+
+  /** A misspelled setting would be silently without effect. */
+  unknown(): void {
+    const known = new Set(VARIABLES.map(variable => variable.name))
+    for (const name of Object.keys(this.#env)) {
+      if (name.startsWith('BABYCHAIN_') && !known.has(name))
+        this.problem(`${name} is not a variable of BabyChain; see the table in the README`)
+    }
+  }
+}

@@ -1,0 +1,105 @@
+import { expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import { Capacity } from '../../src/engine/capacity.ts'
+import { HostBreakers } from '../../src/engine/host-breakers.ts'
+
+const two = (): Capacity => new Capacity({ concurrency: () => 2 })
+const busy = stepError('provider_overloaded', 'x')
+
+test('a provider has as many places as its limit, and the same holder takes one', () => {
+  const capacity = two()
+  capacity.enter('p', 'm', 's1')
+  capacity.enter('p', 'm', 's1')
+  expect(capacity.hasPlace('p', 'm', 's2')).toBe(true)
+  capacity.enter('p', 'm', 's2')
+  expect(capacity.hasPlace('p', 'm', 's3')).toBe(false)
+  expect(capacity.held()).toEqual({ p: 2 })
+  expect(capacity.hasPlace('q', 'm', 's3')).toBe(true)
+})
+
+test('a freed place is held for the next in line, in the order of asking, and nobody overtakes', () => {
+  const capacity = two()
+  const served: string[] = []
+  for (const holder of ['s1', 's2']) capacity.enter('p', 'm', holder)
+  for (const holder of ['s3', 's4']) capacity.wait(['p'], holder, () => served.push(holder))
+  capacity.leave('p', 'm', 's1')
+  expect(served).toEqual(['s3'])
+  expect(capacity.hasPlace('p', 'm', 's3')).toBe(true)
+  expect(capacity.hasPlace('p', 'm', 'newcomer')).toBe(false)
+  capacity.leave('p', 'm', 's3')
+  expect(served).toEqual(['s3', 's4'])
+})
+
+test('who leaves the line is not served, and who waits at two providers is served once', () => {
+  const capacity = new Capacity({ concurrency: () => 1 })
+  const served: string[] = []
+  capacity.enter('p', 'm', 's1')
+  capacity.enter('q', 'm', 's2')
+  capacity.wait(['p', 'q'], 's3', provider => served.push(`s3 at ${provider}`))
+  const leave = capacity.wait(['q'], 's4', provider => served.push(`s4 at ${provider}`))
+  leave()
+  capacity.leave('p', 'm', 's1')
+  capacity.leave('q', 'm', 's2')
+  expect(served).toEqual(['s3 at p'])
+  expect(capacity.waiting).toBe(0)
+})
+
+test('five faults in a row open a breaker, success closes it, and other models of the provider are not touched', () => {
+  const capacity = two()
+  for (let i = 0; i < 4; i += 1) capacity.learn('p', 'm', busy, 0)
+  expect(capacity.closedUntil('p', 'm', 0)).toBeNull()
+  capacity.learn('p', 'm', busy, 0)
+  expect(capacity.closedUntil('p', 'm', 1)).toBe(15_000)
+  expect(capacity.closedUntil('p', 'other', 1)).toBeNull()
+  expect(capacity.breakers(1)).toEqual({ 'p/m': 'open' })
+  expect(capacity.breakers(15_000)).toEqual({ 'p/m': 'half_open' })
+  capacity.learn('p', 'm', null, 15_000)
+  expect(capacity.breakers(15_001)).toEqual({})
+})
+
+test('after its pause exactly one probe goes through, and a failed probe closes the way for twice as long', () => {
+  const capacity = two()
+  for (let i = 0; i < 5; i += 1) capacity.learn('p', 'm', busy, 0)
+  expect(capacity.hasPlace('p', 'm', 's1')).toBe(true)
+  capacity.enter('p', 'm', 's1')
+  expect(capacity.hasPlace('p', 'm', 's2')).toBe(false)
+  capacity.learn('p', 'm', busy, 20_000)
+  capacity.leave('p', 'm', 's1')
+  expect(capacity.closedUntil('p', 'm', 20_000)).toBe(50_000)
+})
+
+test('a rate limit pauses the whole provider for as long as it asked, and opens no breaker', () => {
+  const capacity = two()
+  capacity.learn('p', 'm', stepError('provider_rate_limited', 'x', { retryAfterMs: 7_000 }), 1_000)
+  expect(capacity.closedUntil('p', 'other', 2_000)).toBe(8_000)
+  expect(capacity.closedUntil('p', 'other', 8_000)).toBeNull()
+  expect(capacity.breakers(2_000)).toEqual({})
+})
+
+test('an account without credit closes the way at once', () => {
+  const capacity = two()
+  capacity.learn('p', 'm', stepError('insufficient_credit', 'x'), 0)
+  expect(capacity.closedUntil('p', 'm', 0)).toBe(60_000)
+})
+
+test('five time-outs close a callback host for a minute, then one probe decides', () => {
+  const breakers = new HostBreakers()
+  for (let i = 0; i < 5; i += 1) breakers.learn('slow:443', 'timeout', 1_000)
+  expect(breakers.closed(2_000)).toEqual(['slow:443'])
+  expect(breakers.closed(61_000)).toEqual([])
+  breakers.begin('slow:443', 61_000)
+  expect(breakers.closed(61_001)).toEqual(['slow:443'])
+  breakers.learn('slow:443', null, 61_002)
+  expect(breakers.closed(61_003)).toEqual([])
+})
+
+test('seven failures of ten attempts since the first failure close a host, six do not', () => {
+  const closedAfter = (attempts: string): string[] => {
+    const breakers = new HostBreakers()
+    for (const [i, each] of [...attempts].entries()) breakers.learn('h', each === 'F' ? 'http_5xx' : null, 1_000 + i)
+    return breakers.closed(2_000)
+  }
+  expect(closedAfter('FSSSFFFFFF')).toEqual(['h'])
+  expect(closedAfter('FSSSSFFFFF')).toEqual([])
+  expect(closedAfter('FFFFFFFFF')).toEqual([])
+})

@@ -1,0 +1,320 @@
+/**
+ * The real core, engine, outbox and SQLite store in virtual time, with providers and a receiver that outlive a crash.
+ *
+ * Every call of a port is counted. `crashAt` kills the process at call k: before the call takes effect or after it has,
+ * and nothing that belonged to the process ever runs again. `restart` opens the same database with a new engine.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type {
+  Catalog,
+  Created,
+  Kept,
+  Media,
+  Model,
+  NewDelivery,
+  Notifier,
+  Observer,
+  Provider,
+  Role,
+  Store,
+} from '../../src/core/ports.ts'
+import { isEnded, newRun, type Output, type Run } from '../../src/core/run.ts'
+import { Capacity } from '../../src/engine/capacity.ts'
+import { Outbox } from '../../src/engine/outbox.ts'
+import { Registry } from '../../src/engine/registry.ts'
+import { openSqliteStore } from '../../src/store/sqlite/open.ts'
+import { RemoteProvider } from './remote-provider.ts'
+import { type Graph, runOf } from './runs.ts'
+import { VirtualClock } from './virtual-clock.ts'
+
+export interface Crash {
+  call: number
+  when: 'before' | 'after'
+}
+
+export interface WorldOptions {
+  seed?: number
+  providers?: (now: () => number) => RemoteProvider[]
+  concurrency?: (provider: string) => number
+  resubmitUnknown?: boolean
+}
+
+/** Everything that a process owns, and that dies with it. */
+interface Process {
+  store: Store
+  registry: Registry
+  outbox: Outbox
+  dead: boolean
+}
+
+export class World {
+  readonly clock: VirtualClock
+  readonly dir = mkdtempSync(join(tmpdir(), 'babychain-world-'))
+  readonly providers: RemoteProvider[]
+  /** What the receiver got: webhook-id and body. */
+  readonly received: { id: string; runId: string; body: string }[] = []
+  readonly kept = new Map<string, Output>()
+  readonly faults: string[] = []
+  /** Calls of ports since the world began, and their names. */
+  calls: string[] = []
+  crash: Crash | null = null
+  /** What the receiver answers; 0 is silence. */
+  receiver: (n: number) => number = () => 200
+  #open = 0
+  #process: Process | null = null
+  readonly #options: WorldOptions
+
+  constructor(options: WorldOptions = {}) {
+    this.#options = options
+    this.clock = new VirtualClock(options.seed)
+    const now = () => this.clock.now()
+    this.providers = options.providers?.(now) ?? [new RemoteProvider('p', now)]
+  }
+
+  get process(): Process {
+    if (!this.#process) throw new Error('the process is not started')
+    return this.#process
+  }
+
+  get isDead(): boolean {
+    return this.#process === null || this.#process.dead
+  }
+
+  async start(): Promise<void> {
+    const raw = await openSqliteStore({ dataDir: this.dir, now: () => this.clock.now() })
+    const process: Process = { dead: false } as Process
+    this.#process = process
+    const wrap = <T extends object>(name: string, port: T): T => this.#wrap(name, port, process)
+    const store = wrap('store', raw)
+    process.store = raw
+    const providers = new Map<string, Provider>(
+      this.providers.map(provider => [provider.id, wrap(provider.id, provider as Provider)]),
+    )
+    const observer: Observer = {
+      attemptEnded: () => {},
+      runEnded: () => {},
+      deliveryTried: () => {},
+      fault: (where, error) => this.faults.push(`${where}: ${error}`),
+    }
+    const { clock } = this
+    process.outbox = new Outbox({ store, clock, observer, notifier: wrap('notifier', this.#notifier()) })
+    process.registry = new Registry({
+      store,
+      clock,
+      observer,
+      providers,
+      catalog: catalogOf(this.providers),
+      routesOf: model => model.routes,
+      media: wrap('media', this.#media()),
+      capacity: new Capacity({ concurrency: this.#options.concurrency ?? (() => 1_000) }),
+      compose: (run, at) => composeDelivery(run, at, clock.id()),
+      deliveryDue: () => process.outbox.wake(),
+      readPicture: async () => ({ ok: true, picture: { mime: 'image/png', bytes: new Uint8Array(3) } }),
+      publicLink: id => `https://us.example/media/${id}`,
+      callbackUrl: () => null,
+      resubmitUnknown: this.#options.resubmitUnknown ?? false,
+    })
+    await process.registry.start()
+    await process.outbox.start()
+  }
+
+  /** Opens the same database with a new engine, after a crash or a stop. */
+  async restart(): Promise<void> {
+    if (this.#process) {
+      this.#process.dead = true
+      await this.#process.store.close()
+    }
+    this.clock.clear()
+    this.#open = 0
+    await this.start()
+  }
+
+  async create(graph: Graph, more: Partial<Run> = {}): Promise<Run> {
+    const run = runOf(graph, {
+      createdAt: this.clock.now(),
+      updatedAt: this.clock.now(),
+      deadlineAt: this.clock.now() + 86_400_000,
+      ...more,
+    })
+    const steps = run.steps.map(step => ({
+      ...step,
+      id: `${run.id}/${step.key}`,
+      createdAt: this.clock.now(),
+      updatedAt: this.clock.now(),
+    }))
+    const made = { ...run, steps }
+    const { events } = newRun({ ...made, stepIds: [], at: this.clock.now() })
+    const created: Created = await this.process.registry.create({
+      run: made,
+      events,
+      wakeAt: this.clock.now(),
+      idempotency: null,
+    })
+    if (created.type !== 'created') throw new Error('not created')
+    return made
+  }
+
+  /** Goes on until nothing is under way: real work first, then the next timer, until `limitMs` of virtual time or a crash. */
+  async settle(until: () => boolean = () => false, limitMs = 48 * 3_600_000): Promise<void> {
+    const end = this.clock.now() + limitMs
+    for (;;) {
+      await this.#quiet()
+      if (this.isDead || until()) return
+      const next = this.clock.nextAt
+      if (next === null || next > end) return
+      this.clock.step()
+    }
+  }
+
+  /** Runs until a run has ended and its callback is delivered. */
+  async finish(runId: string): Promise<Run> {
+    await this.settle()
+    const run = await this.process.store.run(runId)
+    if (!run || !isEnded(run))
+      throw new Error(
+        `run ${runId} is ${run?.status ?? 'lost'} (${JSON.stringify(run?.steps.map(step => step.status))})`,
+      )
+    return run
+  }
+
+  async close(): Promise<void> {
+    await this.#process?.store.close()
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+
+  /** Waits until no port call is open and the event loop has nothing of ours left. */
+  async #quiet(): Promise<void> {
+    for (let calm = 0; calm < 3; ) {
+      await new Promise(resolve => setImmediate(resolve))
+      calm = this.#open === 0 || this.isDead ? calm + 1 : 0
+    }
+  }
+
+  #wrap<T extends object>(name: string, port: T, process: Process): T {
+    return new Proxy(port, {
+      get: (target, key) => {
+        const value: unknown = Reflect.get(target, key)
+        if (typeof value !== 'function') return value
+        return (...args: unknown[]) => this.#call(`${name}.${String(key)}`, process, () => value.apply(target, args))
+      },
+    })
+  }
+
+  #call(name: string, process: Process, call: () => unknown): unknown {
+    const never = new Promise(() => {})
+    if (process.dead) return never
+    this.calls.push(name)
+    const here = this.crash?.call === this.calls.length ? this.crash.when : null
+    if (here === 'before') {
+      process.dead = true
+      return never
+    }
+    const result = call()
+    if (here === 'after') process.dead = true
+    if (!(result instanceof Promise)) return process.dead ? never : result
+    this.#open += 1
+    return new Promise((resolve, reject) => {
+      const settled = (then: () => void): void => {
+        this.#open -= 1
+        if (!process.dead) then()
+      }
+      result.then(
+        value => settled(() => resolve(value)),
+        error => settled(() => reject(error)),
+      )
+    })
+  }
+
+  #notifier(): Notifier {
+    return {
+      compose: (run, at) => composeDelivery(run, at, this.clock.id()),
+      send: async delivery => {
+        const status = this.receiver(this.received.length)
+        this.received.push({ id: delivery.id, runId: delivery.runId, body: new TextDecoder().decode(delivery.body) })
+        if (status === 0) return { type: 'failed', errorClass: 'timeout', ip: null, durationMs: 15_000 }
+        return {
+          type: 'answered',
+          status,
+          reply: '',
+          retryAfterMs: null,
+          ip: '203.0.113.1',
+          durationMs: 5,
+          location: null,
+        }
+      },
+    }
+  }
+
+  /** Storage that survives, as a disk does. */
+  #media(): Media {
+    const missing = (): never => {
+      throw new Error('not used here')
+    }
+    return {
+      keep: async (order): Promise<Kept> => {
+        const bytes = await new Response(order.stream).bytes()
+        const output = {
+          mediaId: order.id,
+          mime: 'image/png',
+          bytes: bytes.length,
+          sha256: Bun.hash(bytes).toString(16),
+        }
+        this.kept.set(order.id, output)
+        return { ok: true, output }
+      },
+      find: missing,
+      open: missing,
+      stash: missing,
+      openStash: missing,
+      prune: async () => 0,
+      probe: async () => {},
+    }
+  }
+}
+
+function composeDelivery(run: Run, at: number, id: string): NewDelivery | null {
+  if (!run.callback) return null
+  const { host } = new URL(run.callback.url)
+  const body = new TextEncoder().encode(JSON.stringify({ type: `run.${run.status}`, data: { id: run.id } }))
+  return {
+    id: `msg_${id.replaceAll('-', '')}`,
+    runId: run.id,
+    apiKeyId: run.apiKeyId,
+    type: `run.${run.status}`,
+    url: run.callback.url,
+    host,
+    body,
+    dueAt: at,
+    createdAt: at,
+  }
+}
+
+/** One model, at all providers of the world, that takes anything. */
+function catalogOf(providers: readonly RemoteProvider[]): Catalog {
+  const roles: Role[] = ['text_to_image', 'image_to_image', 'image_to_video']
+  const model: Model = {
+    id: 'test/model',
+    title: 'Test',
+    gives: 'image',
+    roles,
+    schema: {},
+    validate: () => [],
+    pictureField: '/image',
+    pictures: () => [],
+    price: () => 0.05,
+    expectedMs: 1_000,
+    routes: providers.map(({ id }) => ({
+      provider: id,
+      providerModel: `${id}-model`,
+      translate: (params, use) => ({
+        ok: true,
+        providerModel: `${id}-model`,
+        body: { ...params, pictures: [...use.pictures] },
+        adjustments: [],
+      }),
+    })),
+  }
+  return { all: () => [model], find: id => (id === model.id ? model : undefined) }
+}
