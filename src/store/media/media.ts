@@ -1,0 +1,327 @@
+/**
+ * Media: outputs and uploads in our own storage, on disk or in an S3 bucket.
+ *
+ * 1. A row exists only for a file that is whole, checked and durable: spool, check, store, then the row.
+ * 2. A file without a row is never for ever: before a file is stored or removed, a mark of its place is left, and prune
+ *    removes what a mark names and no row does. So nothing is searched for, and a bucket that others share is safe.
+ * 3. Prune takes the row first and the file after it: a crash in between leaves a file that nobody names (see 2), never a
+ *    name without its file.
+ * 4. An id is kept once. A second keep of it gives the first output and does not read its stream.
+ * 5. What goes wrong outside (a broken link, a web page, a full disk) is a value; thrown errors are bugs.
+ * 6. Memory holds a chunk of each file, never a file.
+ */
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { stepError } from '../../core/errors.ts'
+import {
+  type KeepOrder,
+  type Kept,
+  type Media,
+  type MediaRow,
+  type Opened,
+  StorageUnavailable,
+  type Store,
+  type StoredMedia,
+} from '../../core/ports.ts'
+import type { Output } from '../../core/run.ts'
+import { diskVault, errorCode, exists, onDisk, requireSpace, type Vault, writeDurably } from './disk.ts'
+import { type S3Options, s3Address, s3Vault } from './s3.ts'
+import { HEAD_BYTES, sniff } from './sniff.ts'
+import { type Caps, spool } from './spool.ts'
+
+export interface MediaOptions {
+  /** Folder of this installation; media on disk lie in its folder `media`, and so does what is unfinished. */
+  dataDir: string
+  /** `disk`, or `s3://bucket/prefix`. */
+  root: string
+  rows: Pick<Store, 'addMedia' | 'media' | 'staleMedia' | 'removeMedia'>
+  caps?: Partial<Caps>
+  s3?: S3Options
+  /** Wall clock (ms), for the age of strays. */
+  now?: () => number
+  /** `probe` fails below this much free disk (bytes). */
+  minFreeBytes?: number
+}
+
+/**
+ * Opens the storage and makes its folders.
+ * @throws StorageUnavailable when they cannot be made; Error when `root` is neither `disk` nor an s3 URL
+ */
+export async function openMedia(options: MediaOptions): Promise<Media> {
+  const dir = join(options.dataDir, 'media')
+  const folders = { spool: join(dir, 'spool'), marks: join(dir, 'marks'), stash: join(dir, 'stash') }
+  for (const folder of Object.values(folders)) await onDisk('make a folder', () => mkdir(folder, { recursive: true }))
+  const disk = diskVault(dir, folders.spool)
+  const vault = options.root === 'disk' ? disk : bucketVault(options.root, options.s3)
+  return new MediaFiles(options, { ...folders, dir }, disk, vault)
+}
+
+class MediaFiles implements Media {
+  readonly #rows: MediaOptions['rows']
+  readonly #caps: Caps
+  readonly #now: () => number
+  readonly #minFreeBytes: number
+  readonly #folders: { dir: string; spool: string; stash: string }
+  readonly #disk: Vault
+  readonly #vault: Vault
+  readonly #marks: MarkBook
+  readonly #keeping = new Map<string, Promise<Kept>>()
+  readonly stash: Media['stash']
+  readonly openStash: Media['openStash']
+
+  constructor(
+    options: MediaOptions,
+    folders: { dir: string; spool: string; stash: string; marks: string },
+    disk: Vault,
+    vault: Vault,
+  ) {
+    this.#rows = options.rows
+    this.#caps = { ...CAPS, ...options.caps }
+    this.#now = options.now ?? Date.now
+    this.#minFreeBytes = options.minFreeBytes ?? MIN_FREE_BYTES
+    this.#folders = folders
+    this.#disk = disk
+    this.#vault = vault
+    this.#marks = new MarkBook(folders.marks)
+    const { put, open } = stashIn(folders.stash)
+    this.stash = put
+    this.openStash = open
+  }
+
+  async keep(order: KeepOrder): Promise<Kept> {
+    assertName(order.id)
+    const first = this.#keeping.get(order.id)
+    if (first !== undefined) {
+      discard(order.stream)
+      return first
+    }
+    const kept = this.#keepOnce(order).finally(() => this.#keeping.delete(order.id))
+    this.#keeping.set(order.id, kept)
+    return kept
+  }
+
+  async #keepOnce(order: KeepOrder): Promise<Kept> {
+    const known = await this.#rows.media(order.id)
+    if (known) {
+      discard(order.stream)
+      return { ok: true, output: outputOf(known) }
+    }
+    const path = join(this.#folders.spool, `${order.id}-${crypto.randomUUID()}`)
+    try {
+      const spooled = await spool(order, path, this.#caps)
+      if (!spooled.ok) return spooled
+      const { ext, ...facts } = spooled.file
+      const output: Output = { mediaId: order.id, ...facts }
+      const location = this.#vault.place(order.id, ext)
+      const { runId, stepId, apiKeyId, at } = order
+      const mark = await this.#marks.leave(location)
+      await this.#vault.put(path, location, output.mime)
+      await this.#rows.addMedia({ ...output, runId, stepId, apiKeyId, createdAt: at, location })
+      await this.#marks.wipe(mark)
+      return { ok: true, output }
+    } catch (error) {
+      if (!(error instanceof StorageUnavailable)) throw error
+      discard(order.stream)
+      return { ok: false, error: stepError('storage_unavailable', `The output could not be stored: ${error.message}.`) }
+    } finally {
+      await rm(path, { force: true }).catch(() => {}) // a stray, for prune
+    }
+  }
+
+  async find(id: string): Promise<StoredMedia | null> {
+    const row = await this.#rows.media(id)
+    return row ? { ...outputOf(row), ...ownerOf(row) } : null
+  }
+
+  async open(id: string, range?: { start: number; end: number }): Promise<ReadableStream<Uint8Array> | null> {
+    const row = await this.#rows.media(id)
+    if (!row) return null
+    const vault = this.#vaultOf(row.location)
+    if (!vault) throw new StorageUnavailable(`media ${id} lies in another storage than the one that is configured now`)
+    return vault.read(row.location, range)
+  }
+
+  async prune(before: number): Promise<number> {
+    const time = this.#now() - STRAY_MS
+    let removed = await this.#sweepMarks(time)
+    removed += await removeOlder(this.#folders.spool, time)
+    removed += await removeOlder(this.#folders.stash, time)
+    for (;;) {
+      const stale = await this.#rows.staleMedia(before, PRUNE_BATCH)
+      if (stale.length === 0) return removed
+      const marks = await Promise.all(stale.map(row => this.#marks.leave(row.location)))
+      await this.#rows.removeMedia(stale.map(row => row.mediaId))
+      for (const mark of marks) removed += await this.#removeFile(mark)
+    }
+  }
+
+  async probe(): Promise<void> {
+    await requireSpace(this.#folders.dir, this.#minFreeBytes)
+    await this.#disk.probe()
+    if (this.#vault !== this.#disk) await this.#vault.probe()
+  }
+
+  /** Removes what old marks name and no row does. A younger mark may be of a keep under way. */
+  async #sweepMarks(time: number): Promise<number> {
+    let removed = 0
+    for (const mark of await this.#marks.olderThan(time)) {
+      if (this.#keeping.has(mark.id)) continue
+      const row = await this.#rows.media(mark.id)
+      if (row?.location === mark.location) await this.#marks.wipe(mark)
+      else removed += await this.#removeFile(mark)
+    }
+    return removed
+  }
+
+  /** Removes a file that no row names. Its mark stays while the storage is not configured here: it may come back. */
+  async #removeFile(mark: Mark): Promise<number> {
+    const vault = this.#vaultOf(mark.location)
+    if (!vault) return 0
+    await vault.remove(mark.location)
+    await this.#marks.wipe(mark)
+    return 1
+  }
+
+  /** An installation that moved to a bucket still opens what it kept on disk before. */
+  #vaultOf(location: string): Vault | undefined {
+    return [this.#vault, this.#disk].find(vault => vault.owns(location))
+  }
+}
+
+/** rules.md SSRF-8: more than any model makes, little enough for a small disk. */
+const CAPS: Caps = { image: 25 * 2 ** 20, video: 2 ** 30, pixels: 100_000_000 }
+
+/** What is unfinished for a day belongs to no living run: a run lives a day at most (LIMITS.runDeadlineMs). */
+const STRAY_MS = 24 * 3_600_000
+
+/** Room for some pictures and the database's log, so that the operator hears of it before writes fail. */
+const MIN_FREE_BYTES = 256 * 2 ** 20
+
+/** Rows removed in one transaction. */
+const PRUNE_BATCH = 200
+
+function bucketVault(root: string, options?: S3Options): Vault {
+  const address = s3Address(root)
+  if (!address) throw new Error(`media go to 'disk' or to 's3://bucket/prefix', not to ${JSON.stringify(root)}`)
+  return s3Vault(address, options)
+}
+
+interface Mark {
+  id: string
+  location: string
+  path: string
+}
+
+/** Small files named after the file that they speak of, with its place inside. They are hints: not synced. */
+class MarkBook {
+  readonly #dir: string
+  constructor(dir: string) {
+    this.#dir = dir
+  }
+
+  async leave(location: string): Promise<Mark> {
+    const path = join(this.#dir, fileOf(location))
+    await onDisk('leave a mark', () => writeFile(path, location))
+    return { id: idOf(location), location, path }
+  }
+
+  async wipe(mark: Mark): Promise<void> {
+    await onDisk('wipe a mark', () => rm(mark.path, { force: true }))
+  }
+
+  async olderThan(time: number): Promise<Mark[]> {
+    const old: Mark[] = []
+    for (const file of await readdir(this.#dir)) {
+      const path = join(this.#dir, file)
+      if (!(await isOlder(path, time))) continue
+      const location = await readFile(path, 'utf8')
+      // A crash while the mark was written leaves it empty; then nothing had been stored yet.
+      if (fileOf(location) === file) old.push({ id: idOf(location), location, path })
+      else await rm(path, { force: true })
+    }
+    return old
+  }
+}
+
+const fileOf = (location: string): string => location.slice(location.lastIndexOf('/') + 1)
+const idOf = (location: string): string => fileOf(location).replace(/\.[^.]*$/, '')
+
+/** Raw bytes of provider answers, `stash/<token>/<n>`. What they are shows when they are opened. */
+function stashIn(dir: string): { put: Media['stash']; open: Media['openStash'] } {
+  const put: Media['stash'] = async (token, bytes) => {
+    assertName(token)
+    return onDisk('keep an answer', async () => {
+      const folder = join(dir, token)
+      await mkdir(folder, { recursive: true })
+      for (let n = (await readdir(folder)).length; ; n++) {
+        try {
+          await writeDurably(join(folder, String(n)), bytes)
+          return `stash:${token}/${n}`
+        } catch (error) {
+          if (errorCode(error) !== 'EEXIST') throw error // two at once: take the next number
+        }
+      }
+    })
+  }
+  const open: Media['openStash'] = async url => {
+    const match = /^stash:([\w-]+)\/(\d+)$/.exec(url)
+    const path = match?.[1] && match[2] ? join(dir, match[1], match[2]) : null
+    if (path === null || !(await exists(path))) return gone(url)
+    const file = Bun.file(path)
+    const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer())
+    return { ok: true, stream: file.stream(), mime: sniff(head)?.mime ?? null, length: file.size }
+  }
+  return { put, open }
+}
+
+function gone(url: string): Opened {
+  const message = `The bytes of ${url.slice(0, 80)} are no longer here.`
+  return { ok: false, expired: false, error: stepError('output_fetch_failed', message, { retryable: false }) }
+}
+
+async function removeOlder(dir: string, time: number): Promise<number> {
+  let removed = 0
+  for (const name of await readdir(dir)) {
+    const path = join(dir, name)
+    if (!(await isOlder(path, time))) continue
+    await rm(path, { recursive: true, force: true })
+    removed += 1
+  }
+  return removed
+}
+
+async function isOlder(path: string, time: number): Promise<boolean> {
+  try {
+    return (await stat(path)).mtimeMs < time
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return false
+    throw error
+  }
+}
+
+/** Ids and tokens become file names; ours are UUIDs and URL-safe tokens. */
+function assertName(name: string): void {
+  if (!/^[A-Za-z0-9_-]{8,128}$/.test(name)) throw new Error(`not an id: ${JSON.stringify(name.slice(0, 40))}`)
+}
+
+/** Lets go of a stream that nobody will read; a sender that will not be told is left to its own deadline. */
+function discard(stream: ReadableStream<Uint8Array>): void {
+  if (!stream.locked) stream.cancel().catch(() => {})
+}
+
+function outputOf(row: MediaRow): Output {
+  const { mediaId, mime, bytes, sha256, width, height, seconds } = row
+  return {
+    mediaId,
+    mime,
+    bytes,
+    sha256,
+    ...(width === undefined ? {} : { width }),
+    ...(height === undefined ? {} : { height }),
+    ...(seconds === undefined ? {} : { seconds }),
+  }
+}
+
+function ownerOf({ runId, stepId, apiKeyId, createdAt }: MediaRow) {
+  return { runId, stepId, apiKeyId, createdAt }
+}

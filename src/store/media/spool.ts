@@ -1,0 +1,135 @@
+/**
+ * The first half of a keep: a stranger's stream becomes a local file that was counted, hashed and checked.
+ *
+ * 1. The bytes decide what a file is; what the sender says of it is for messages only.
+ * 2. A web page is refused at its first bytes, an oversized file at its first byte too many.
+ * 3. Blame is told apart: reading the stream is the network's, what the bytes are is the provider's, the disk is ours.
+ */
+import { type FileHandle, open } from 'node:fs/promises'
+import { stepError } from '../../core/errors.ts'
+import type { KeepOrder, Kept, StepKind } from '../../core/ports.ts'
+import type { Output } from '../../core/run.ts'
+import { onDisk, writeAll } from './disk.ts'
+import { describe, type Format, HEAD_BYTES, inspect, sniff } from './sniff.ts'
+
+/** Largest files in bytes, by kind; largest picture in pixels. */
+export interface Caps extends Record<StepKind, number> {
+  pixels: number
+}
+
+export type Spooled = { ok: true; file: Omit<Output, 'mediaId'> & { ext: string } } | Extract<Kept, { ok: false }>
+
+/**
+ * Streams into a new file at `path` and checks it. The file is the caller's to remove, whatever the outcome.
+ * @throws StorageUnavailable when the disk does not take it
+ */
+export async function spool(order: Order, path: string, caps: Caps): Promise<Spooled> {
+  const file = await onDisk('write a file', () => open(path, 'wx+'))
+  try {
+    const received = await receive(order, file, caps[order.kind])
+    return received.ok ? await check(order, received, file, caps.pixels) : received
+  } finally {
+    await file.close()
+  }
+}
+
+type Order = Pick<KeepOrder, 'kind' | 'stream' | 'mime' | 'length'>
+
+type Received = { ok: true; bytes: number; sha256: string; format: Format } | Extract<Kept, { ok: false }>
+
+async function receive({ kind, stream, length }: Order, file: FileHandle, cap: number): Promise<Received> {
+  const reader: Reader = stream.getReader()
+  const hash = new Bun.CryptoHasher('sha256')
+  let head = new Uint8Array()
+  let bytes = 0
+  try {
+    if (length !== null && length > cap) return tooLarge(kind, cap)
+    for (;;) {
+      const next = await read(reader)
+      if (!next.ok) return brokenOff(bytes, length)
+      const { chunk } = next
+      if (chunk === null && length !== null && bytes !== length) return brokenOff(bytes, length)
+      if (chunk === null && bytes === 0) return invalid(`The output is empty, not ${NOUNS[kind]}.`)
+      if (chunk && head.length < HEAD_BYTES) {
+        head = Buffer.concat([head, chunk.subarray(0, HEAD_BYTES - head.length)])
+      }
+      const format = chunk === null || head.length === HEAD_BYTES ? sniff(head) : undefined
+      if (format === null || (format && format.kind !== kind)) return wrongKind(kind, head)
+      if (chunk === null) return { ok: true, bytes, sha256: hash.digest('hex'), format: format as Format }
+      bytes += chunk.length
+      if (bytes > cap) return tooLarge(kind, cap)
+      if (length !== null && bytes > length)
+        return fetchFailed(`The output has more than the ${length} bytes announced.`)
+      hash.update(chunk)
+      await onDisk('write a file', () => writeAll(file, chunk))
+    }
+  } finally {
+    // After the end this does nothing; before it, the sender is told that nobody reads on.
+    reader.cancel().catch(() => {})
+  }
+}
+
+/** What a reader needs to have here; the types of Bun and of the web differ in the rest. */
+interface Reader {
+  read(): Promise<{ done: boolean; value?: Uint8Array }>
+  cancel(): Promise<void>
+}
+
+async function read(reader: Reader): Promise<{ ok: true; chunk: Uint8Array | null } | { ok: false }> {
+  try {
+    const { done, value } = await reader.read()
+    return { ok: true, chunk: done ? null : (value ?? new Uint8Array()) }
+  } catch {
+    return { ok: false } // the sender's link broke: its reason is the opener's to log
+  }
+}
+
+async function check(
+  order: Order,
+  received: Extract<Received, { ok: true }>,
+  file: FileHandle,
+  pixels: number,
+): Promise<Spooled> {
+  const { bytes, sha256, format } = received
+  const { complete, flaw, ...facts } = await inspect(format, bytes, (from, length) =>
+    onDisk('read a file', async () => {
+      const buffer = new Uint8Array(length)
+      const { bytesRead } = await file.read(buffer, 0, length, from)
+      return buffer.subarray(0, bytesRead)
+    }),
+  )
+  if (flaw) return invalid(`The output is broken: ${flaw}.`)
+  // All that was announced came: then the file itself is short, and another download would be as short.
+  if (!complete) return order.length === null ? brokenOff(bytes, null) : invalid('The output ends before its own end.')
+  if ((facts.width ?? 1) * (facts.height ?? 1) > pixels) {
+    return invalid(
+      `The output has ${facts.width} × ${facts.height} pixels; at most ${pixels / 1e6} megapixels are taken.`,
+    )
+  }
+  return { ok: true, file: { mime: format.mime, ext: format.ext, bytes, sha256, ...facts } }
+}
+
+const NOUNS: Record<StepKind, string> = { image: 'a PNG, JPEG or WebP picture', video: 'an MP4 or WebM film' }
+
+function invalid(message: string): Extract<Kept, { ok: false }> {
+  return { ok: false, error: stepError('output_invalid', message) }
+}
+
+function wrongKind(kind: StepKind, head: Uint8Array): Extract<Kept, { ok: false }> {
+  return invalid(`The output is ${describe(head)}, not ${NOUNS[kind]}.`)
+}
+
+function tooLarge(kind: StepKind, cap: number): Extract<Kept, { ok: false }> {
+  return invalid(
+    `The output is larger than ${Math.floor(cap / 2 ** 20)} MiB, the most that is taken for ${kind} steps.`,
+  )
+}
+
+function brokenOff(bytes: number, length: number | null): Extract<Kept, { ok: false }> {
+  const of = length === null ? '' : ` of ${length}`
+  return fetchFailed(`The output broke off after ${bytes}${of} bytes.`)
+}
+
+function fetchFailed(message: string): Extract<Kept, { ok: false }> {
+  return { ok: false, error: stepError('output_fetch_failed', message) }
+}
