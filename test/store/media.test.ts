@@ -76,7 +76,7 @@ describe('media in a bucket, its own ways', () => {
     const media = await rig.reopen({ caps: {} })
     const kept = await media.keep({ ...ORDER, kind: 'video', stream: streamOf(film, 100_000) })
     expect(kept.ok).toBeTrue()
-    expect(rig.s3.requests).toMatchObject({ POST: 2, PUT: 3 })
+    expect(rig.s3.requests).toMatchObject({ POST: 2, PUT: 4 })
     const part = await bytesOf(await media.open(ID, { start: 19_999_000, end: 19_999_999 }))
     expect(part).toHaveLength(1_000)
     expect(await bytesOf(await media.open(ID))).toEqual(film)

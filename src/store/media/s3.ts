@@ -56,19 +56,23 @@ export function s3Access(env: Readonly<Record<string, string | undefined>>): S3A
 /** Keeps files as `s3://bucket/prefix/ab/cd/<id>.<ext>`. */
 export function s3Vault({ bucket, prefix }: S3Address, { wait = Bun.sleep, ...access }: S3Options = {}): Vault {
   const client = new Bun.S3Client({ ...access, bucket })
-  const upload = limiter(UPLOADS)
+  const small = limiter(SMALL_UPLOADS)
+  const large = limiter(LARGE_UPLOADS)
   const key = (location: string): string => location.slice(`s3://${bucket}/`.length)
   const again = <T>(doing: string, run: () => Promise<T>): Promise<T> => withRetries(doing, run, wait)
   return {
     place: (id, ext) =>
       ['s3:/', bucket, prefix, id.slice(-4, -2), id.slice(-2), `${id}.${ext}`].filter(part => part !== '').join('/'),
     owns: location => location.startsWith(`s3://${bucket}/`),
-    put: (path, location, type) =>
-      upload(() =>
+    put: (path, location, type) => {
+      const file = Bun.file(path)
+      const upload = file.size <= PART_BYTES ? small : large
+      return upload(() =>
         again('store a file', async () => {
-          await client.write(key(location), Bun.file(path), { type, partSize: PART_BYTES, queueSize: PARTS_AT_ONCE })
+          await client.write(key(location), file, { type, partSize: PART_BYTES, queueSize: PARTS_AT_ONCE })
         }),
-      ),
+      )
+    },
     read: (location, range) => again('read a file', () => openObject(client, key(location), range)),
     remove: location => again('remove a file', () => client.delete(key(location))),
     probe: () =>
@@ -80,11 +84,12 @@ export function s3Vault({ bucket, prefix }: S3Address, { wait = Bun.sleep, ...ac
   }
 }
 
-/** S3's smallest part is 5 MiB; 8 MiB leaves room for 80 GiB in its 10,000 parts. */
-const PART_BYTES = 8 * 2 ** 20
+/** S3's smallest part; its 10,000 parts make 48 GiB, far above what is kept. */
+const PART_BYTES = 5 * 2 ** 20
 const PARTS_AT_ONCE = 2
-/** With the two lines above: at most 64 MiB of parts in memory. */
-const UPLOADS = 4
+/** With the lines above: at most 20 MiB of parts and 40 MiB of small files on their way, and the client's copies of them. */
+const LARGE_UPLOADS = 2
+const SMALL_UPLOADS = 8
 
 /** The first chunk is awaited: only then is it known whether the object exists. */
 async function openObject(
