@@ -1,0 +1,138 @@
+/**
+ * Opens the database of a data directory, or says in a sentence why not.
+ *
+ * 1. The order is: directory, lock, pragmas (set and read back), damage check, migrations. A fault frees the lock.
+ * 2. A promise rests on every pragma; one that does not read back as it was set stops the start.
+ * 3. Nothing is repaired: a damaged file is left as it is, for a person to look at.
+ */
+import { Database } from 'bun:sqlite'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { asStorageError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
+import { lockDataDir } from './lock.ts'
+import { migrate, migrationsFolder } from './migrate.ts'
+
+export interface DatabaseOrder {
+  dataDir: string
+  now(): number
+  log?: StoreLog
+  /** Folder of the migrations; by default the program's own. */
+  migrations?: string
+  /** The database may not grow beyond this many pages; for tests of a full disk. */
+  maxPages?: number
+}
+
+/** A part of a pino logger. */
+export interface StoreLog {
+  info(facts: object, message: string): void
+  warn(facts: object, message: string): void
+}
+
+export interface OpenDatabase {
+  db: Database
+  /** Empties the WAL into the file, closes it, and frees the lock. */
+  close(): void
+}
+
+/**
+ * busy_timeout comes first, so that the next pragma waits for a backup tool instead of failing. FULL: an answered
+ * write survives a power cut. The size limit gives back the space of a WAL that one burst had made large.
+ */
+const PRAGMAS: readonly [name: string, set: string | number, read: string | number][] = [
+  ['busy_timeout', 5_000, 5_000],
+  ['journal_mode', 'WAL', 'wal'],
+  ['synchronous', 'FULL', 2],
+  ['foreign_keys', 'ON', 1],
+  ['wal_autocheckpoint', 1_000, 1_000],
+  ['journal_size_limit', 64 << 20, 64 << 20],
+]
+
+/**
+ * Up to this size (bytes) every page is read at the start, about 0.2 s. A larger database would keep runs waiting;
+ * its damage shows when the page is read, as the same error.
+ */
+const CHECK_LIMIT = 128 << 20
+
+export function openDatabase(order: DatabaseOrder): OpenDatabase {
+  const dataDir = resolve(order.dataDir)
+  makeDirectory(dataDir)
+  const lock = lockDataDir(dataDir)
+  const file = join(dataDir, 'babychain.db')
+  let db: Database | null = null
+  try {
+    refuseHalfRestored(file)
+    db = new Database(file, { create: true, readwrite: true })
+    setPragmas(db)
+    if (order.maxPages !== undefined) db.run(`PRAGMA max_page_count = ${order.maxPages}`)
+    checkForDamage(db, file, order.log)
+    const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
+    if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
+  } catch (error) {
+    db?.close()
+    lock.release()
+    throw asStorageError(error, file)
+  }
+  const opened = db
+  return {
+    db: opened,
+    close() {
+      try {
+        opened.run('PRAGMA wal_checkpoint(TRUNCATE)')
+      } catch (error) {
+        order.log?.warn({ err: error }, 'the WAL was not emptied; the next start reads it')
+      }
+      opened.close()
+      lock.release()
+    },
+  }
+}
+
+/** Sets what the promises rest on; throws DataDirUnusable when a setting does not hold. */
+export function setPragmas(db: Database): void {
+  for (const [name, set, read] of PRAGMAS) {
+    db.run(`PRAGMA ${name} = ${set}`)
+    const found = Object.values(db.query<Record<string, string | number>, []>(`PRAGMA ${name}`).get() ?? {})[0]
+    if (found !== read) {
+      throw new DataDirUnusable(
+        `the database does not take PRAGMA ${name} = ${set} (it says ${found}). ` +
+          'Put the data directory on a local disk; network file systems lack what SQLite needs.',
+      )
+    }
+  }
+}
+
+function makeDirectory(dataDir: string): void {
+  try {
+    // The parent is not made: a missing volume must not become a folder on the wrong disk.
+    if (!existsSync(dataDir)) mkdirSync(dataDir, { mode: 0o700 })
+  } catch (error) {
+    throw new DataDirUnusable(
+      `the data directory ${dataDir} does not exist and cannot be made (${error instanceof Error ? error.message : error}). ` +
+        'Mount the volume, make the directory, or set BABYCHAIN_DATA_DIR.',
+    )
+  }
+  if (!statSync(dataDir).isDirectory()) {
+    throw new DataDirUnusable(`the data directory ${dataDir} is a file. Set BABYCHAIN_DATA_DIR to a directory.`)
+  }
+}
+
+/** SQLite would make an empty database and throw the WAL away. */
+function refuseHalfRestored(file: string): void {
+  const wal = `${file}-wal`
+  if (!existsSync(file) && existsSync(wal) && statSync(wal).size > 0)
+    throw new DatabaseCorrupt(file, 'it is missing, but its WAL is there')
+}
+
+function checkForDamage(db: Database, file: string, log?: StoreLog): void {
+  try {
+    const bytes = statSync(file).size
+    if (bytes > CHECK_LIMIT) {
+      log?.info({ bytes }, 'the database is large: its pages are checked as they are read')
+      return
+    }
+    const finding = db.query<{ quick_check: string }, []>('PRAGMA quick_check(1)').get()?.quick_check
+    if (finding !== 'ok') throw new DatabaseCorrupt(file, finding ?? 'quick_check gave no answer')
+  } catch (error) {
+    throw isDamage(error) ? new DatabaseCorrupt(file, String((error as Error).message)) : error
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * What can be wrong with the data directory and the database, each with a sentence that says what to do.
+ *
+ * 1. A fault that may pass (disk full, I/O, locked) is StorageUnavailable: the write was not made and may be tried again.
+ * 2. A fault that will not pass stops the start. Nothing is ever repaired silently.
+ */
+import { StorageUnavailable } from '../../core/ports.ts'
+
+/** Another process has the data directory. */
+export class DataDirLocked extends Error {
+  override name = 'DataDirLocked'
+  constructor(
+    readonly dataDir: string,
+    /** The holder's process id, or null when it left no note. */
+    readonly pid: number | null,
+    host: string | null,
+  ) {
+    const who = pid === null ? 'another process' : `process ${pid}${host === null ? '' : ` on ${host}`}`
+    super(
+      `the data directory ${dataDir} is in use by ${who}. Stop that process, or give this one a directory of its own (BABYCHAIN_DATA_DIR).`,
+    )
+  }
+}
+
+/** The data directory cannot hold the database. */
+export class DataDirUnusable extends Error {
+  override name = 'DataDirUnusable'
+}
+
+/** The database file is damaged. */
+export class DatabaseCorrupt extends Error {
+  override name = 'DatabaseCorrupt'
+  constructor(
+    readonly file: string,
+    readonly finding: string,
+  ) {
+    super(
+      `the database ${file} is damaged (${finding}). Nothing was changed. To restore: 1. stop every process that uses it; ` +
+        `2. move ${file}, ${file}-wal and ${file}-shm aside, and keep them; ` +
+        `3. bring a backup back, for example \`litestream restore -o ${file} <replica>\`; 4. start again.`,
+    )
+  }
+}
+
+/** The database and this program do not belong together. */
+export class MigrationRefused extends Error {
+  override name = 'MigrationRefused'
+}
+
+const passing: [RegExp, string][] = [
+  [/^SQLITE_FULL/, 'the disk is full'],
+  [/^SQLITE_IOERR/, 'the disk failed'],
+  [/^SQLITE_(BUSY|LOCKED|PROTOCOL)/, 'another program holds the database'],
+  [/^SQLITE_READONLY/, 'the database is read-only'],
+  [/^SQLITE_CANTOPEN/, 'a file of the database cannot be opened'],
+  [/^SQLITE_NOMEM/, 'there is no memory left'],
+]
+
+/** SQLite's own name of an error, such as `SQLITE_FULL`, or null when it is not one of SQLite's. */
+export function sqliteCode(error: unknown): string | null {
+  const code = error instanceof Error && 'code' in error ? error.code : null
+  if (typeof code === 'string' && code.startsWith('SQLITE_')) return code
+  return error instanceof Error && error.cause !== undefined ? sqliteCode(error.cause) : null
+}
+
+export function isDamage(error: unknown): boolean {
+  return /^SQLITE_(CORRUPT|NOTADB)/.test(sqliteCode(error) ?? '')
+}
+
+/** The error as the port names it; what is not about storage comes back as it is. */
+export function asStorageError(error: unknown, file: string): unknown {
+  const code = sqliteCode(error)
+  if (code === null) return error
+  if (isDamage(error)) return new DatabaseCorrupt(file, code)
+  const found = passing.find(([pattern]) => pattern.test(code))
+  return found ? new StorageUnavailable(`the write was not made: ${found[1]} (${code})`, { cause: error }) : error
+}

@@ -1,0 +1,150 @@
+/**
+ * Group commit: the writes that wait at the same moment share one transaction, and so one fsync.
+ *
+ * 1. A write is a synchronous function; one that returns a promise is refused, since COMMIT would not wait for it.
+ * 2. Each write has its own savepoint: one that throws takes nothing back but its own.
+ * 3. Promises settle after COMMIT. If the transaction is lost, every write in it is refused, whatever it had found.
+ * 4. `after` of a write runs after COMMIT, in the order of the writes.
+ * 5. Nothing is remembered of a failure: the next write tries again.
+ */
+import type { Database, Statement } from 'bun:sqlite'
+import { StorageUnavailable } from '../../core/ports.ts'
+import { asStorageError } from './errors.ts'
+
+/** Writes in one transaction: enough to share the fsync, few enough to give the loop back soon. */
+const GROUP = 512
+/** After this long a transaction takes no more writes: large rows must not stop the process. */
+const GROUP_MS = 20
+/** Writes that may wait. More means that the disk is far behind, and waiting longer helps nobody. */
+const WAITING = 20_000
+
+interface Job {
+  work(): unknown
+  resolve(value: unknown): void
+  reject(error: unknown): void
+  after?(): void
+  value?: unknown
+  error?: unknown
+  failed: boolean
+}
+
+export class GroupCommit {
+  /** How many transactions there were, and how many writes they held. */
+  readonly stats = { groups: 0, writes: 0 }
+  readonly #db: Database
+  #queue: Job[] = []
+  #armed = false
+  #closed: { promise: Promise<void>; resolve: () => void } | null = null
+  readonly #begin: Statement
+  readonly #commit: Statement
+  readonly #rollback: Statement
+  readonly #savepoint: Statement
+  readonly #release: Statement
+  readonly #undo: Statement
+
+  constructor(db: Database) {
+    this.#db = db
+    this.#begin = db.prepare('BEGIN IMMEDIATE')
+    this.#commit = db.prepare('COMMIT')
+    this.#rollback = db.prepare('ROLLBACK')
+    this.#savepoint = db.prepare('SAVEPOINT one')
+    this.#release = db.prepare('RELEASE one')
+    this.#undo = db.prepare('ROLLBACK TO one')
+  }
+
+  /** Runs `work` in the next transaction; resolves with its value when that is durable, and then calls `after`. */
+  write<T>(work: () => T, after?: () => void): Promise<T> {
+    if (this.#closed) return Promise.reject(new StorageUnavailable('the store is closed'))
+    if (this.#queue.length >= WAITING)
+      return Promise.reject(new StorageUnavailable(`${WAITING} writes are waiting for the disk`))
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    this.#queue.push({ work, resolve: value => resolve(value as T), reject, after, failed: false })
+    this.#arm()
+    return promise
+  }
+
+  /** Takes no more writes; resolves when the last one is made. */
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = Promise.withResolvers<void>()
+      this.#arm()
+    }
+    return this.#closed.promise
+  }
+
+  #arm(): void {
+    if (this.#armed) return
+    this.#armed = true
+    setImmediate(() => {
+      this.#armed = false
+      if (this.#queue.length > 0) this.#flush()
+      if (this.#queue.length > 0) this.#arm()
+      else this.#closed?.resolve()
+    })
+  }
+
+  #flush(): void {
+    try {
+      this.#begin.run()
+    } catch (error) {
+      // Whoever waits would only wait for the same lock once more.
+      this.#refuse(this.#queue.splice(0), error)
+      return
+    }
+    const group: Job[] = []
+    try {
+      this.#fill(group)
+      this.#commit.run()
+    } catch (error) {
+      this.#giveUp()
+      this.#refuse(group, error)
+      return
+    }
+    this.stats.groups += 1
+    this.stats.writes += group.length
+    for (const job of group) {
+      if (job.failed) job.reject(asStorageError(job.error, this.#db.filename))
+      else job.resolve(job.value)
+    }
+    for (const job of group) if (!job.failed) job.after?.()
+  }
+
+  /** Moves writes from the queue into the group as it runs them; the others are for the next one. */
+  #fill(group: Job[]): void {
+    const until = performance.now() + GROUP_MS
+    while (group.length < GROUP && performance.now() <= until) {
+      const job = this.#queue.shift()
+      if (!job) return
+      group.push(job)
+      this.#runOne(job)
+    }
+  }
+
+  #runOne(job: Job): void {
+    this.#savepoint.run()
+    try {
+      job.value = job.work()
+      if (job.value instanceof Promise) throw new TypeError('a write must be synchronous')
+    } catch (error) {
+      // On some faults SQLite takes the whole transaction back by itself; then all of the group is lost.
+      if (!this.#db.inTransaction) throw error
+      job.failed = true
+      job.error = error
+      this.#undo.run()
+    }
+    this.#release.run()
+  }
+
+  #giveUp(): void {
+    try {
+      if (this.#db.inTransaction) this.#rollback.run()
+    } catch {
+      // SQLite had taken it back itself.
+    }
+  }
+
+  #refuse(batch: readonly Job[], error: unknown): void {
+    const why = asStorageError(error, this.#db.filename)
+    for (const job of batch) job.reject(why)
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * The lock on the data directory: one process, one database.
+ *
+ * 1. The lock is the operating system's (an open transaction on `babychain.lock`), so a killed process leaves none.
+ * 2. `babychain.pid` beside it only tells a person who holds it. It is a file of its own, because closing any handle
+ *    of a locked file gives its POSIX locks away.
+ */
+import { Database } from 'bun:sqlite'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { DataDirLocked, DataDirUnusable, sqliteCode } from './errors.ts'
+
+export interface DataDirLock {
+  release(): void
+}
+
+/** Takes the lock or throws DataDirLocked. The directory must exist. */
+export function lockDataDir(dataDir: string): DataDirLock {
+  const note = join(dataDir, 'babychain.pid')
+  let db: Database | null = null
+  try {
+    db = new Database(join(dataDir, 'babychain.lock'), { create: true, readwrite: true })
+    db.run('BEGIN EXCLUSIVE')
+    writeFileSync(note, JSON.stringify({ pid: process.pid, host: hostname() }))
+  } catch (error) {
+    db?.close()
+    if (sqliteCode(error)?.startsWith('SQLITE_BUSY')) {
+      const { pid, host } = holder(note)
+      throw new DataDirLocked(dataDir, pid, host)
+    }
+    throw new DataDirUnusable(
+      `the data directory ${dataDir} cannot be written (${error instanceof Error ? error.message : error}). ` +
+        'Mount it writable and give this user the right to write there, or set BABYCHAIN_DATA_DIR.',
+    )
+  }
+  const held = db
+  return {
+    release() {
+      rmSync(note, { force: true })
+      held.close()
+    },
+  }
+}
+
+function holder(note: string): { pid: number | null; host: string | null } {
+  try {
+    const { pid, host } = JSON.parse(readFileSync(note, 'utf8')) as { pid?: unknown; host?: unknown }
+    return { pid: typeof pid === 'number' ? pid : null, host: typeof host === 'string' ? host : null }
+  } catch {
+    return { pid: null, host: null }
+  }
+}

@@ -1,0 +1,16 @@
+/** Opens the SQLite store: the one way in for the rest of the program. */
+import { type DatabaseOrder, openDatabase } from './database.ts'
+import { SqliteStore } from './store.ts'
+
+export interface SqliteOrder extends DatabaseOrder {
+  /** Events that one watcher holds at most (256). */
+  watchBuffer?: number
+}
+
+/**
+ * Opens (and if need be makes) the store of a data directory whose parent exists. Throws DataDirLocked,
+ * DataDirUnusable, DatabaseCorrupt, MigrationRefused or StorageUnavailable, each with a sentence that says what to do.
+ */
+export async function openSqliteStore(order: SqliteOrder): Promise<SqliteStore> {
+  return new SqliteStore(openDatabase(order), order.now, order.watchBuffer ?? 256)
+}
