@@ -33,7 +33,8 @@ export class RemoteProvider implements Provider {
   readonly takes = { url: true, dataUriBytes: 1 << 20 }
   concurrency = 1_000
   settleMs = 0
-  readonly jobs = new Map<string, RemoteJob>()
+  /** Every job that was taken; a second one for the same token is a second bill. */
+  readonly jobs: RemoteJob[] = []
   /** Submits that arrived, refused ones included. */
   arrived: StartJob[] = []
   canFind = true
@@ -53,7 +54,7 @@ export class RemoteProvider implements Provider {
     if (behavior.type === 'drop') return lost
     const ms =
       behavior.type === 'work' ? (behavior.ms ?? 1_000) : behavior.type === 'forever' ? Number.MAX_SAFE_INTEGER : 1_000
-    this.jobs.set(job.token, {
+    this.jobs.push({
       token: job.token,
       stepId: job.stepId,
       behavior,
@@ -82,13 +83,13 @@ export class RemoteProvider implements Provider {
 
   async find(attempt: FindJob): Promise<Found> {
     if (!this.canFind) return { type: 'unknown' }
-    return this.jobs.has(attempt.token)
+    return this.#byToken(attempt.token)
       ? { type: 'found', jobRef: { job: attempt.token }, pollAfterMs: 0 }
       : { type: 'none' }
   }
 
   async open(media: ProviderMedia): Promise<Opened> {
-    const job = this.jobs.get(media.url.slice(media.url.lastIndexOf('/') + 1))
+    const job = this.#byToken(media.url.slice(media.url.lastIndexOf('/') + 1))
     if (!job) return { ok: false, error: stepError('output_fetch_failed', 'gone'), expired: true }
     job.opens += 1
     if (job.behavior.type === 'expire' && job.opens <= job.behavior.times)
@@ -99,12 +100,14 @@ export class RemoteProvider implements Provider {
 
   /** Jobs taken per step: two for one step means that somebody pays twice. */
   jobsOf(stepId: string): number {
-    return [...this.jobs.values()].filter(
-      job => job.stepId === stepId && job.behavior.type !== 'break' && !job.canceled,
-    ).length
+    return this.jobs.filter(job => job.stepId === stepId && job.behavior.type !== 'break' && !job.canceled).length
   }
 
   #job(ref: Json): RemoteJob | undefined {
-    return this.jobs.get((ref as { job: string }).job)
+    return this.#byToken((ref as { job: string }).job)
+  }
+
+  #byToken(token: string): RemoteJob | undefined {
+    return this.jobs.find(job => job.token === token)
   }
 }

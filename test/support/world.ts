@@ -41,12 +41,17 @@ export interface WorldOptions {
   resubmitUnknown?: boolean
 }
 
+/** How often the safety net looks, in virtual time. */
+const SWEEP_MS = 60_000
+
 /** Everything that a process owns, and that dies with it. */
 interface Process {
   store: Store
   registry: Registry
   outbox: Outbox
   dead: boolean
+  died: Promise<void>
+  die(): void
 }
 
 export class World {
@@ -84,7 +89,12 @@ export class World {
 
   async start(): Promise<void> {
     const raw = await openSqliteStore({ dataDir: this.dir, now: () => this.clock.now() })
-    const process: Process = { dead: false } as Process
+    const { promise: died, resolve } = Promise.withResolvers<void>()
+    const process = { dead: false, died } as Process
+    process.die = () => {
+      process.dead = true
+      resolve()
+    }
     this.#process = process
     const wrap = <T extends object>(name: string, port: T): T => this.#wrap(name, port, process)
     const store = wrap('store', raw)
@@ -116,14 +126,13 @@ export class World {
       callbackUrl: () => null,
       resubmitUnknown: this.#options.resubmitUnknown ?? false,
     })
-    await process.registry.start()
-    await process.outbox.start()
+    await Promise.race([process.died, process.registry.start().then(() => process.outbox.start())])
   }
 
   /** Opens the same database with a new engine, after a crash or a stop. */
   async restart(): Promise<void> {
     if (this.#process) {
-      this.#process.dead = true
+      this.#process.die()
       await this.#process.store.close()
     }
     this.clock.clear()
@@ -146,26 +155,40 @@ export class World {
     }))
     const made = { ...run, steps }
     const { events } = newRun({ ...made, stepIds: [], at: this.clock.now() })
-    const created: Created = await this.process.registry.create({
+    const { registry, died } = this.process
+    const creating: Promise<Created | null> = registry.create({
       run: made,
       events,
       wakeAt: this.clock.now(),
       idempotency: null,
     })
-    if (created.type !== 'created') throw new Error('not created')
+    const created = await Promise.race([creating, died.then(() => null)])
+    if (created !== null && created.type !== 'created') throw new Error('not created')
     return made
   }
 
-  /** Goes on until nothing is under way: real work first, then the next timer, until `limitMs` of virtual time or a crash. */
+  /** Goes on until nothing is under way: real work first, then the next timer or sweep, until `limitMs` of virtual time or a crash. */
   async settle(until: () => boolean = () => false, limitMs = 48 * 3_600_000): Promise<void> {
     const end = this.clock.now() + limitMs
     for (;;) {
       await this.#quiet()
       if (this.isDead || until()) return
+      const sweepAt = this.clock.now() + SWEEP_MS
       const next = this.clock.nextAt
-      if (next === null || next > end) return
-      this.clock.step()
+      if (next !== null && next <= Math.min(sweepAt, end)) {
+        this.clock.step()
+        continue
+      }
+      if (sweepAt > end || (next === null && (await this.#isDone()))) return
+      this.clock.advance(SWEEP_MS)
+      await this.process.registry.rehydrate(this.clock.now())
     }
+  }
+
+  /** True when no run and no delivery is open. */
+  async #isDone(): Promise<boolean> {
+    const { runs, deliveries } = await this.process.store.counts()
+    return runs.queued + runs.running + deliveries.pending === 0
   }
 
   /** Runs until a run has ended and its callback is delivered. */
@@ -208,23 +231,27 @@ export class World {
     this.calls.push(name)
     const here = this.crash?.call === this.calls.length ? this.crash.when : null
     if (here === 'before') {
-      process.dead = true
+      process.die()
       return never
     }
-    const result = call()
-    if (here === 'after') process.dead = true
-    if (!(result instanceof Promise)) return process.dead ? never : result
     this.#open += 1
-    return new Promise((resolve, reject) => {
-      const settled = (then: () => void): void => {
-        this.#open -= 1
-        if (!process.dead) then()
-      }
-      result.then(
-        value => settled(() => resolve(value)),
-        error => settled(() => reject(error)),
-      )
+    const done = this.#perform(name, process, call, here === 'after')
+    return done.finally(() => {
+      this.#open -= 1
     })
+  }
+
+  /** A write takes a moment before it takes effect, as it does on a disk: what is under way at a death may be lost. */
+  async #perform(name: string, process: Process, call: () => unknown, dieAfter: boolean): Promise<unknown> {
+    const never = new Promise(() => {})
+    if (name.startsWith('store.')) await new Promise(resolve => setImmediate(resolve))
+    if (process.dead) return never
+    try {
+      return await call()
+    } finally {
+      if (dieAfter) process.die()
+      if (process.dead) await never
+    }
   }
 
   #notifier(): Notifier {

@@ -1,0 +1,245 @@
+/** Runs of the real engine on the real store, in virtual time. */
+import { afterEach, expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import type { StepIn } from '../../src/core/run.ts'
+import { RemoteProvider } from '../support/remote-provider.ts'
+import { DIAMOND, LINE } from '../support/runs.ts'
+import { World, type WorldOptions } from '../support/world.ts'
+
+const worlds: World[] = []
+async function world(options: WorldOptions = {}): Promise<World> {
+  const made = new World(options)
+  worlds.push(made)
+  await made.start()
+  return made
+}
+afterEach(async () => {
+  for (const each of worlds.splice(0)) await each.close()
+})
+
+/** Two providers, the first of which is scripted. */
+const pair = (script: RemoteProvider['script']) => (now: () => number) => [
+  new RemoteProvider('p', now, script),
+  new RemoteProvider('q', now),
+]
+
+test('a run goes through its steps and ends in one callback', async () => {
+  const w = await world()
+  const { id } = await w.create(LINE)
+  const run = await w.finish(id)
+  expect(run.status).toBe('succeeded')
+  expect(w.received.map(each => each.runId)).toEqual([id])
+  expect(JSON.parse(w.received[0]?.body ?? '')).toEqual({ type: 'run.succeeded', data: { id } })
+  expect(w.providers[0]?.arrived.length).toBe(2)
+  expect(w.faults).toEqual([])
+})
+
+test('a step gets the output of the step before it', async () => {
+  const w = await world()
+  const { id } = await w.create(LINE)
+  const run = await w.finish(id)
+  const first = run.steps[0] as StepIn<'succeeded'>
+  expect(w.providers[0]?.arrived[1]?.body.pictures).toEqual([`https://us.example/media/${first.outputs[0]?.mediaId}`])
+})
+
+test('branches run side by side and join', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 10_000 }))] })
+  const { id, createdAt } = await w.create(DIAMOND)
+  const run = await w.finish(id)
+  expect(run.status).toBe('succeeded')
+  expect(run.updatedAt - createdAt).toBeLessThan(33_000)
+})
+
+test('the log of a run tells its story, numbered without a gap', async () => {
+  const w = await world()
+  const { id } = await w.create(LINE)
+  await w.finish(id)
+  const log = await w.process.store.events(id, 0, 100)
+  expect(log.map(line => line.seq)).toEqual(log.map((_, i) => i + 1))
+  const step = (key: string) => ['submitting', 'running', 'keeping', 'succeeded'].map(what => `step.${what} ${key}`)
+  expect(log.map(line => `${line.type} ${line.stepKey ?? ''}`.trim())).toEqual([
+    'run.created',
+    ...step('a'),
+    ...step('b'),
+    'run.succeeded',
+  ])
+})
+
+test('a rate limit moves the step to the next provider at once, and both attempts are recorded', async () => {
+  const refuse = stepError('provider_rate_limited', 'slow down', { retryAfterMs: 30_000 })
+  const w = await world({ providers: pair(() => ({ type: 'refuse', error: refuse })) })
+  const { id } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run.steps[0]?.attempts.map(attempt => `${attempt.provider} ${attempt.outcome}`)).toEqual([
+    'p failed',
+    'q succeeded',
+  ])
+  expect(run.steps[0]?.attempts[0]?.cost.actualUsd).toBe(0)
+})
+
+test('with one provider a rate limit is waited out, for as long as it asked', async () => {
+  const refuse = stepError('provider_rate_limited', 'slow down', { retryAfterMs: 30_000 })
+  const w = await world({
+    providers: now => [
+      new RemoteProvider('p', now, n => (n < 2 ? { type: 'refuse', error: refuse } : { type: 'work' })),
+    ],
+  })
+  const { id, createdAt } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run.status).toBe('succeeded')
+  expect(run.updatedAt - createdAt).toBeGreaterThanOrEqual(60_000)
+})
+
+test('a refused content is not taken to another provider', async () => {
+  const w = await world({ providers: pair(() => ({ type: 'refuse', error: stepError('content_rejected', 'no') })) })
+  const { id } = await w.create(LINE)
+  const run = await w.finish(id)
+  expect(run).toMatchObject({ status: 'failed', error: { code: 'content_rejected' } })
+  expect(run.steps[1]?.status).toBe('skipped')
+  expect(w.providers[1]?.arrived).toEqual([])
+  expect(w.received.length).toBe(1)
+})
+
+test('when every route is down the step waits, and fails at its deadline with a typed error', async () => {
+  const refuse = stepError('provider_overloaded', 'busy')
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'refuse', error: refuse }))] })
+  const { id, createdAt } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run).toMatchObject({
+    status: 'failed',
+    error: { code: 'deadline_exceeded', message: expect.stringContaining('busy') },
+  })
+  expect(Math.round((run.updatedAt - createdAt) / 60_000)).toBeWithin(60, 62)
+})
+
+test('a submit whose answer was lost is looked up, not sent again', async () => {
+  const w = await world({ providers: pair(n => (n === 0 ? { type: 'swallow' } : { type: 'work' })) })
+  const { id } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run.status).toBe('succeeded')
+  expect(w.providers.map(provider => provider.arrived.length)).toEqual([1, 0])
+})
+
+test('a submit that never arrived is sent again when the provider says so', async () => {
+  const w = await world({
+    providers: now => [new RemoteProvider('p', now, n => (n === 0 ? { type: 'drop' } : { type: 'work' }))],
+  })
+  const { id } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run.status).toBe('succeeded')
+  expect(w.providers[0]?.jobsOf(`${id}/a`)).toBe(1)
+})
+
+test('where nobody can tell, the run fails with outcome_unknown and never tries elsewhere', async () => {
+  const w = await world({ providers: pair(() => ({ type: 'swallow' })) })
+  for (const provider of w.providers) provider.canFind = false
+  const { id } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run).toMatchObject({ status: 'failed', error: { code: 'outcome_unknown' } })
+  expect(w.providers.map(provider => provider.arrived.length)).toEqual([1, 0])
+})
+
+test('an operator who accepts paying twice gets a second submit instead of outcome_unknown', async () => {
+  const w = await world({
+    resubmitUnknown: true,
+    providers: now => [new RemoteProvider('p', now, n => (n === 0 ? { type: 'swallow' } : { type: 'work' }))],
+  })
+  for (const provider of w.providers) provider.canFind = false
+  const { id } = await w.create({ a: [] })
+  expect((await w.finish(id)).status).toBe('succeeded')
+  expect(w.providers[0]?.arrived.length).toBe(2)
+})
+
+test('an expired link is asked for again, and the job is not paid again', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'expire', times: 1 }))] })
+  const { id } = await w.create({ a: [] })
+  expect((await w.finish(id)).status).toBe('succeeded')
+  expect(w.providers[0]?.arrived.length).toBe(1)
+})
+
+test('a job that fails is tried three times in all, and each try is on record with what it may have cost', async () => {
+  const broke = stepError('provider_error', 'broke')
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'break', error: broke }))] })
+  const { id } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run).toMatchObject({ status: 'failed', error: { code: 'provider_error' } })
+  expect(run.steps[0]?.attempts.map(attempt => attempt.cost)).toEqual(
+    new Array(3).fill({ estimatedUsd: 0.05, actualUsd: null, basis: 'upper_bound' }),
+  )
+})
+
+test('a job that never ends is canceled at the deadline and the run says so', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'forever' }))] })
+  const { id } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  expect(run).toMatchObject({ status: 'failed', error: { code: 'provider_timeout' } })
+  expect(w.providers[0]?.jobs.map(job => job.canceled)).toEqual([true])
+})
+
+test('cancel stops the job at the provider, ends the run and sends one callback', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 60_000 }))] })
+  const { id } = await w.create(LINE)
+  await w.settle(() => (w.providers[0]?.jobs.length ?? 0) > 0)
+  const [first, second] = await Promise.all([w.process.registry.cancel(id), w.process.registry.cancel(id)])
+  expect(first?.cancelRequestedAt).toBe(second?.cancelRequestedAt ?? -1)
+  const run = await w.finish(id)
+  expect(run.status).toBe('canceled')
+  expect(run.steps.map(step => step.status)).toEqual(['canceled', 'canceled'])
+  expect(run.steps[0]?.attempts[0]?.providerCancel).toBe('confirmed')
+  expect(w.received.map(each => JSON.parse(each.body).type)).toEqual(['run.canceled'])
+})
+
+test('no step is submitted that would pass max_cost_usd, and the error names the numbers', async () => {
+  const w = await world()
+  const { id } = await w.create(LINE, { maxCostUsd: 0.07 })
+  const run = await w.finish(id)
+  expect(run).toMatchObject({
+    status: 'failed',
+    error: { code: 'budget_exceeded', message: expect.stringContaining('0.0500') },
+  })
+  expect(w.providers[0]?.arrived.length).toBe(1)
+})
+
+test('without a free place a step waits in line and burns no attempt', async () => {
+  const w = await world({
+    concurrency: () => 1,
+    providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 5_000 }))],
+  })
+  const ids = await Promise.all([1, 2, 3].map(async () => (await w.create({ a: [] })).id))
+  await w.settle()
+  const runs = await Promise.all(ids.map(id => w.process.store.run(id)))
+  expect(runs.map(run => run?.status)).toEqual(['succeeded', 'succeeded', 'succeeded'])
+  expect(runs.map(run => run?.steps[0]?.attempts.length)).toEqual([1, 1, 1])
+  const starts = runs.map(run => run?.steps[0]?.startedAt ?? 0)
+  expect(Math.max(...starts) - Math.min(...starts)).toBeGreaterThanOrEqual(10_000)
+})
+
+test('an ended run has no actor, and one that waits long gives its actor up until it is due', async () => {
+  const w = await world({
+    providers: now => [
+      new RemoteProvider('p', now, n =>
+        n === 0
+          ? { type: 'refuse', error: stepError('provider_rate_limited', 'later', { retryAfterMs: 600_000 }) }
+          : { type: 'work' },
+      ),
+    ],
+  })
+  const { id } = await w.create({ a: [] })
+  await w.settle(() => w.process.registry.stats().actors === 0, 1_000)
+  expect(w.process.registry.stats().actors).toBe(0)
+  w.clock.advance(601_000)
+  expect(await w.process.registry.rehydrate(w.clock.now())).toBe(1)
+  expect((await w.finish(id)).status).toBe('succeeded')
+  expect(w.process.registry.stats().actors).toBe(0)
+})
+
+test('a receiver that fails is tried again on the schedule with one id and one body', async () => {
+  const w = await world()
+  w.receiver = n => (n < 3 ? 500 : 200)
+  const { id } = await w.create({ a: [] })
+  await w.finish(id)
+  expect(w.received.length).toBe(4)
+  expect(new Set(w.received.map(each => `${each.id} ${each.body}`)).size).toBe(1)
+  const [delivery] = await w.process.store.deliveriesOf(id)
+  expect(delivery).toMatchObject({ status: 'delivered', attempts: 4 })
+})
