@@ -1,0 +1,344 @@
+/**
+ * The one composition root: every part is made here and handed what it needs. Also the whole test seam (`overrides`).
+ *
+ * 1. Nothing listens before the store is open, its promises are read back, and unfinished runs are taken up.
+ * 2. `stop` drains in the order of the money: no new runs, submits and commits finish, callbacks settle, the file closes.
+ */
+import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import pino, { type Logger } from 'pino'
+import pkg from '../package.json' with { type: 'json' }
+import { systemClock } from './app/clock.ts'
+import { createNotifier } from './app/notifier.ts'
+import { pictureReader } from './app/pictures.ts'
+import { providersOf, routesFor } from './app/providers.ts'
+import { deriveKey, masterKey, sha256 } from './app/secrets.ts'
+import type { Config } from './config.ts'
+import type { Clock, Media, Observer, Provider, Store } from './core/ports.ts'
+import { Capacity } from './engine/capacity.ts'
+import { Outbox } from './engine/outbox.ts'
+import { Registry } from './engine/registry.ts'
+import { Sweeper } from './engine/sweeper.ts'
+import { createApi } from './http/api.ts'
+import type { Principal } from './http/deps.ts'
+import { presentCallback } from './http/dto/callback.ts'
+import { createLinks } from './http/links.ts'
+import { createMetrics } from './http/metrics.ts'
+import { createCatalog } from './models/catalog.ts'
+import { createEgress } from './net/egress.ts'
+import { newSecret, parseSecret } from './net/signature.ts'
+import { openMedia } from './store/media/media.ts'
+import { s3Access } from './store/media/s3.ts'
+import { openSqliteStore } from './store/sqlite/open.ts'
+
+export interface Overrides {
+  clock?: Clock
+  log?: Logger
+  /** Instead of the providers of the configuration. */
+  providers?: readonly Provider[]
+}
+
+export interface App {
+  fetch(request: Request): Promise<Response>
+  /** Listens and takes up unfinished runs; gives the address. */
+  start(): Promise<{ url: string }>
+  /** Drains and closes; gives up waiting after `graceMs`. */
+  stop(graceMs?: number): Promise<void>
+  /** What a newcomer wants to see: links, and the API key where it was just made. */
+  greeting(url: string): string
+  apiKey: string | null
+  log: Logger
+}
+
+/** What a stop waits for submits and callbacks; Fly and systemd give at least this much. */
+const GRACE_MS = 20_000
+
+/** @throws an error whose message is a sentence for the operator: a locked or damaged database, a folder without rights, … */
+export async function createApp(config: Config, overrides: Overrides = {}): Promise<App> {
+  const clock = overrides.clock ?? systemClock
+  const log = overrides.log ?? logger(config.logLevel)
+  const dataDir = resolve(config.dataDir)
+  mkdirSync(dirname(dataDir), { recursive: true })
+  const store = await openSqliteStore({ dataDir, now: clock.now, log })
+  try {
+    return await compose({ ...config, dataDir }, overrides, clock, log, store)
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+async function compose(config: Config, overrides: Overrides, clock: Clock, log: Logger, store: Store): Promise<App> {
+  const master = masterKey(config.masterKey, config.dataDir)
+  if (master.created)
+    log.warn({ file: master.file }, 'a master key was created; back it up: without it stored secrets are lost')
+  const address = { url: `http://${hostOf(config.host)}:${config.port}` }
+  const baseUrl = (): string => config.publicUrl ?? address.url
+  const owner = new Owner(config.apiKey, store)
+  const signing = [
+    secretBytes(config.callbackSecret ?? (await store.secret('callback_secret', () => newSecret(n => randomBytes(n))))),
+  ]
+
+  const metrics = createMetrics({ process: true })
+  const observer = logged(metrics.observer, log)
+  const media = await openMedia({
+    dataDir: config.dataDir,
+    root: mediaRoot(config),
+    rows: store,
+    s3: s3Access(process.env),
+    now: clock.now,
+  })
+  const ownHosts = config.publicUrl ? [new URL(config.publicUrl).host] : []
+  const egress = createEgress({ allow: config.egressAllow, ownHosts })
+  const readPicture = pictureReader(media, egress)
+  const catalog = createCatalog({ providerModels: config.modelIds })
+  const own = overrides.providers
+    ? { providers: overrides.providers, close: () => {} }
+    : providersOf(config, { clock, egress, readPicture })
+  const routesOf = routesFor(config)
+  const links = createLinks({ key: deriveKey(master.bytes, 'media links'), baseUrl })
+  const providers = new Map(own.providers.map(provider => [provider.id, provider]))
+  const capacity = new Capacity({ concurrency: id => config.concurrency[id] ?? providers.get(id)?.concurrency ?? 1 })
+
+  const notifier = createNotifier({
+    egress,
+    secretsOf: async () => signing,
+    present: (run, at) =>
+      presentCallback(run, { link: id => links.media(id, at), runUrl: `${baseUrl()}/api/v1/runs/${run.id}` }).body,
+    id: clock.id,
+    version: pkg.version,
+  })
+  const outbox = new Outbox({ store, notifier, clock, observer })
+  const reach = {
+    publicLink: (id: string) => (config.publicUrl ? links.media(id, clock.now()) : null),
+    callbackUrl: (provider: string, token: string) =>
+      config.publicUrl ? `${config.publicUrl}/api/v1/inbound/${provider}/${token}` : null,
+  }
+  const parts = { store, clock, observer, providers, catalog, routesOf, media, capacity, readPicture, ...reach }
+  const { resubmitUnknown } = config
+  const registry = new Registry({
+    ...parts,
+    resubmitUnknown,
+    compose: notifier.compose,
+    deliveryDue: () => outbox.wake(),
+  })
+  const sweeper = new Sweeper({ registry, media, clock, observer, retentionMs: config.retentionMs })
+
+  const draining = new AbortController()
+  const api = createApi({
+    engine: registry,
+    store,
+    media,
+    catalog,
+    clock,
+    mode: config.mode,
+    version: pkg.version,
+    routesOf,
+    providers: own.providers,
+    auth: key => owner.auth(key),
+    checkUrl: url => egress.check(url).ok,
+    inbound: async (id, request) => (await providers.get(id)?.webhook?.(request)) ?? null,
+    links,
+    ready: () => readiness(store, media, draining.signal),
+    draining: draining.signal,
+    metrics,
+    log,
+  })
+  const parked = { registry, outbox, sweeper, draining, store, own, owner }
+  return serving(config, api, address, parked, log)
+}
+
+interface Parked {
+  registry: Registry
+  outbox: Outbox
+  sweeper: Sweeper
+  draining: AbortController
+  store: Store
+  own: { close(): void }
+  owner: Owner
+}
+
+function serving(
+  config: Config,
+  api: ReturnType<typeof createApi>,
+  address: { url: string },
+  parts: Parked,
+  log: Logger,
+): App {
+  let server: ReturnType<typeof Bun.serve> | null = null
+  return {
+    log,
+    get apiKey() {
+      return parts.owner.created ?? config.apiKey
+    },
+    greeting: url => greeting(url, parts.owner.created, config),
+    fetch: request => api.fetch(request),
+    async start() {
+      server = listen(config, api)
+      address.url = `http://${hostOf(config.host)}:${server.port}`
+      await parts.owner.ensure()
+      await parts.registry.start()
+      await parts.outbox.start()
+      parts.sweeper.start()
+      log.info({ url: address.url, mode: config.mode, version: pkg.version }, 'ready')
+      return { url: address.url }
+    },
+    async stop(graceMs = GRACE_MS) {
+      parts.draining.abort(new Error('stopping'))
+      parts.sweeper.stop()
+      const calm = Promise.all([server?.stop(), parts.registry.drain(), parts.outbox.drain()])
+      await Promise.race([calm, Bun.sleep(graceMs)])
+      await server?.stop(true)
+      parts.own.close()
+      await parts.store.close()
+      log.info('stopped')
+    },
+  }
+}
+
+/** @throws Error with a sentence when the port is taken */
+function listen(config: Config, api: ReturnType<typeof createApi>) {
+  try {
+    return Bun.serve({
+      port: config.port,
+      hostname: config.host,
+      // The API's own limits answer with a problem; these only stop what never reaches it.
+      maxRequestBodySize: 64 << 20,
+      idleTimeout: 30,
+      development: false,
+      fetch: (request, server) => api.fetch(request, server),
+    })
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'EADDRINUSE') throw error
+    throw new PortTaken(
+      `port ${config.port} on ${config.host} is taken; set PORT to a free one, or stop the program that has it`,
+    )
+  }
+}
+
+class PortTaken extends Error {
+  override name = 'PortTaken'
+}
+
+/** One owner of everything: the key of the environment, or one that is made at the first start and shown once. */
+class Owner {
+  /** The key that this process made; null when there was one already. */
+  created: string | null = null
+  readonly #given: string | null
+  readonly #store: Store
+  #accepted = new Set<string>()
+
+  constructor(given: string | null, store: Store) {
+    this.#given = given
+    this.#store = store
+    if (given) this.#accepted.add(sha256(given))
+  }
+
+  /** At the first start without a given key, makes one. */
+  async ensure(): Promise<void> {
+    if (this.#given) return
+    const stored = await this.#store.secret('bootstrap_key_sha256', () => {
+      this.created = `bck_live_${randomBytes(24).toString('hex')}`
+      return sha256(this.created)
+    })
+    this.#accepted.add(stored)
+  }
+
+  async auth(key: string): Promise<Principal | null> {
+    return this.#accepted.has(sha256(key)) ? BOOTSTRAP : null
+  }
+}
+
+const BOOTSTRAP: Principal = {
+  apiKeyId: 'bootstrap',
+  scopes: ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage'],
+}
+
+function secretBytes(text: string): Uint8Array {
+  const parsed = parseSecret(text)
+  if (!parsed.ok) throw new Error(`the callback secret is damaged: ${parsed.problem}`)
+  return parsed.bytes
+}
+
+async function readiness(store: Store, media: Media, draining: AbortSignal) {
+  const probe = async (name: string, run: () => Promise<void>) => {
+    try {
+      await run()
+      return { name, ok: true }
+    } catch (error) {
+      return { name, ok: false, detail: error instanceof Error ? error.message : String(error) }
+    }
+  }
+  const checks = [
+    await probe('database', () => store.probe()),
+    await probe('storage', () => media.probe()),
+    { name: 'accepting', ok: !draining.aborted },
+  ]
+  return { ok: checks.every(check => check.ok), checks }
+}
+
+/** Counts and says what happened. */
+function logged(observer: Observer, log: Logger): Observer {
+  return {
+    attemptEnded(attempt) {
+      observer.attemptEnded(attempt)
+      log.debug(attempt, 'attempt ended')
+    },
+    runEnded(run) {
+      observer.runEnded(run)
+      log.info(run, 'run ended')
+    },
+    deliveryTried(delivery) {
+      observer.deliveryTried(delivery)
+      log.info(delivery, 'callback tried')
+    },
+    fault(where, error, context) {
+      observer.fault(where, error, context)
+      log.error({ where, ...context, err: error }, 'fault')
+    },
+  }
+}
+
+/** JSON lines on stdout; written in larger pieces, flushed at the end. */
+function logger(level: string): Logger {
+  return pino(
+    { level, redact: ['headers.authorization', '*.apiKey', '*.secret'] },
+    pino.destination({ dest: 1, sync: true }),
+  )
+}
+
+function mediaRoot(config: Config): string {
+  return config.media.type === 'disk' ? 'disk' : `s3://${config.media.bucket}/${config.media.prefix}`
+}
+
+function hostOf(host: string): string {
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host
+  return name.includes(':') ? `[${name}]` : name
+}
+
+function greeting(url: string, created: string | null, config: Config): string {
+  const key = created ?? (config.apiKey ? '$BABYCHAIN_API_KEY' : '<the key printed at the first start>')
+  const lines = [
+    `BabyChain ${pkg.version} runs in mode ${config.mode}.`,
+    '',
+    `  Swagger  ${url}/swagger`,
+    `  Health   ${url}/readyz`,
+    ...(created ? [`  API key  ${created}   (shown this once: keep it)`] : []),
+    '',
+    'Make a picture and a film of it:',
+    '',
+    `  curl -s ${url}/api/v1/chains/chain101/runs -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -H 'Prefer: wait=60' -d '${EXAMPLE}'`,
+    '',
+    '',
+  ]
+  return lines.join('\n')
+}
+
+const EXAMPLE = JSON.stringify({
+  input: {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt: 'A red paper boat on a teal pond, morning light', width: 1024, height: 1024 },
+    image_to_video_params: { content: [{ type: 'text', text: 'The boat drifts slowly' }], ratio: '1:1', duration: 3 },
+  },
+})

@@ -1,0 +1,65 @@
+/** Callbacks: what is sent (composed once, when the run ends) and how (signed, through the guarded egress). */
+import type { ClaimedDelivery, NewDelivery, Notifier, SendOutcome } from '../core/ports.ts'
+import type { Run } from '../core/run.ts'
+import type { Egress } from '../net/egress.ts'
+import { retryAfterMs } from '../net/provider-http.ts'
+import { sign } from '../net/signature.ts'
+
+export interface NotifierDeps {
+  egress: Pick<Egress, 'post'>
+  /** Secrets that sign for a key, newest first. */
+  secretsOf(apiKeyId: string): Promise<Uint8Array[]>
+  /** The terminal message, as the very bytes to send. */
+  present(run: Run, at: number): Uint8Array
+  id(): string
+  version: string
+}
+
+export function createNotifier(deps: NotifierDeps): Notifier {
+  return {
+    compose: (run, at) => compose(deps, run, at),
+    send: (delivery, at) => send(deps, delivery, at),
+  }
+}
+
+function compose(deps: NotifierDeps, run: Run, at: number): NewDelivery | null {
+  if (!run.callback) return null
+  const url = new URL(run.callback.url)
+  const port = url.port || (url.protocol === 'http:' ? '80' : '443')
+  return {
+    id: `msg_${deps.id().replaceAll('-', '')}`,
+    runId: run.id,
+    apiKeyId: run.apiKeyId,
+    type: `run.${run.status}`,
+    url: run.callback.url,
+    host: `${url.hostname}:${port}`,
+    body: deps.present(run, at),
+    dueAt: at,
+    createdAt: at,
+  }
+}
+
+async function send(deps: NotifierDeps, delivery: ClaimedDelivery, at: number): Promise<SendOutcome> {
+  const { id, body } = delivery
+  const timestampS = Math.floor(at / 1_000)
+  const secrets = await deps.secretsOf(delivery.apiKeyId)
+  const headers = {
+    'content-type': 'application/json',
+    'user-agent': `BabyChain-webhooks/${deps.version}`,
+    'webhook-id': id,
+    'webhook-timestamp': String(timestampS),
+    'webhook-signature': sign({ id, timestampS, body, secrets }),
+  }
+  const answer = await deps.egress.post(delivery.url, { headers, body })
+  if (answer.type === 'failed')
+    return { type: 'failed', errorClass: answer.errorClass, ip: answer.ip, durationMs: answer.ms }
+  return {
+    type: 'answered',
+    status: answer.status,
+    reply: answer.text,
+    retryAfterMs: retryAfterMs(answer.headers, at),
+    ip: answer.ip,
+    durationMs: answer.ms,
+    location: answer.location ?? null,
+  }
+}

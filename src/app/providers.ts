@@ -1,0 +1,65 @@
+/** The providers of a mode, and how a model finds them: the sandbox stands in for all, or each model has its routes. */
+import type { Config } from '../config.ts'
+import type { Clock, Model, Provider, Route } from '../core/ports.ts'
+import type { Egress } from '../net/egress.ts'
+import { createProviderHttp } from '../net/provider-http.ts'
+import { createProviders, originsOf } from '../providers/registry.ts'
+import { createSandbox } from '../providers/sandbox/sandbox.ts'
+import { openStudio, type Studio } from '../providers/sandbox/studio.ts'
+import type { ReadPicture } from './pictures.ts'
+
+export interface ProviderDeps {
+  clock: Clock
+  egress: Egress
+  readPicture: ReadPicture
+}
+
+export function providersOf(config: Config, deps: ProviderDeps): { providers: readonly Provider[]; close(): void } {
+  if (config.mode === 'sandbox') return sandboxOnly(config, deps)
+  const { providers, comfyui, concurrency, egressAllow: allow } = config
+  const settings = { providers, comfyui, concurrency }
+  const http = createProviderHttp({ providers: originsOf(settings) })
+  const made = createProviders({ ...settings, http, egress: deps.egress, now: deps.clock.now, allow })
+  return { providers: made, close: () => {} }
+}
+
+function sandboxOnly(config: Config, deps: ProviderDeps) {
+  const studio: Studio = openStudio()
+  const { image: imageMs, video: videoMs } = config.sandboxLatencyMs
+  const { sandbox: concurrency } = config.concurrency
+  const sandbox = createSandbox({
+    dataDir: config.dataDir,
+    studio,
+    latency: { imageMs, videoMs },
+    now: deps.clock.now,
+    readInput: deps.readPicture,
+    ...(concurrency === undefined ? {} : { concurrency }),
+  })
+  return { providers: [sandbox], close: () => studio.close() }
+}
+
+/** The routes of a model in this installation, in order of preference. */
+export function routesFor(config: Config): (model: Model) => readonly Route[] {
+  if (config.mode === 'sandbox') return model => [sandboxRoute(model)]
+  const preferred = (route: Route): number => {
+    const place = config.providerOrder.indexOf(route.provider)
+    return place < 0 ? config.providerOrder.length : place
+  }
+  return model =>
+    config.providerOrder.length > 0 ? model.routes.toSorted((a, b) => preferred(a) - preferred(b)) : model.routes
+}
+
+/** The sandbox speaks every maker's language: it gets the caller's own parameters. */
+function sandboxRoute(model: Model): Route {
+  return {
+    provider: 'sandbox',
+    providerModel: model.id,
+    translate: (params, { role, pictures }) => ({
+      ok: true,
+      providerModel: model.id,
+      body: { role, params, pictures: [...pictures] },
+      adjustments: [],
+    }),
+    price: () => 0,
+  }
+}

@@ -1,0 +1,121 @@
+/** Looks at everything that a server needs, and says for each finding what to do. Exit code 0 when nothing must be done. */
+import { existsSync, statfsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import pino from 'pino'
+import { createApp } from '../app.ts'
+import { type Config, redacted } from '../config.ts'
+
+interface Finding {
+  level: 'ok' | 'note' | 'wrong'
+  what: string
+  todo?: string
+}
+
+/** Below this a few films fill the disk. */
+const FEW_BYTES = 1 << 30
+
+export async function check(config: Config): Promise<number> {
+  const findings = [
+    ...(await database(config)),
+    disk(config),
+    ...keys(config),
+    callbackSecret(config),
+    publicUrl(config),
+    replication(config),
+  ]
+  const marks = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' }
+  for (const { level, what, todo } of findings)
+    process.stdout.write(`${marks[level]}  ${what}${todo ? `\n       → ${todo}` : ''}\n`)
+  process.stdout.write(`\nsettings: ${JSON.stringify(redacted(config))}\n`)
+  return findings.some(finding => finding.level === 'wrong') ? 1 : 0
+}
+
+/** Opens everything that a server opens, writes a probe, and closes again; a running server is asked instead. */
+async function database(config: Config): Promise<Finding[]> {
+  if (!existsSync(resolve(config.dataDir)))
+    return [{ level: 'note', what: 'database: not made yet', todo: 'The first start makes it.' }]
+  try {
+    const app = await createApp({ ...config, port: 0 }, { log: pino({ level: 'silent' }) })
+    const ready = await app.fetch(new Request('http://localhost/readyz'))
+    const body = (await ready.json()) as { checks: { name: string; ok: boolean; detail?: string }[] }
+    await app.stop()
+    return body.checks.map(({ name, ok, detail }) => ({
+      level: ok ? 'ok' : 'wrong',
+      what: `${name}${detail ? `: ${detail}` : ' works'}`,
+    }))
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    if (error instanceof Error && error.name === 'DataDirLocked')
+      return [
+        {
+          level: 'ok',
+          what: `database: ${message}`,
+          todo: `A server is running; ask it: curl http://${config.host}:${config.port}/readyz`,
+        },
+      ]
+    return [{ level: 'wrong', what: `database: ${message}`, todo: 'The server cannot start before this is mended.' }]
+  }
+}
+
+function disk(config: Config): Finding {
+  const dir = resolve(config.dataDir)
+  if (!existsSync(dir))
+    return { level: 'note', what: `disk: ${dir} does not exist yet`, todo: 'The first start makes it.' }
+  const { bavail, bsize } = statfsSync(dir)
+  const free = bavail * bsize
+  const what = `disk: ${(free / 2 ** 30).toFixed(1)} GiB free in ${dir}`
+  return free < FEW_BYTES
+    ? {
+        level: 'wrong',
+        what,
+        todo: 'Make room, move BABYCHAIN_DATA_DIR, or keep outputs in a bucket with BABYCHAIN_MEDIA.',
+      }
+    : { level: 'ok', what }
+}
+
+function keys(config: Config): Finding[] {
+  if (config.mode === 'sandbox')
+    return [
+      {
+        level: 'note',
+        what: 'providers: sandbox, no provider keys',
+        todo: 'Set one, such as BFL_API_KEY, to run on real models.',
+      },
+    ]
+  return Object.entries(config.providers).map(([id, { key, variable }]) =>
+    key === null
+      ? { level: 'note', what: `provider ${id}: no key`, todo: `Set ${variable} to use its models.` }
+      : { level: 'ok', what: `provider ${id}: key set (${variable})` },
+  )
+}
+
+function callbackSecret(config: Config): Finding {
+  if (config.callbackSecret) return { level: 'ok', what: 'callback secret: set' }
+  return {
+    level: 'note',
+    what: 'callback secret: kept in the database',
+    todo: 'Set BABYCHAIN_CALLBACK_SECRET to choose it yourself.',
+  }
+}
+
+function publicUrl(config: Config): Finding {
+  if (!config.publicUrl)
+    return {
+      level: 'note',
+      what: 'public URL: not set',
+      todo: 'Providers are polled instead of calling us, and links name the listening address. Set BABYCHAIN_PUBLIC_URL.',
+    }
+  if (config.publicUrl.startsWith('https:')) return { level: 'ok', what: `public URL: ${config.publicUrl}` }
+  return {
+    level: 'wrong',
+    what: `public URL: ${config.publicUrl} is not https`,
+    todo: 'Providers send webhooks to https only.',
+  }
+}
+
+function replication(config: Config): Finding {
+  const trace = join(resolve(config.dataDir), '.babychain.db-litestream')
+  if (existsSync(trace)) return { level: 'ok', what: 'replication: Litestream has been at work on this database' }
+  const todo = 'A lost disk loses the runs: run the server under Litestream, see litestream.yml.'
+  return { level: 'note', what: 'replication: none seen', todo }
+}

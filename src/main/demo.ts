@@ -1,0 +1,125 @@
+/**
+ * The seed's chain from the command line: a server of its own on the sandbox, one run, a live line per step, and where
+ * the picture and the film lie. It speaks to the server as any client does: over HTTP.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import pino from 'pino'
+import { createApp } from '../app.ts'
+import { type Config, readConfig } from '../config.ts'
+
+const REQUEST = {
+  input: {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: {
+      prompt:
+        'A futuristic wireless headphone product on a clean reflective pedestal, teal and violet studio lighting, premium product photography, soft shadows, high detail',
+      width: 1024,
+      height: 1024,
+      prompt_upsampling: false,
+      seed: 593,
+      safety_tolerance: 5,
+      output_format: 'jpeg',
+    },
+    image_to_video_params: {
+      content: [
+        {
+          type: 'text',
+          text: 'Slow cinematic orbit around the product, subtle glow animation, premium studio reflections, smooth camera motion',
+        },
+      ],
+      ratio: '1:1',
+      duration: 3,
+      watermark: false,
+    },
+  },
+}
+
+interface Seen {
+  id: string
+  status: string
+  error: { message: string; hint: string } | null
+  steps: { step_key: string; status: string; model_identifier: string; generation_output_file?: string[] }[]
+}
+
+/** Runs the demonstration; the exit code is 0 when the run succeeded. */
+export async function demo(config: Config): Promise<number> {
+  const dataDir = join(config.dataDir, 'demo')
+  rmSync(dataDir, { recursive: true, force: true })
+  mkdirSync(dataDir, { recursive: true })
+  const settings = readConfig({
+    PORT: '0',
+    BABYCHAIN_MODE: 'sandbox',
+    BABYCHAIN_DATA_DIR: dataDir,
+    LOG_LEVEL: 'silent',
+  })
+  if (!settings.ok) throw new Error(settings.problems.join('; '))
+  const own = { ...settings.config, sandboxLatencyMs: config.sandboxLatencyMs }
+  const app = await createApp(own, { log: pino({ level: 'silent' }) })
+  try {
+    const { url } = await app.start()
+    const headers = { authorization: `Bearer ${app.apiKey}`, 'content-type': 'application/json' }
+    const created = await fetch(`${url}/api/v1/chains/chain101/runs`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(REQUEST),
+    })
+    if (created.status !== 202) throw new Error(`the run was refused: ${await created.text()}`)
+    const { id } = (await created.json()) as Seen
+    process.stdout.write(`run ${id} on ${url}\n`)
+    await watch(`${url}/api/v1/runs/${id}`, headers)
+    const run = (await (await fetch(`${url}/api/v1/runs/${id}`, { headers })).json()) as Seen
+    if (run.status !== 'succeeded')
+      process.stdout.write(`the run ${run.status}: ${run.error?.message ?? ''} ${run.error?.hint ?? ''}\n`)
+    for (const step of run.steps) await save(step, dataDir)
+    return run.status === 'succeeded' ? 0 : 1
+  } finally {
+    await app.stop()
+  }
+}
+
+/** Prints a line per event of the run, as they come. */
+async function watch(runUrl: string, headers: Record<string, string>): Promise<void> {
+  const began = Date.now()
+  const stream = await fetch(`${runUrl}/events`, { headers })
+  if (!stream.body) throw new Error(`no events: ${stream.status}`)
+  let text = ''
+  for await (const chunk of stream.body.pipeThrough(new TextDecoderStream())) {
+    text += chunk
+    const parts = text.split('\n\n')
+    text = parts.pop() ?? ''
+    for (const part of parts) {
+      const data = /^data: (.*)$/m.exec(part)?.[1]
+      if (data) process.stdout.write(lineOf(JSON.parse(data) as EventLine, Date.now() - began))
+    }
+  }
+}
+
+interface EventLine {
+  type: string
+  step_key: string | null
+  progress?: number | null
+  provider?: string
+}
+
+function lineOf(event: EventLine, ms: number): string {
+  const [subject = '', what = ''] = event.type.split('.')
+  const name = event.step_key ?? subject
+  const progress = typeof event.progress === 'number' ? ` ${Math.round(event.progress * 100)} %` : ''
+  const where = event.provider && what === 'running' ? ` at ${event.provider}` : ''
+  return `${(ms / 1000).toFixed(1).padStart(6)} s  ${name.padEnd(16)} ${what}${where}${progress}\n`
+}
+
+/** Leaves a copy of a step's outputs under a name that a person can find. */
+async function save(step: Seen['steps'][number], dataDir: string): Promise<void> {
+  for (const [i, link] of (step.generation_output_file ?? []).entries()) {
+    const file = await fetch(link)
+    const ending =
+      { 'image/jpeg': 'jpg', 'image/png': 'png', 'image/webp': 'webp', 'video/mp4': 'mp4' }[
+        file.headers.get('content-type') ?? ''
+      ] ?? 'bin'
+    const path = resolve(dataDir, `${step.step_key}${i > 0 ? `-${i + 1}` : ''}.${ending}`)
+    writeFileSync(path, await file.bytes())
+    process.stdout.write(`${step.step_key}: ${path}\n`)
+  }
+}
