@@ -69,21 +69,13 @@ function v4Because(address: ipaddr.IPv4): string | null {
   return range === 'unicast' ? null : range
 }
 
-// `range()` calls `::7f00:1`, `4000::1` and ISATAP unicast, and its table follows the registry only slowly. So: inside
-// the only block that is assigned to the public internet, outside every block in it that has a special purpose.
+// `range()` knows the special blocks inside it, but calls `::7f00:1`, `4000::1` and ISATAP unicast too.
 const GLOBAL_UNICAST = ipaddr.IPv6.parse('2000::')
-const SPECIAL: readonly (readonly [ipaddr.IPv6, number, string])[] = [
-  [ipaddr.IPv6.parse('2001::'), 23, 'protocol assignments'],
-  [ipaddr.IPv6.parse('2001:db8::'), 32, 'documentation'],
-  [ipaddr.IPv6.parse('2002::'), 16, '6to4'],
-  [ipaddr.IPv6.parse('3fff::'), 20, 'documentation'],
-]
 
 function v6Because(address: ipaddr.IPv6): string | null {
   const range = address.range()
   if (range !== 'unicast') return range
   if (!address.match(GLOBAL_UNICAST, 3)) return 'outside 2000::/3'
-  for (const [base, prefix, name] of SPECIAL) if (address.match(base, prefix)) return name
   const [, , , , high, low] = address.parts
   if (low === 0x5efe && (high === 0 || high === 0x200)) return 'isatap'
   return null

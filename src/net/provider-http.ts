@@ -27,6 +27,8 @@ export type ProviderHttpOptions = {
   readonly maxInFlight?: number
   /** Default half of `maxInFlight`. */
   readonly maxPerProvider?: number
+  /** PEM of the only authorities that are trusted, in place of the built-in ones. For tests. */
+  readonly ca?: string
 }
 
 export type Secret = {
@@ -95,7 +97,10 @@ export function createProviderHttp(options: ProviderHttpOptions): ProviderHttp {
   const gate = createGate(maxInFlight, options.maxPerProvider ?? Math.max(1, Math.floor(maxInFlight / 2)))
   // Idle connections are closed after 4 to 12 s, before any known provider does (15 s and more): a submit that is written
   // to a connection which the other side is just closing has an unknown outcome for no reason.
-  const session = new Bun.FetchSession({ keepAlive: { idleTimeout: 4 } })
+  const session = new Bun.FetchSession({
+    keepAlive: { idleTimeout: 4 },
+    ...(options.ca ? { tls: { ca: options.ca } } : {}),
+  })
   return {
     call: call => guardedCall(call, options.providers, gate, session),
     load: () => gate.load(),

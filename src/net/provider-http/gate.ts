@@ -58,7 +58,8 @@ export function createGate(max: number, maxPerProvider: number): Gate {
     if (signal?.aborted) return Promise.resolve({ type: 'refused', why: 'aborted' })
     const line = lines.get(provider) ?? { inFlight: 0, waiting: new Set() }
     lines.set(provider, line)
-    if (line.waiting.size === 0 && mayEnter(line)) return Promise.resolve(take(line))
+    // Whoever may enter never waits (every place given back is offered at once), so this overtakes nobody.
+    if (mayEnter(line)) return Promise.resolve(take(line))
     return new Promise(resolve => {
       const settle = (outcome: () => Place | Turned) => {
         clearTimeout(timer)

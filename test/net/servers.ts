@@ -1,0 +1,132 @@
+// Real servers for the tests of this folder, on loopback and on a port that the system chooses.
+
+import { afterAll } from 'bun:test'
+import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import net from 'node:net'
+import tls from 'node:tls'
+
+const pem = (name: string) => readFileSync(new URL(`tls/${name}.pem`, import.meta.url), 'utf8')
+
+export const AUTHORITY = pem('authority')
+export const certificates = {
+  good: { key: pem('key'), cert: pem('good') },
+  expired: { key: pem('key'), cert: pem('expired') },
+  otherName: { key: pem('key'), cert: pem('other-name') },
+}
+
+const open = new Set<{ close: () => unknown }>()
+afterAll(() => {
+  for (const server of open) server.close()
+  open.clear()
+})
+
+export type Listening = {
+  readonly port: number
+  connections: number
+  requests: number
+  /** As soon as no connection is open. */
+  readonly drained: () => Promise<void>
+}
+
+async function listen(server: net.Server): Promise<Listening> {
+  const sockets = new Set<net.Socket>()
+  let onDrained: (() => void)[] = []
+  const drained = () => new Promise<void>(resolve => (sockets.size === 0 ? resolve() : onDrained.push(resolve)))
+  const seen: Listening = { port: 0, connections: 0, requests: 0, drained }
+  server.on('connection', (socket: net.Socket) => {
+    seen.connections += 1
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      sockets.delete(socket)
+      if (sockets.size > 0) return
+      for (const resolve of onDrained) resolve()
+      onDrained = []
+    })
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', () => resolve()))
+  open.add({
+    close: () => {
+      server.close()
+      for (const socket of sockets) socket.destroy()
+    },
+  })
+  return Object.assign(seen, { port: (server.address() as net.AddressInfo).port })
+}
+
+/** Bytes in, bytes out: `answer` is called with each connection once it has sent something. */
+export async function rawServer(answer: (socket: net.Socket, request: string) => void): Promise<Listening> {
+  const seen = await listen(
+    net.createServer(socket => {
+      socket.once('data', data => {
+        seen.requests += 1
+        answer(socket, data.toString())
+      })
+    }),
+  )
+  return seen
+}
+
+/** As `rawServer`, inside TLS. */
+export async function rawTlsServer(
+  answer: (socket: net.Socket, request: string) => void,
+  options: tls.TlsOptions = certificates.good,
+): Promise<Listening> {
+  const server = tls.createServer(options, socket => {
+    socket.on('error', () => {})
+    socket.once('data', data => {
+      seen.requests += 1
+      answer(socket, data.toString())
+    })
+  })
+  server.on('tlsClientError', () => {})
+  const seen = await listen(server)
+  return seen
+}
+
+export async function httpServer(handler: http.RequestListener): Promise<Listening> {
+  const seen = await listen(
+    http.createServer((request, reply) => {
+      seen.requests += 1
+      handler(request, reply)
+    }),
+  )
+  return seen
+}
+
+export async function httpsServer(
+  handler: http.RequestListener,
+  options: https.ServerOptions = certificates.good,
+): Promise<Listening> {
+  const server = https.createServer(options, (request, reply) => {
+    seen.requests += 1
+    handler(request, reply)
+  })
+  server.on('tlsClientError', () => {})
+  const seen = await listen(server)
+  return seen
+}
+
+/** A port on which nobody listens. */
+export async function closedPort(): Promise<number> {
+  const server = net.createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', () => resolve()))
+  const { port } = server.address() as net.AddressInfo
+  await new Promise<void>(resolve => server.close(() => resolve()))
+  return port
+}
+
+/** Counts the connections to a TLS server before their handshake, which the server itself does not report. */
+export async function doorTo(port: number, onSocket?: (socket: net.Socket) => void): Promise<Listening> {
+  return await listen(
+    net.createServer(socket => {
+      onSocket?.(socket)
+      const inside = net.connect(port, '127.0.0.1')
+      inside.on('error', () => socket.destroy())
+      socket.on('close', () => inside.destroy())
+      socket.pipe(inside).pipe(socket)
+    }),
+  )
+}
