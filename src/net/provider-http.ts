@@ -241,7 +241,7 @@ async function fetchOnce(
     if (call.signal?.aborted) return fail('aborted', 'maybe', 'stopped by the caller', status)
     // The message would quote the URL, whose query may be a signature.
     const code = codeOf(error)
-    const sent = status === undefined && NEVER_SENT.has(code) ? 'no' : 'maybe'
+    const sent = status === undefined && isBeforeSending(error, code) ? 'no' : 'maybe'
     return fail('network', sent, `${code} at ${url.origin}`, status)
   } finally {
     clearTimeout(timer)
@@ -249,16 +249,14 @@ async function fetchOnce(
   }
 }
 
-// Nobody listens, no such name, or a certificate that does not verify: all before the first byte of the request. Not here,
-// since they also end open connections: ECONNRESET, ETIMEDOUT, EPIPE, EPROTO, ENETUNREACH, EHOSTUNREACH.
+// A name without an address, a port without a listener, a certificate that does not verify: all before the first byte.
+function isBeforeSending(error: unknown, code: string): boolean {
+  return NEVER_SENT.has(code) || (error instanceof Error && 'syscall' in error && error.syscall === 'getaddrinfo')
+}
+
+// Not here, since they also end open connections: ECONNRESET, ETIMEDOUT, EPIPE, EPROTO, ENETUNREACH, EHOSTUNREACH.
 const NEVER_SENT: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
-  'ENOTFOUND',
-  'ENODATA',
-  'ESERVFAIL',
-  'EAI_AGAIN',
-  'EAI_FAIL',
-  'EAI_NONAME',
   'CERT_HAS_EXPIRED',
   'CERT_NOT_YET_VALID',
   'CERT_REVOKED',
