@@ -6,9 +6,21 @@
  *    and what they translate to carry that id.
  */
 import type { Catalog, Model, Route } from '../core/ports.ts'
-import { BFL_MODELS } from './bfl.ts'
+import { ALIBABA_IMAGE_MODELS } from './alibaba/images.ts'
+import { WAN_VIDEO_MODELS } from './alibaba/wan-video.ts'
+import { FLUX1_MODELS } from './bfl/flux1.ts'
+import { FLUX2_MODELS } from './bfl/flux2.ts'
+import { FLUX3_MODELS } from './bfl/flux3.ts'
 import { SEEDANCE_MODELS } from './bytedance/seedance.ts'
 import { SEEDREAM_MODELS } from './bytedance/seedream.ts'
+import { NANO_BANANA_MODELS } from './google/images.ts'
+import { VEO_MODELS } from './google/veo.ts'
+import { IDEOGRAM_MODELS } from './ideogram.ts'
+import { KLING_MODELS } from './kling.ts'
+import { LUMA_MODELS } from './luma.ts'
+import { MINIMAX_MODELS } from './minimax.ts'
+import { OPENAI_MODELS } from './openai.ts'
+import { RUNWAY_MODELS } from './runway.ts'
 
 export interface CatalogOptions {
   /** Own ids of a deployment: `provider:providerModel` → the id to use instead. */
@@ -29,7 +41,23 @@ export function createCatalog(options: CatalogOptions = {}): Catalog {
   return { all: () => models, find: id => byId.get(id) }
 }
 
-const MODELS: readonly Model[] = [...BFL_MODELS, ...SEEDREAM_MODELS, ...SEEDANCE_MODELS]
+const MODELS: readonly Model[] = [
+  ...FLUX2_MODELS,
+  ...FLUX1_MODELS,
+  ...FLUX3_MODELS,
+  ...SEEDREAM_MODELS,
+  ...SEEDANCE_MODELS,
+  ...NANO_BANANA_MODELS,
+  ...VEO_MODELS,
+  ...OPENAI_MODELS,
+  ...KLING_MODELS,
+  ...WAN_VIDEO_MODELS,
+  ...ALIBABA_IMAGE_MODELS,
+  ...RUNWAY_MODELS,
+  ...MINIMAX_MODELS,
+  ...LUMA_MODELS,
+  ...IDEOGRAM_MODELS,
+]
 
 function withOwnIds(model: Model, overrides: Readonly<Record<string, string>>): Model {
   const own = (route: Route): Route => {

@@ -36,8 +36,14 @@ export function sendFormat(draft: Draft, formats: readonly string[], name = 'out
   draft.send(name, spelled)
 }
 
-/** A random seed is what hosts do without one. */
+/** A seed of -1 is random, which is what hosts do without one. */
 export function sendSeed(draft: Draft): void {
   if (draft.given('seed') === -1) draft.adjust('seed', null, 'random is what it does without a seed')
   else draft.copy('seed')
+}
+
+/** A seed promises nothing across hosts, so a host that has none may be used all the same. */
+export function seedOrNone(draft: Draft, has: boolean): void {
+  if (has) draft.copy('seed')
+  else draft.adjust('seed', null, `${draft.provider} takes no seed for this model`)
 }

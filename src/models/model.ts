@@ -29,7 +29,7 @@ import type { Problem } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Model, Role, Route, StepKind, Translation } from '../core/ports.ts'
 import { check } from './check.ts'
-import { Draft, type Input, type Ref } from './draft.ts'
+import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'
 
 export type Price = (params: JsonObject, role: Role) => number | null
@@ -39,6 +39,12 @@ export interface RouteSpec {
   providerModel: string
   write(draft: Draft): void
   price?: Price
+}
+
+export interface PictureField {
+  name: string
+  /** What its picture is for; in a list with slot `first` only the first one is that, the others are references. */
+  slot: Slot
 }
 
 export type Use = { role: Role; wired: boolean }
@@ -51,12 +57,10 @@ export interface ModelSpec {
   gives: StepKind
   roles: readonly Role[]
   params: JsonObject
-  /** Where the first picture stands, as a pointer. */
-  pictureField: string
-  /** The pictures that the caller gave, in the maker's order. */
-  inputs(params: JsonObject): Input[]
-  /** Top-level fields that hold nothing but pictures. */
-  pictureFields: readonly string[]
+  /** The fields that hold pictures, the first picture's first: a picture each, or a list. */
+  pictures: readonly PictureField[]
+  /** The pictures that the caller gave, in the maker's order, where they do not stand in such fields. */
+  inputs?(params: JsonObject): Input[]
   /** Rules over several fields. They see only fields that are right by themselves. */
   rules?: (params: JsonObject, tell: Tell, use: Use) => void
   /** Advice for names that other makers use (`aspect_ratio: 'Give width and height.'`). */
@@ -75,7 +79,7 @@ export function defineModel(spec: ModelSpec): Model {
     gives: spec.gives,
     roles: spec.roles,
     schema: { $schema: 'https://json-schema.org/draft/2020-12/schema', title: spec.title, ...spec.params },
-    pictureField: spec.pictureField,
+    pictureField: `/${spec.pictures[0]?.name ?? 'prompt'}`,
     expectedMs: spec.expectedMs,
     validate: (params, use) => validate(spec, params, use),
     pictures: params =>
@@ -113,8 +117,21 @@ function validate(spec: ModelSpec, params: JsonObject, use: Use): Problem[] {
 
 /** The first picture first, the others in the maker's order. */
 function ordered(spec: ModelSpec, params: JsonObject): Input[] {
-  const inputs = spec.inputs(params)
+  const inputs = spec.inputs ? spec.inputs(params) : inputsIn(spec.pictures, params)
   return [...inputs.filter(input => input.slot === 'first'), ...inputs.filter(input => input.slot !== 'first')]
+}
+
+/** The pictures in some fields. */
+export function inputsIn(fields: readonly PictureField[], params: JsonObject): Input[] {
+  return fields.flatMap(({ name, slot }): Input[] => {
+    const value = params[name]
+    if (typeof value === 'string') return [{ pointer: `/${name}`, value, slot }]
+    if (!Array.isArray(value)) return []
+    return value.flatMap((one, i): Input[] => {
+      const place = slot === 'first' && i > 0 ? 'reference' : slot
+      return typeof one === 'string' ? [{ pointer: `/${name}/${i}`, value: one, slot: place }] : []
+    })
+  })
 }
 
 function translate(
@@ -129,7 +146,8 @@ function translate(
     return { ok: false, reason: `${use.role} needs an input picture` }
   }
   const { provider, providerModel } = route
-  const { pictureFields, params: schema } = spec
+  const schema = spec.params
+  const pictureFields = spec.inputs ? [] : spec.pictures.map(field => field.name)
   const draft = new Draft({ provider, providerModel, role: use.role, schema, params, refs, pictureFields })
   route.write(draft)
   return draft.finish()
@@ -155,7 +173,7 @@ export function pictureCount(inputs: readonly Input[], role: Role): number {
   return inputs.length + (wired ? 1 : 0)
 }
 
-/** The price of nobody knows what. */
+/** For prices that are in none of our sources. */
 export const unknownPrice: Price = () => null
 
 /** Adding up prices must not give 0.15000000000000002. */

@@ -6,7 +6,7 @@
  * 3. Where references are given, the picture of the step before is a reference too (frames and references exclude each other).
  */
 import type { JsonObject } from '../../core/json.ts'
-import { isObject } from '../check.ts'
+import { contentOf, sendClips, soundsAt } from '../content.ts'
 import type { Draft } from '../draft.ts'
 import { fal, noWatermark, replicate, runway, sendSeed } from '../hosts.ts'
 import type { Price, RouteSpec } from '../model.ts'
@@ -16,33 +16,6 @@ export type Generation = '1' | '1.5' | '2'
 interface Range {
   min: number
   max: number
-}
-
-interface Content {
-  text: string | undefined
-  /** Films and sounds, as the caller gave them. */
-  clips: JsonObject[]
-  first: string | undefined
-  last: string | undefined
-  references: string[]
-}
-
-/** What `content` says, with every picture in the form that the provider reads. */
-function contentOf(draft: Draft): Content {
-  const content = draft.given('content')
-  const items = (Array.isArray(content) ? content : []).filter(isObject)
-  const text = items.find(item => item.type === 'text')?.text
-  const clips = items.filter(item => item.type === 'video_url' || item.type === 'audio_url')
-  const first = draft.one('first')
-  const references = draft.take('reference').map(ref => ref.ref)
-  const asReference = first !== undefined && (references.length > 0 || clips.length > 0)
-  return {
-    text: typeof text === 'string' ? text : undefined,
-    clips,
-    first: asReference ? undefined : first,
-    last: draft.one('last'),
-    references: asReference ? [first, ...references] : references,
-  }
 }
 
 /** The seconds that this host films; -1 stays -1. */
@@ -103,6 +76,7 @@ export function falSeedance(
         draft.refuse('fal takes no reference pictures for this model')
         return
       }
+      if (draft.value('resolution') === '1080p') draft.refuse('fal films references up to 720p for this model')
       draft.providerModel = referenceEndpoint
       draft.send('reference_image_urls', references)
     } else {
@@ -151,26 +125,8 @@ export function falReference(base: string, host: Range & { resolutions: readonly
   return fal(`${base}/image-to-video`, write, price)
 }
 
-function sendClips(draft: Draft, clips: readonly JsonObject[], films: string, sounds: string): void {
-  const urls = (type: string): string[] =>
-    clips.flatMap(clip => {
-      const inner = clip[type]
-      return isObject(inner) && typeof inner.url === 'string' ? [inner.url] : []
-    })
-  for (const [type, field] of [
-    ['video_url', films],
-    ['audio_url', sounds],
-  ] as const) {
-    const found = urls(type)
-    if (found.length > 0) draft.send(field, found)
-  }
-}
-
 /** Replicate, generation 1: whole seconds from 2; the ratio is the picture's unless told; sound is off unless told. */
-export function replicateSeedance(
-  model: string,
-  host: Range & { resolution: string | null; audio: boolean },
-): RouteSpec {
+export function replicateSeedance(model: string, host: Range & { resolution: string | null }): RouteSpec {
   return replicate(model, draft => {
     const { text, first, last, references } = contentOf(draft)
     needText(draft, text)
@@ -250,6 +206,7 @@ const RUNWAY_RATIOS: Record<string, Record<string, string>> = {
 export function runwaySeedance(
   model: string,
   resolutions: readonly string[],
+  range: Range,
   special: Record<string, string> = {},
 ): RouteSpec {
   return runway(model, draft => {
@@ -260,13 +217,10 @@ export function runwaySeedance(
       uri === undefined ? [] : [{ uri, position }]
     draft.send('promptImage', [...frame(first, 'first'), ...frame(last, 'last'), ...references.map(uri => ({ uri }))])
     if (clips.some(clip => clip.type === 'video_url')) draft.refuse('runway takes no reference films here')
-    const sounds = clips.flatMap(clip => {
-      const inner = clip.audio_url
-      return isObject(inner) && typeof inner.url === 'string' ? [{ type: 'audio', uri: inner.url }] : []
-    })
+    const sounds = soundsAt(clips)
     if (sounds.length > 0) draft.send('referenceAudio', sounds)
     runwayRatio(draft, resolutions, special)
-    const length = seconds(draft, { min: 4, max: 15 })
+    const length = seconds(draft, range)
     draft.send('duration', length === -1 ? 'auto' : length)
     draft.pinAs('generate_audio', 'audio')
     onlyAtArk(draft)

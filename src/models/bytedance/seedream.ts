@@ -10,8 +10,17 @@ import type { Model } from '../../core/ports.ts'
 import { isObject } from '../check.ts'
 import type { Draft, Input } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, prompt, text } from '../fields.ts'
-import { fal, noWatermark, replicate, sendFormat } from '../hosts.ts'
-import { defineModel, type ModelSpec, numberIn, type Price, type RouteSpec, type Tell, textIn } from '../model.ts'
+import { fal, noWatermark, replicate, runway, sendFormat } from '../hosts.ts'
+import {
+  defineModel,
+  inputsIn,
+  type ModelSpec,
+  numberIn,
+  type Price,
+  type RouteSpec,
+  type Tell,
+  textIn,
+} from '../model.ts'
 import { fitSize, type Size } from '../sizes.ts'
 
 interface Seedream {
@@ -92,9 +101,7 @@ function seedream(model: Seedream): Model {
         default: false,
       }),
     }),
-    pictureField: '/image',
-    pictureFields: ['image'],
-    inputs: imageInputs,
+    pictures: IMAGE,
     rules: (given, tell) => rules(given, tell, tiers, pixels),
     aliases: {
       width: 'Seedream takes size: "2048x2048".',
@@ -112,14 +119,8 @@ function seedream(model: Seedream): Model {
   return defineModel(spec)
 }
 
-function imageInputs(given: JsonObject): Input[] {
-  const { image } = given
-  if (typeof image === 'string') return [{ pointer: '/image', value: image, slot: 'first' }]
-  if (!Array.isArray(image)) return []
-  return image.flatMap((value, i): Input[] =>
-    typeof value === 'string' ? [{ pointer: `/image/${i}`, value, slot: i === 0 ? 'first' : 'reference' }] : [],
-  )
-}
+const IMAGE = [{ name: 'image', slot: 'first' as const }]
+const imageInputs = (given: JsonObject): Input[] => inputsIn(IMAGE, given)
 
 function rules(given: JsonObject, tell: Tell, tiers: readonly string[], pixels: { min: number; max: number }): void {
   const size = sizeIn(textIn(given, 'size') ?? '')
@@ -277,6 +278,51 @@ function writeReplicateSize(draft: Draft, { tiers, custom }: { tiers: readonly s
   draft.send('height', fitted.height)
 }
 
+/** Runway: no tiers for lite but sizes, `auto_2k` for pro; always one format field and a count. */
+const writeRunway =
+  (options: { freeform: { min: number; max: number } | null; auto: Readonly<Record<string, string>> }) =>
+  (draft: Draft): void => {
+    const words = draft.text('prompt') ?? ''
+    if (words.length > 4_000) draft.refuse('runway reads at most 4000 characters')
+    draft.send('promptText', words)
+    const pictures = draft.takeAll()
+    if (pictures.length > 0)
+      draft.send(
+        'referenceImages',
+        pictures.map(uri => ({ uri })),
+      )
+    const wanted = draft.text('size') ?? '2K'
+    const size = sizeIn(wanted)
+    const named = size && options.freeform ? `${size.width}:${size.height}` : options.auto[wanted]
+    if (named === undefined) draft.refuse(`runway has no size ${wanted} for this model`)
+    draft.send('ratio', named)
+    draft.send('outputCount', 1)
+    if (draft.value('sequential_image_generation') === 'auto') draft.refuse('runway makes no sets of pictures')
+    const tools = draft.given('tools')
+    draft.send('grounding', tools !== undefined)
+    draft.pinAs('output_format', 'outputFormat')
+    onlyStandardOptimization(draft)
+    noWatermark(draft)
+  }
+
+const webSearch = {
+  tools: {
+    type: 'array',
+    title: 'Tools',
+    description: 'web_search: the model may look things up first.',
+    items: {
+      type: 'object',
+      properties: { type: { type: 'string', const: 'web_search', default: 'web_search' } },
+      required: ['type'],
+      additionalProperties: false,
+    },
+    minItems: 1,
+    maxItems: 1,
+  },
+}
+
+const format5 = choice(['png', 'jpeg'], { title: 'Output format', default: 'jpeg' })
+
 /** Expected times: a synchronous call of this family holds the line for 10 to 30 s. Prices: providers.md 2.5 and 3.5. */
 export const SEEDREAM_MODELS: readonly Model[] = [
   seedream({
@@ -296,6 +342,73 @@ export const SEEDREAM_MODELS: readonly Model[] = [
         writeFal('fal-ai/bytedance/seedream/v4.5', { tiers: ['2K', '4K'] }),
       ),
       replicate('bytedance/seedream-4.5', writeReplicate({ tiers: ['2K', '4K'], custom: true })),
+    ],
+  }),
+  seedream({
+    name: 'seedream-5-lite',
+    title: 'Seedream 5.0 lite',
+    tiers: ['2K', '3K'],
+    pixels: { min: 3_686_400, max: 16_777_216 },
+    pictures: 14,
+    sequential: true,
+    fields: { optimize_prompt_options: optimize(['standard', 'fast']), ...webSearch, output_format: format5 },
+    usd: 0.035,
+    expectedMs: 30_000,
+    routes: [
+      ark('seedream-5-0-260128'),
+      fal(
+        'fal-ai/bytedance/seedream/v5/lite/text-to-image',
+        writeFal('fal-ai/bytedance/seedream/v5/lite', {
+          tiers: ['2K', '3K'],
+          pixels: { min: 3_686_400, max: 9_437_184 },
+        }),
+      ),
+      replicate(
+        'bytedance/seedream-5-lite',
+        writeReplicate({ tiers: ['2K', '3K'], custom: false, formats: ['png', 'jpeg'] }),
+      ),
+      runway(
+        'seedream5_lite',
+        writeRunway({ freeform: { min: 3_686_400, max: 16_777_216 }, auto: { '2K': '2048:2048', '3K': '3072:3072' } }),
+      ),
+    ],
+  }),
+  seedream({
+    name: 'seedream-5-pro',
+    title: 'Seedream 5.0 pro',
+    tiers: ['1K', '1.5K', '2K', 'auto'],
+    pixels: { min: 921_600, max: 4_624_220 },
+    pictures: 10,
+    sequential: false,
+    fields: { output_format: format5 },
+    usd: null,
+    expectedMs: 40_000,
+    routes: [
+      ark('dola-seedream-5-0-pro-260628'),
+      replicate(
+        'bytedance/seedream-5-pro',
+        writeReplicate({ tiers: ['1K', '1.5K', '2K', 'auto'], custom: false, formats: ['png', 'jpeg'] }),
+      ),
+      runway('seedream5_pro', writeRunway({ freeform: null, auto: { '1K': 'auto_1k', '2K': 'auto_2k' } })),
+    ],
+  }),
+  seedream({
+    name: 'seedream-4',
+    title: 'Seedream 4.0',
+    tiers: ['1K', '2K', '4K'],
+    pixels: { min: 921_600, max: 16_777_216 },
+    pictures: 14,
+    sequential: true,
+    fields: { optimize_prompt_options: optimize(['standard', 'fast']) },
+    usd: 0.03,
+    expectedMs: 20_000,
+    routes: [
+      ark('seedream-4-0-250828'),
+      fal(
+        'fal-ai/bytedance/seedream/v4/text-to-image',
+        writeFal('fal-ai/bytedance/seedream/v4', { tiers: ['2K', '4K'], enhance: true }),
+      ),
+      replicate('bytedance/seedream-4', writeReplicate({ tiers: ['1K', '2K', '4K'], custom: true, enhance: true })),
     ],
   }),
 ]

@@ -1,0 +1,257 @@
+/**
+ * FLUX.2 by Black Forest Labs (providers.md 1.3, fields of other hosts 3.5 and 4.4, mapping 11.1).
+ *
+ * 1. One endpoint makes and edits pictures; at fal the edit is another one.
+ * 2. Widths and heights of 0 mean automatic: the input picture's size, else 1024 × 1024.
+ */
+import type { JsonObject } from '../../core/json.ts'
+import type { Model } from '../../core/ports.ts'
+import type { Draft } from '../draft.ts'
+import { int, num, params, prompt, seed } from '../fields.ts'
+import { fal, replicate, sendFormat } from '../hosts.ts'
+import {
+  defineModel,
+  inputsIn,
+  numberIn,
+  type Price,
+  pictureCount,
+  type RouteSpec,
+  type Tell,
+  unknownPrice,
+} from '../model.ts'
+import { fitSize, megapixels, type Size } from '../sizes.ts'
+import { bfl, FLUX_ALIASES, inputPictures, outputFormat, safety, sendSafety, upsampling } from './shared.ts'
+
+/** Pixels of the largest FLUX.2 picture: 4 megapixels. */
+const MOST_PIXELS = 4_194_304
+
+const side = (title: string): JsonObject =>
+  int({
+    title,
+    description: 'Pixels, a multiple of 16; width × height at most 4 megapixels. 0: automatic.',
+    min: 0,
+    step: 16,
+    default: 0,
+    examples: [1024],
+  })
+
+interface Flux2 {
+  name: string
+  title: string
+  /** Input pictures that it reads. */
+  pictures: number
+  fields?: Record<string, JsonObject>
+  /** US dollars for the first megapixel of output, and for each further one; null where our sources do not say. */
+  price: [first: number, further: number] | null
+  expectedMs: number
+  hosts: readonly RouteSpec[]
+}
+
+function flux2(model: Flux2): Model {
+  const input = inputPictures(model.pictures)
+  return defineModel({
+    id: `bfl/${model.name}`,
+    title: model.title,
+    gives: 'image',
+    roles: ['text_to_image', 'image_to_image'],
+    params: params({
+      prompt: prompt(),
+      ...input.fields,
+      width: side('Width'),
+      height: side('Height'),
+      seed: seed(),
+      ...model.fields,
+      safety_tolerance: safety(5),
+      output_format: outputFormat('jpeg'),
+    }),
+    pictures: input.pictures,
+    rules,
+    aliases: { ...FLUX_ALIASES, aspect_ratio: 'FLUX.2 has no aspect_ratio: give width and height.' },
+    price: model.price === null ? unknownPrice : perMegapixel(...model.price),
+    expectedMs: model.expectedMs,
+    routes: [bfl(model.name), ...model.hosts],
+  })
+}
+
+function rules(given: JsonObject, tell: Tell): void {
+  const sides = { width: numberIn(given, 'width') ?? 0, height: numberIn(given, 'height') ?? 0 }
+  for (const [name, value] of Object.entries(sides)) {
+    if (value > 0 && value < 64) {
+      tell(`/${name}`, 'minimum', `${name} must be at least 64, or 0 for automatic`, 'Take e.g. 1024.')
+    }
+  }
+  if (Math.max(1, sides.width) * Math.max(1, sides.height) > MOST_PIXELS) {
+    const hint = 'Take e.g. 2048 × 2048 or 2560 × 1440.'
+    tell('/width', 'too_many_pixels', 'width × height must be at most 4 megapixels', hint)
+  }
+}
+
+/** Input pictures count as further megapixels; their size is unknown here, so 1 each. */
+function perMegapixel(first: number, further: number): Price {
+  const { pictures } = inputPictures(8)
+  return (given, role) => {
+    const width = numberIn(given, 'width') ?? 0
+    const height = numberIn(given, 'height') ?? 0
+    const out = width > 0 && height > 0 ? megapixels({ width, height }) : 1
+    return first + (out - 1) * further + pictureCount(inputsIn(pictures, given), role) * further
+  }
+}
+
+/** The size that the caller asked for; null for automatic. A single side says less than other hosts need. */
+function sizeOf(draft: Draft): Size | null {
+  const width = draft.number('width') ?? 0
+  const height = draft.number('height') ?? 0
+  if (width > 0 && height > 0) return { width, height }
+  if (width > 0 || height > 0) draft.refuse(`${draft.provider} needs width and height together`)
+  return null
+}
+
+/** fal: presets or {width,height}, tolerance as a string from "1", no webp. */
+function writeFal(draft: Draft): void {
+  draft.copy('prompt', 'seed')
+  falPicturesAndSize(draft)
+  draft.pinAs('prompt_upsampling', 'enable_prompt_expansion')
+  draft.pinAs('guidance', 'guidance_scale')
+  draft.pinAs('steps', 'num_inference_steps')
+  sendSafety(draft, 5)
+  sendFormat(draft, ['jpeg', 'png'])
+}
+
+function falPicturesAndSize(draft: Draft, automatic: string | undefined = 'auto'): void {
+  const pictures = draft.takeAll()
+  if (pictures.length > 0) {
+    draft.providerModel += '/edit'
+    draft.send('image_urls', pictures)
+  }
+  const size = sizeOf(draft)
+  draft.send('image_size', size ? { ...size } : pictures.length > 0 ? automatic : 'square_hd')
+}
+
+/** fal runs klein as open weights: no tolerance, several pictures a call. */
+function writeFalKlein(draft: Draft): void {
+  draft.copy('prompt', 'seed')
+  falPicturesAndSize(draft, undefined)
+  draft.send('num_images', 1)
+  sendFormat(draft, ['jpeg', 'png'])
+}
+
+/** Replicate: a custom size in steps of 32 up to 2048, else a ratio and a resolution. */
+function writeReplicate(draft: Draft): void {
+  draft.copy('prompt', 'seed')
+  const pictures = draft.takeAll()
+  if (pictures.length > 0) draft.send('input_images', pictures)
+  const size = sizeOf(draft)
+  if (size) sendCustomSize(draft, size)
+  else {
+    draft.send('aspect_ratio', pictures.length > 0 ? 'match_input_image' : '1:1')
+    draft.send('resolution', pictures.length > 0 ? 'match_input_image' : '1 MP')
+  }
+  draft.pin('prompt_upsampling', 'guidance', 'steps')
+  sendSafety(draft, 5)
+  sendFormat(draft, ['webp', 'jpg', 'png'])
+}
+
+function sendCustomSize(draft: Draft, size: Size): void {
+  const limits = { min: 256, max: 2048, step: 32 }
+  const fitted = fitSize(size, limits)
+  if (!fitted) {
+    draft.refuse('replicate takes sides of 256 to 2048 in steps of 32')
+    return
+  }
+  for (const name of ['width', 'height'] as const) {
+    if (fitted[name] !== size[name]) draft.adjust(name, fitted[name], 'replicate takes 256 to 2048 in steps of 32')
+  }
+  draft.send('aspect_ratio', 'custom')
+  draft.send('width', fitted.width)
+  draft.send('height', fitted.height)
+}
+
+/** Replicate runs klein as open weights too: one megapixel, the ratio of the picture. */
+function writeReplicateKlein(draft: Draft): void {
+  draft.copy('prompt', 'seed')
+  const pictures = draft.takeAll()
+  if (pictures.length > 0) draft.send('images', pictures)
+  if (sizeOf(draft)) draft.refuse('replicate takes no size in pixels for this model')
+  draft.send('aspect_ratio', pictures.length > 0 ? 'match_input_image' : '1:1')
+  draft.send('output_megapixels', '1')
+  sendFormat(draft, ['webp', 'jpg', 'png'])
+}
+
+const fullHosts = (name: string): RouteSpec[] => [
+  fal(`fal-ai/${name}`, writeFal),
+  replicate(`black-forest-labs/${name}`, writeReplicate),
+]
+
+/** Expected times: the seed's own run took 18 s for flex; pro and max are of that order, klein answers within seconds. */
+export const FLUX2_MODELS: readonly Model[] = [
+  flux2({
+    name: 'flux-2-flex',
+    title: 'FLUX.2 [flex]',
+    pictures: 8,
+    fields: {
+      prompt_upsampling: upsampling(true),
+      guidance: num({
+        title: 'Guidance',
+        description: 'How closely the prompt is followed.',
+        min: 1.5,
+        max: 10,
+        default: 5,
+      }),
+      steps: int({ title: 'Steps', description: 'More steps: finer, slower.', min: 1, max: 50, default: 50 }),
+    },
+    price: [0.05, 0.05],
+    expectedMs: 20_000,
+    hosts: fullHosts('flux-2-flex'),
+  }),
+  flux2({
+    name: 'flux-2-pro',
+    title: 'FLUX.2 [pro]',
+    pictures: 8,
+    price: [0.03, 0.015],
+    expectedMs: 12_000,
+    hosts: fullHosts('flux-2-pro'),
+  }),
+  flux2({
+    name: 'flux-2-max',
+    title: 'FLUX.2 [max]',
+    pictures: 8,
+    price: [0.07, 0.03],
+    expectedMs: 25_000,
+    hosts: fullHosts('flux-2-max'),
+  }),
+  flux2({
+    name: 'flux-2-pro-preview',
+    title: 'FLUX.2 [pro] preview',
+    pictures: 8,
+    price: null,
+    expectedMs: 12_000,
+    hosts: [],
+  }),
+  flux2({
+    name: 'flux-2-klein-4b',
+    title: 'FLUX.2 [klein] 4B',
+    pictures: 4,
+    price: [0.014, 0.001],
+    expectedMs: 4_000,
+    hosts: [
+      fal('fal-ai/flux-2/klein/4b', writeFalKlein),
+      replicate('black-forest-labs/flux-2-klein-4b', writeReplicateKlein),
+    ],
+  }),
+  flux2({
+    name: 'flux-2-klein-9b',
+    title: 'FLUX.2 [klein] 9B',
+    pictures: 4,
+    price: [0.015, 0.002],
+    expectedMs: 5_000,
+    hosts: [fal('fal-ai/flux-2/klein/9b', writeFalKlein)],
+  }),
+  flux2({
+    name: 'flux-2-klein-9b-preview',
+    title: 'FLUX.2 [klein] 9B preview',
+    pictures: 4,
+    price: null,
+    expectedMs: 5_000,
+    hosts: [],
+  }),
+]
