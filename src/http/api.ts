@@ -1,0 +1,153 @@
+/**
+ * The public HTTP API: one function from a Request to a Response.
+ *
+ * 1. Elysia routes, and describes routes; it parses, validates and coerces nothing. So the order is ours: request id,
+ *    route, key, limits, body, validation (its own order would tell strangers about validation first).
+ * 2. Every answer has X-Request-Id; every refusal is a problem document; nothing that was thrown reaches the caller.
+ * 3. A path that exists but not with this method is 405 with Allow; OPTIONS says what a path takes.
+ * 4. One log line for each answer, without query, headers or bodies: links carry signatures, bodies carry prompts.
+ * 5. The document is made from fresh routes before the first request, and never changes.
+ */
+import { Elysia } from 'elysia'
+import { chainRoutes } from './chains.ts'
+import type { ApiDeps, Server } from './deps.ts'
+import { eventRoutes } from './events.ts'
+import { answerTo, type Context, type Exchange } from './exchange.ts'
+import { healthRoutes } from './health.ts'
+import { inboundRoutes } from './inbound.ts'
+import { listRoutes } from './list.ts'
+import { mediaRoutes } from './media.ts'
+import { modelRoutes } from './models.ts'
+import { describeApi, type OpenApiDocument } from './openapi/document.ts'
+import { pageRoutes } from './openapi/page.ts'
+import { ApiProblem, problemResponse } from './problem.ts'
+import { runRoutes } from './runs.ts'
+import { sessionRoutes } from './session.ts'
+import { createWaiters } from './wait.ts'
+
+export interface Api {
+  /** Never throws. `server` is Bun's, for time-outs and addresses; without it both are unknown. */
+  fetch(request: Request, server?: Server): Promise<Response>
+  /** The OpenAPI document, frozen. */
+  openapi: Readonly<OpenApiDocument>
+}
+
+export function createApi(deps: ApiDeps): Api {
+  const exchanges = new WeakMap<Request, Exchange>()
+  const waiters = createWaiters(deps)
+  const context: Context = {
+    deps,
+    waiters,
+    exchangeOf(request) {
+      const exchange = exchanges.get(request)
+      if (!exchange) throw new Error('a request came in by another door')
+      return exchange
+    },
+  }
+  const { store, engine, clock, metrics } = deps
+  metrics.connect({
+    counts: () => store.counts(),
+    stats: () => engine.stats(),
+    now: () => clock.now(),
+    waiters: () => waiters.count,
+  })
+
+  const routes = resources(context)
+  const openapi = describeApi(routes, deps.version)
+  const app = new Elysia({ normalize: false })
+    .onError(({ code, error, request }) => {
+      if (code === 'NOT_FOUND') return unrouted(context.exchangeOf(request), methods)
+      return answerTo(error, context.exchangeOf(request), deps)
+    })
+    .use(routes)
+    .use(pageRoutes(context, openapi, deps.version))
+    .use(sessionRoutes(context))
+    .compile()
+  const methods = methodsOf(app.routes)
+  return {
+    openapi,
+    async fetch(request, server) {
+      const started = performance.now()
+      const exchange = begin(request, server ?? null, `req_${clock.id()}`)
+      exchanges.set(request, exchange)
+      const response = await answer(app, exchange, deps)
+      return finish(response, exchange, deps, started)
+    },
+  }
+}
+
+function resources(context: Context) {
+  return new Elysia()
+    .use(runRoutes(context))
+    .use(listRoutes(context))
+    .use(eventRoutes(context))
+    .use(chainRoutes(context))
+    .use(modelRoutes(context))
+    .use(mediaRoutes(context))
+    .use(inboundRoutes(context))
+    .use(healthRoutes(context))
+}
+
+function begin(request: Request, server: Server | null, requestId: string): Exchange {
+  const url = new URL(request.url)
+  return { request, server, url, requestId, route: 'none', params: {}, principal: null }
+}
+
+async function answer(
+  app: { handle(request: Request): Response | Promise<Response> },
+  exchange: Exchange,
+  deps: ApiDeps,
+): Promise<Response> {
+  try {
+    return await app.handle(exchange.request)
+  } catch (thrown) {
+    return answerTo(thrown, exchange, deps)
+  }
+}
+
+/** Adds what every answer has, counts it, and logs it. */
+function finish(response: Response, exchange: Exchange, deps: ApiDeps, started: number): Response {
+  const { request, requestId, route, principal } = exchange
+  response.headers.set('x-request-id', requestId)
+  const named = request.headers.get('x-client-request-id')
+  if (named !== null && /^[\x21-\x7e]{1,128}$/.test(named)) response.headers.set('x-client-request-id', named)
+  const seconds = (performance.now() - started) / 1000
+  const { status } = response
+  const { method } = request
+  deps.metrics.answered({ method, route, status, seconds })
+  const ms = Math.round(seconds * 1000)
+  deps.log.info({ request_id: requestId, method, route, status, ms, api_key_id: principal?.apiKeyId }, 'answered')
+  return response
+}
+
+interface Methods {
+  pattern: RegExp
+  allow: string
+}
+
+/** What each path takes, from the routes. */
+function methodsOf(routes: readonly { method: string; path: string }[]): Methods[] {
+  const byPath = new Map<string, Set<string>>()
+  for (const { method, path } of routes) {
+    const methods = byPath.get(path) ?? new Set(['OPTIONS'])
+    methods.add(method)
+    if (method === 'GET') methods.add('HEAD')
+    byPath.set(path, methods)
+  }
+  return [...byPath].map(([path, methods]) => ({
+    pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:[^/]+/g, '[^/]+')}/?$`),
+    allow: [...methods].toSorted().join(', '),
+  }))
+}
+
+function unrouted(exchange: Exchange, methods: readonly Methods[]): Response {
+  const { request, requestId, url } = exchange
+  const known = methods.filter(({ pattern }) => pattern.test(url.pathname))
+  const allow = [...new Set(known.flatMap(each => each.allow.split(', ')))].toSorted().join(', ')
+  if (known.length === 0) {
+    return problemResponse(new ApiProblem('not_found', 'There is no such path.'), requestId, url.pathname)
+  }
+  if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } })
+  const detail = `${url.pathname} does not take ${request.method}.`
+  return problemResponse(new ApiProblem('method_not_allowed', detail, { headers: { allow } }), requestId, url.pathname)
+}

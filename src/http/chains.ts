@@ -1,0 +1,104 @@
+/**
+ * The built-in chains, and what a run of one would cost.
+ *
+ * 1. An estimate says of any body exactly what creating a run would say of it, and stores and spends nothing.
+ */
+import { Elysia } from 'elysia'
+import { CHAINS, type Chain, findChain, KIND_OF } from '../core/chain.ts'
+import type { Catalog } from '../core/ports.ts'
+import { readJson } from './body.ts'
+import type { ApiDeps } from './deps.ts'
+import type { ChainDto, EstimateDto } from './dto/catalog.ts'
+import { type Authorized, type Context, guarded, json } from './exchange.ts'
+import { offersOf, priceAt } from './models.ts'
+import * as docs from './openapi/catalog.ts'
+import { examine, type SoundStep } from './order.ts'
+import { ApiProblem } from './problem.ts'
+
+export function chainRoutes(context: Context) {
+  const { catalog } = context.deps
+  return new Elysia({ name: 'chains' })
+    .get(
+      '/api/v1/chains',
+      guarded(context, 'runs:read', () =>
+        json(200, { object: 'list', data: CHAINS.map(chain => presentChain(chain, catalog)) }),
+      ),
+      { detail: docs.chains },
+    )
+    .post(
+      '/api/v1/chains/:slug/estimate',
+      guarded(context, 'runs:read', exchange => estimate(context, exchange)),
+      { parse: 'none', detail: docs.estimate },
+    )
+}
+
+/** The chain of a slug or an alias. @throws ApiProblem 404 */
+export function namedChain(slug: string): Chain {
+  const chain = findChain(slug)
+  if (chain) return chain
+  const known = CHAINS.flatMap(each => [each.slug, ...each.aliases]).join(', ')
+  throw new ApiProblem('not_found', 'There is no such chain.', { hint: `Chains: ${known}.` })
+}
+
+async function estimate({ deps }: Context, exchange: Authorized): Promise<Response> {
+  const chain = namedChain(exchange.params.slug ?? '')
+  const body = await readJson(exchange.request)
+  const examined = await examine(deps, exchange.principal, chain, body)
+  const order = examined.ok ? examined.order.providerOrder : {}
+  const steps = examined.sound.map(step => estimateStep(deps, step, order[step.key] ?? []))
+  const prices = steps.map(step => step.price_usd)
+  const answer: EstimateDto = {
+    object: 'estimate',
+    valid: examined.ok,
+    errors: examined.ok ? [] : examined.errors.slice(0, MOST_ERRORS),
+    steps,
+    total_usd:
+      examined.ok && !prices.includes(null) ? round(prices.reduce<number>((sum, usd) => sum + (usd ?? 0), 0)) : null,
+    expected_ms: steps.reduce((sum, step) => sum + step.expected_ms, 0),
+  }
+  return json(200, answer)
+}
+
+/** As many as a problem document tells. */
+const MOST_ERRORS = 100
+
+const round = (usd: number): number => Math.round(usd * 1e6) / 1e6
+
+/** The price where the step would go now: of the caller's preferred providers the first that is eligible. */
+function estimateStep(deps: ApiDeps, step: SoundStep, order: readonly string[]): EstimateDto['steps'][number] {
+  const { model, params, role, key } = step
+  const offers = offersOf(deps, model, deps.engine.stats())
+  const rank = (provider: string): number => (order.includes(provider) ? order.indexOf(provider) : order.length)
+  const fit = offers.filter(offer => offer.reason === null)
+  const goes = fit.toSorted((a, b) => rank(a.route.provider) - rank(b.route.provider))[0]?.route
+  return {
+    step_key: key,
+    model_identifier: model.id,
+    provider: goes?.provider ?? null,
+    price_usd: goes ? priceAt(goes, model, params, role) : model.price(params, role),
+    expected_ms: model.expectedMs,
+  }
+}
+
+function presentChain({ slug, aliases, version, title, steps }: Chain, catalog: Catalog): ChainDto {
+  return {
+    slug,
+    object: 'chain',
+    aliases: [...aliases],
+    version,
+    title,
+    steps: steps.map(({ key, role, dependsOn }, i) => ({
+      step_index: i,
+      step_key: key,
+      step_kind: KIND_OF[role],
+      role,
+      depends_on: [...dependsOn],
+      model_field: `${key}_model`,
+      params_field: `${key}_params`,
+      models: catalog
+        .all()
+        .filter(model => model.roles.includes(role))
+        .map(model => model.id),
+    })),
+  }
+}

@@ -1,0 +1,31 @@
+/**
+ * How wire shapes are written down: TypeBox with a description on every field, and a name for every resource.
+ *
+ * 1. A resource is defined once; others hold a reference to its name, so that the document says it once, too.
+ * 2. Only schemas of requests are compiled, and those hold no references.
+ */
+import { type Static, type TSchema, Type } from 'typebox'
+
+export const text = (description: string, more: object = {}) => Type.String({ description, ...more })
+export const nullable = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()])
+export const word = <const W extends readonly string[]>(words: W, description: string) =>
+  Type.Unsafe<W[number]>({ type: 'string', enum: [...words], description })
+export const time = (description: string) => text(description, { format: 'date-time' })
+export const uuid = (description: string) => text(description, { format: 'uuid' })
+export const anything = (description: string) => Type.Record(Type.String(), Type.Unknown(), { description })
+
+/** A schema with a name in the document, and the reference to it that other schemas hold. */
+const named: Record<string, TSchema> = {}
+export function define<S extends TSchema>(
+  name: string,
+  schema: S,
+): { schema: S; ref: ReturnType<typeof refer<Static<S>>> } {
+  named[name] = schema
+  return { schema, ref: refer<Static<S>>(name) }
+}
+const refer = <T>(name: string) => Type.Unsafe<T>({ $ref: `#/components/schemas/${name}` })
+
+/** Every named schema so far, for the document. */
+export function namedSchemas(): Readonly<Record<string, TSchema>> {
+  return named
+}

@@ -1,0 +1,147 @@
+/**
+ * The events of a run as they happen (server-sent events), from the log: no gap, no repeat.
+ *
+ * 1. `id` is the event's number. A reader that comes back with Last-Event-ID (or `?after=`) gets what follows; a number
+ *    that this run never had means from the start.
+ * 2. A comment every 15 s keeps proxies and Bun from cutting a silent stream. The stream ends after the run's last event.
+ * 3. At most `MOST_BUFFERED` bytes are held for a reader. One that leaves them unread for `STALL_MS` is cut; it comes back
+ *    where it was.
+ */
+import { Elysia } from 'elysia'
+import type { Clock } from '../core/ports.ts'
+import { isEnded, type Run } from '../core/run.ts'
+import type { ApiDeps } from './deps.ts'
+import { presentEvent } from './dto/run.ts'
+import { type Authorized, type Context, guarded } from './exchange.ts'
+import * as docs from './openapi/runs.ts'
+import { parameterProblem } from './problem.ts'
+import { ownRun } from './runs.ts'
+
+export function eventRoutes(context: Context) {
+  return new Elysia({ name: 'events' }).get(
+    '/api/v1/runs/:runId/events',
+    guarded(context, 'runs:read', exchange => events(context.deps, exchange)),
+    { detail: docs.events },
+  )
+}
+
+const RETRY_MS = 2_000
+const PING_MS = 15_000
+/** More than a thousand events: a reader this far behind does not read. */
+const MOST_BUFFERED = 1 << 20
+/** A reader whose buffer is full gets this long; a phone in a tunnel comes back by itself. */
+const STALL_MS = 15_000
+
+async function events(deps: ApiDeps, exchange: Authorized): Promise<Response> {
+  const { request, server, url } = exchange
+  const run = await ownRun(deps, exchange)
+  const after = placeOf(request, url, run)
+  // 204 tells an EventSource that there is nothing to come back for.
+  if (isEnded(run) && after === run.lastSeq) return new Response(null, { status: 204 })
+  server?.timeout(request, 0)
+  return new Response(stream(deps, request.signal, run, after), {
+    headers: {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+    },
+  })
+}
+
+/** The number after which the reader wants events. @throws ApiProblem 400 when `after` is no number */
+function placeOf(request: Request, url: URL, run: Run): number {
+  const query = url.searchParams.get('after')
+  if (query !== null && !/^\d{1,9}$/.test(query)) throw parameterProblem('after', 'after must be the id of an event')
+  const given = request.headers.get('last-event-id') ?? query ?? '0'
+  const after = /^\d{1,9}$/.test(given) ? Number(given) : 0
+  return after <= run.lastSeq ? after : 0
+}
+
+function stream(deps: ApiDeps, reader: AbortSignal, run: Run, after: number): ReadableStream<Uint8Array> {
+  const gone = new AbortController()
+  const signal = AbortSignal.any([gone.signal, reader, deps.draining])
+  const valve = createValve(deps.clock, gone)
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        const say = (text: string): void => controller.enqueue(encoder.encode(text))
+        say(`retry: ${RETRY_MS}\n\n`)
+        const stopPings = pings(deps.clock, () => (controller.desiredSize ?? 0) > 0 && say(': ping\n\n'))
+        pump(deps, run, after, signal, async text => {
+          say(text)
+          if ((controller.desiredSize ?? 0) <= 0) await valve.opens()
+        })
+          .catch(error => deps.log.warn({ err: error, run_id: run.id }, 'event stream broke off'))
+          .finally(() => {
+            stopPings()
+            valve.close()
+            close(controller)
+          })
+      },
+      pull: () => valve.open(),
+      cancel: () => gone.abort(),
+    },
+    new ByteLengthQueuingStrategy({ highWaterMark: MOST_BUFFERED }),
+  )
+}
+
+const encoder = new TextEncoder()
+
+async function pump(
+  { store, links, clock }: ApiDeps,
+  run: Run,
+  after: number,
+  signal: AbortSignal,
+  send: (text: string) => Promise<void>,
+): Promise<void> {
+  const view = { link: (id: string) => links.media(id, clock.now()) }
+  for await (const event of store.watch(run.id, after, signal)) {
+    const data = JSON.stringify(presentEvent(event, run.id, view))
+    await send(`id: ${event.seq}\nevent: ${event.type}\ndata: ${data}\n\n`)
+    if (signal.aborted) return
+  }
+}
+
+/** Stops the pump while the reader's buffer is full, and gives the reader up when it stays full. */
+function createValve(clock: Clock, gone: AbortController) {
+  let open: (() => void) | null = null
+  let forget: (() => void) | null = null
+  const release = (): void => {
+    forget?.()
+    open?.()
+    open = null
+    forget = null
+  }
+  return {
+    opens: () =>
+      new Promise<void>(resolve => {
+        open = resolve
+        forget = clock.at(clock.now() + STALL_MS, () => {
+          gone.abort()
+          release()
+        })
+      }),
+    open: release,
+    close: release,
+  }
+}
+
+function pings(clock: Clock, ping: () => void): () => void {
+  let forget = (): void => {}
+  const next = (): void => {
+    forget = clock.at(clock.now() + PING_MS, () => {
+      ping()
+      next()
+    })
+  }
+  next()
+  return () => forget()
+}
+
+function close(controller: ReadableStreamDefaultController): void {
+  try {
+    controller.close()
+  } catch {
+    // the reader has cancelled, and the stream with it
+  }
+}

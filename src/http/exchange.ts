@@ -1,0 +1,122 @@
+/**
+ * One request and its answer, and the door that every route has.
+ *
+ * 1. Who asks is settled before a byte of the body is read or a parameter is looked at: strangers learn nothing.
+ * 2. A handler gives a Response or throws; what it throws becomes a problem document here.
+ * 3. Handlers read the Request themselves (Elysia parses nothing), so that limits hold while a body streams in.
+ */
+import type { ApiDeps, Principal, Scope, Server } from './deps.ts'
+import { ApiProblem, asProblem, bodyProblem, drainingProblem, problemResponse } from './problem.ts'
+import type { Waiters } from './wait.ts'
+
+export interface Exchange {
+  readonly request: Request
+  /** Null where there is no socket: in tests that call `fetch` by hand. */
+  readonly server: Server | null
+  readonly url: URL
+  readonly requestId: string
+  /** The route's pattern, for metrics and logs: paths hold ids and must not become labels. */
+  route: string
+  params: Readonly<Record<string, string | null>>
+  principal: Principal | null
+}
+
+/** An exchange whose asker is known and has the scope of the route. */
+export interface Authorized extends Exchange {
+  principal: Principal
+}
+
+/** What the resources share. */
+export interface Context {
+  deps: ApiDeps
+  waiters: Waiters
+  exchangeOf(request: Request): Exchange
+}
+
+/** The part of Elysia's context that is used here. */
+interface Routed {
+  request: Request
+  route: string
+  params: Record<string, string>
+}
+type Answer = Response | Promise<Response>
+type Handler = (routed: Routed) => Promise<Response>
+
+/** A route for everyone. */
+export function open(context: Context, handler: (exchange: Exchange) => Answer): Handler {
+  return async ({ request, route, params }) => {
+    const exchange = context.exchangeOf(request)
+    exchange.route = route
+    exchange.params = params
+    try {
+      return await handler(exchange)
+    } catch (thrown) {
+      return answerTo(thrown, exchange, context.deps)
+    }
+  }
+}
+
+/** A route for keys with a scope. Routes that make something are closed while the server stops. */
+export function guarded(context: Context, scope: Scope, handler: (exchange: Authorized) => Answer): Handler {
+  return open(context, async exchange => {
+    exchange.principal = await authenticate(context.deps, exchange, scope)
+    if (exchange.request.method === 'POST' && context.deps.draining.aborted) throw drainingProblem()
+    return handler(exchange as Authorized)
+  })
+}
+
+/** The owner of the bearer key, or of the key of a browser's session. @throws ApiProblem 400, 401, 403 */
+export async function authenticate(deps: ApiDeps, { request }: Exchange, scope: Scope): Promise<Principal> {
+  const sealed = request.headers.has('authorization') ? null : deps.sessions?.keyOf(request)
+  const header = sealed ? `Bearer ${sealed}` : request.headers.get('authorization')
+  if (header === null) throw unauthenticated('The request has no Authorization header.')
+  // Bun joins repeated headers with a comma; no scheme and no key of ours has one.
+  if (header.includes(',')) throw bodyless('invalid_request', 'There is more than one Authorization header.')
+  const key = /^Bearer +([\x21-\x7e]{1,512}) *$/i.exec(header)?.[1]
+  if (key === undefined) throw unauthenticated('The Authorization header is not `Bearer <key>`.')
+  const principal = await deps.auth(key)
+  if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
+  if (!principal.scopes.includes(scope)) {
+    throw new ApiProblem('forbidden', `The key lacks the scope ${scope}.`, {
+      headers: { 'www-authenticate': `${CHALLENGE}, error="insufficient_scope", scope="${scope}"` },
+    })
+  }
+  return principal
+}
+
+const CHALLENGE = 'Bearer realm="babychain"'
+
+export function unauthenticated(detail: string): ApiProblem {
+  return new ApiProblem('unauthenticated', detail, { headers: { 'www-authenticate': CHALLENGE } })
+}
+
+function bodyless(code: 'invalid_request', detail: string): ApiProblem {
+  return new ApiProblem(code, detail, { errors: [{ parameter: 'Authorization', code, detail }] })
+}
+
+/** Turns whatever was thrown into an answer; bugs are logged, not shown. */
+export function answerTo(thrown: unknown, exchange: Exchange, deps: ApiDeps): Response {
+  const known = asProblem(thrown)
+  const { requestId, url, request, route } = exchange
+  if (known === null) {
+    // A reader that went away while we read its body is neither our fault nor worth an alarm.
+    if (request.signal.aborted) return problemResponse(bodyProblem('invalid_json', 'cut off'), requestId, url.pathname)
+    deps.log.error({ err: thrown, request_id: requestId, route }, 'request failed')
+    deps.metrics.observer.fault('http', thrown)
+    return problemResponse(new ApiProblem('internal', 'Something broke on our side.'), requestId, url.pathname)
+  }
+  return problemResponse(known, requestId, url.pathname)
+}
+
+/** A JSON answer. `value` may be text that is JSON already. */
+export function json(status: number, value: object | string, headers: Readonly<Record<string, string>> = {}): Response {
+  return new Response(typeof value === 'string' ? value : JSON.stringify(value), {
+    status,
+    headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers },
+  })
+}
+
+/** Ids in paths are UUIDs in lower case; anything else names nothing and must not reach the store. */
+export function isUuid(text: string): boolean {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)
+}

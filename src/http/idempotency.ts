@@ -1,0 +1,73 @@
+/**
+ * Idempotency keys: the same request twice makes one run.
+ *
+ * 1. A key belongs to an API key, a method and a path; somebody else's equal key is another key.
+ * 2. Two bodies are the same when they mean the same JSON: the order of keys, white space and `1.0` for `1` do not count.
+ * 3. Only a request that made something is kept; a refusal is not, so a mended request may use the same key.
+ * 4. A repeat gets the first answer again, status and body, however the run has gone on since.
+ */
+import { createHash } from 'node:crypto'
+import type { Json } from '../core/json.ts'
+import type { Created, Idempotency } from '../core/ports.ts'
+import type { Authorized } from './exchange.ts'
+import { json } from './exchange.ts'
+import { ApiProblem } from './problem.ts'
+
+/** The key of a request as the store keeps it, or null when the caller gave none. @throws ApiProblem 400 */
+export function keyOf(exchange: Authorized, body: Json, required: boolean): Omit<Idempotency, 'response'> | null {
+  const { request, url, principal } = exchange
+  const header = request.headers.get('idempotency-key')
+  if (header === null) {
+    if (required) throw malformed('This installation requires the header Idempotency-Key.')
+    return null
+  }
+  // The draft standard quotes the key, most callers do not. A comma means two headers, joined.
+  const key = /^"(.*)"$/.exec(header.trim())?.[1] ?? header.trim()
+  if (!/^[A-Za-z0-9_\-:.]{1,255}$/.test(key))
+    throw malformed('The Idempotency-Key has other characters or a wrong length.')
+  const path = url.pathname
+  const fingerprint = createHash('sha256')
+    .update(`POST ${path}\n${canonical(body)}`)
+    .digest('hex')
+  return { key: `${principal.apiKeyId} POST ${path} ${key}`, fingerprint }
+}
+
+function malformed(detail: string): ApiProblem {
+  const code = 'idempotency_key_invalid'
+  return new ApiProblem(code, detail, { errors: [{ parameter: 'Idempotency-Key', code, detail }] })
+}
+
+/** JSON with sorted keys (RFC 8785): equal for equal values. */
+export function canonical(value: Json): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
+  if (typeof value === 'object' && value !== null) {
+    const parts = Object.keys(value)
+      .sort()
+      .map(key => `${JSON.stringify(key)}:${canonical(value[key] as Json)}`)
+    return `{${parts.join(',')}}`
+  }
+  return JSON.stringify(value)
+}
+
+/** The answer to keep: 202 with the new run. */
+export function snapshot(runId: string, body: string): string {
+  return JSON.stringify({ status: 202, location: locationOf(runId), body })
+}
+
+export function locationOf(runId: string): string {
+  return `/api/v1/chains/get/${runId}`
+}
+
+/** The answer to a repeat. @throws ApiProblem 422 when the key was used for another body */
+export function answerRepeat(made: Exclude<Created, { type: 'created' }>): Response {
+  if (made.type === 'reused') {
+    const code = 'idempotency_key_reused'
+    const detail = `The Idempotency-Key was used with another body, for the run ${made.runId}.`
+    const errors = [
+      { parameter: 'Idempotency-Key', code, detail, hint: 'Send the first body again, or use a new key.' },
+    ]
+    throw new ApiProblem(code, detail, { errors, extra: { run_id: made.runId } })
+  }
+  const { status, location, body } = JSON.parse(made.response) as { status: number; location: string; body: string }
+  return json(status, body, { location, 'idempotent-replayed': 'true' })
+}

@@ -1,0 +1,252 @@
+/**
+ * Media: outputs to read, input pictures to upload.
+ *
+ * 1. A media is read with its owner's key or with a signed link, and with nothing else. Bytes of strangers are shown as
+ *    what their bytes are, never as a page: nosniff, and a sandbox that may do nothing.
+ * 2. A media never changes: its SHA-256 is its ETag, and a cache may keep it.
+ * 3. An upload is capped while it streams in, and kept only when its bytes are a picture.
+ */
+import { Elysia } from 'elysia'
+import type { StepError } from '../core/errors.ts'
+import type { StoredMedia } from '../core/ports.ts'
+import { capped, mediaType, readBytes } from './body.ts'
+import type { ApiDeps } from './deps.ts'
+import type { MediaDto } from './dto/catalog.ts'
+import { iso } from './dto/run.ts'
+import {
+  type Authorized,
+  authenticate,
+  type Context,
+  type Exchange,
+  guarded,
+  isUuid,
+  json,
+  open,
+  unauthenticated,
+} from './exchange.ts'
+import * as docs from './openapi/catalog.ts'
+import { ApiProblem, bodyProblem, type RequestError } from './problem.ts'
+import { parseRange } from './range.ts'
+import { matches } from './runs.ts'
+
+export function mediaRoutes(context: Context) {
+  const forms = { open: 0 }
+  return new Elysia({ name: 'media' })
+    .post(
+      '/api/v1/media',
+      guarded(context, 'runs:write', exchange => upload(context.deps, exchange, forms)),
+      { parse: 'none', detail: docs.upload },
+    )
+    .get(
+      '/api/v1/media/:mediaId',
+      open(context, exchange => read(context.deps, exchange)),
+      { detail: docs.download },
+    )
+}
+
+// ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function read(deps: ApiDeps, exchange: Exchange): Promise<Response> {
+  const { request } = exchange
+  const stored = await readable(deps, exchange)
+  const etag = `"${stored.sha256}"`
+  const headers = {
+    etag,
+    'accept-ranges': 'bytes',
+    'cache-control': 'private, max-age=86400, immutable',
+    'content-disposition': `inline; filename="${stored.mediaId}.${EXTENSIONS[stored.mime] ?? 'bin'}"`,
+    'content-security-policy': SANDBOX,
+    'x-content-type-options': 'nosniff',
+  }
+  if (matches(request.headers.get('if-none-match'), etag)) return new Response(null, { status: 304, headers })
+  const fresh = [null, etag].includes(request.headers.get('if-range'))
+  const range = parseRange(fresh ? request.headers.get('range') : null, stored.bytes)
+  if (range.type === 'unsatisfiable') throw unsatisfiable(stored.bytes)
+  const part = range.type === 'part' ? range : undefined
+  const length = part ? part.end - part.start + 1 : stored.bytes
+  const stream = request.method === 'HEAD' ? null : await deps.media.open(stored.mediaId, part)
+  if (request.method !== 'HEAD' && !stream) throw unknownMedia()
+  return new Response(stream, {
+    status: part ? 206 : 200,
+    headers: {
+      ...headers,
+      'content-type': stored.mime,
+      'content-length': String(length),
+      ...(part ? { 'content-range': `bytes ${part.start}-${part.end}/${stored.bytes}` } : {}),
+    },
+  })
+}
+
+/** What a reader that goes to the link itself may do with a file: look at it. */
+const SANDBOX = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+
+const EXTENSIONS: Readonly<Record<string, string>> = {
+  'image/png': 'png',
+  'image/jpeg': 'jpg',
+  'image/webp': 'webp',
+  'video/mp4': 'mp4',
+  'video/webm': 'webm',
+}
+
+/** The media of the path, if the asker may read it. @throws ApiProblem 401, 403, 404 */
+async function readable(deps: ApiDeps, exchange: Exchange): Promise<StoredMedia> {
+  const { url, params, request } = exchange
+  const id = params.mediaId ?? ''
+  const link = { expires: url.searchParams.get('expires'), signature: url.searchParams.get('signature') }
+  const byLink = deps.links.allows(id, link, deps.clock.now())
+  if (!byLink && link.signature !== null && !request.headers.has('authorization'))
+    throw unauthenticated('The link has expired or was changed. The run has fresh ones.')
+  if (!byLink) exchange.principal = await authenticate(deps, exchange, 'runs:read')
+  const stored = isUuid(id) ? await deps.media.find(id) : null
+  if (stored === null || (!byLink && stored.apiKeyId !== exchange.principal?.apiKeyId)) throw unknownMedia()
+  return stored
+}
+
+function unsatisfiable(bytes: number): ApiProblem {
+  const detail = `The range is none of the ${bytes} bytes.`
+  return new ApiProblem('invalid_request', detail, {
+    status: 416,
+    headers: { 'content-range': `bytes */${bytes}` },
+    errors: [{ parameter: 'Range', code: 'range', detail, hint: 'Give bytes=first-last, or leave Range out.' }],
+  })
+}
+
+function unknownMedia(): ApiProblem {
+  return new ApiProblem('not_found', 'There is no such media.')
+}
+
+// ── Uploading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Larger than what any provider takes as an input picture, within what one request may hold. */
+const PICTURE_BYTES = 25 << 20
+/** What a form adds to its file. */
+const FORM_BYTES = 64 << 10
+/** A form is read whole before it can be taken apart, so only a few may be under way. */
+const MOST_FORMS = 4
+
+type Picture = { mime: string | null; length: number | null; stream: ReadableStream<Uint8Array> }
+
+async function upload(deps: ApiDeps, exchange: Authorized, forms: { open: number }): Promise<Response> {
+  const { request, server, principal } = exchange
+  // Bun re-arms its idle timer only after 160 KB: at its default a slow line would be cut in the middle.
+  server?.timeout(request, 120)
+  const type = mediaType(request)
+  if (type === 'multipart/form-data') {
+    if (forms.open >= MOST_FORMS) throw busy()
+    forms.open += 1
+    try {
+      return await keep(deps, principal.apiKeyId, await fromForm(request))
+    } finally {
+      forms.open -= 1
+    }
+  }
+  if (!type.startsWith('image/') && type !== 'application/octet-stream') {
+    const hint = 'Send the bytes with their image/… type, or a form (multipart/form-data) with the field `file`.'
+    throw bodyProblem('unsupported_media_type', 'The content type is no picture.', { hint })
+  }
+  const cut: { by: unknown } = { by: null }
+  const length = request.headers.get('content-length')
+  const stream = streamOf(capped(request, PICTURE_BYTES), cut)
+  const picture = { mime: type, length: length === null ? null : Number(length), stream }
+  if (Number(length) > PICTURE_BYTES) throw tooLarge()
+  const answer = await keep(deps, principal.apiKeyId, picture).catch(error => {
+    throw cut.by ?? error
+  })
+  return answer
+}
+
+async function keep(deps: ApiDeps, apiKeyId: string, picture: Picture): Promise<Response> {
+  const { media, clock, links } = deps
+  const id = clock.id()
+  const at = clock.now()
+  const kept = await media.keep({ id, runId: null, stepId: null, apiKeyId, kind: 'image', at, ...picture })
+  if (!kept.ok) throw refused(kept.error)
+  const { mime, bytes, sha256, width, height } = kept.output
+  const url = links.media(id, at)
+  const answer: MediaDto = {
+    id,
+    object: 'media',
+    ref: `media:${id}`,
+    mime,
+    bytes,
+    sha256,
+    ...(width === undefined ? {} : { width }),
+    ...(height === undefined ? {} : { height }),
+    created_at: iso(at),
+    url,
+  }
+  return json(201, answer, { location: `/api/v1/media/${id}` })
+}
+
+/** The storage speaks of outputs, and blames a provider; here the file is the caller's. */
+function refused(error: StepError): ApiProblem {
+  const { code } = error
+  if (code === 'storage_unavailable')
+    return new ApiProblem(code, 'The picture was not stored; nothing was half made.', {
+      headers: { 'retry-after': '5' },
+    })
+  return bodyProblem('unsupported_media', error.message.replace(/^The output/, 'The file'))
+}
+
+function busy(): ApiProblem {
+  const detail = `More than ${MOST_FORMS} forms are being read.`
+  const hint = 'Try again, or send the bytes themselves with their image/… type.'
+  return new ApiProblem('rate_limited', detail, { hint, headers: { 'retry-after': '1' } })
+}
+
+function tooLarge(): ApiProblem {
+  return bodyProblem('payload_too_large', `A picture has at most ${PICTURE_BYTES} bytes.`, {
+    hint: 'Send a smaller one.',
+  })
+}
+
+async function fromForm(request: Request): Promise<Picture> {
+  const bytes = await readBytes(request, PICTURE_BYTES + FORM_BYTES)
+  const form = await parseForm(bytes, request.headers.get('content-type') ?? '')
+  const errors: RequestError[] = []
+  for (const name of new Set(form.keys())) {
+    if (name !== 'file') errors.push(formError(name, 'unknown_field', 'The form has one field: file.'))
+  }
+  const files = form.getAll('file')
+  const [file] = files
+  if (!(file instanceof Blob) || files.length !== 1) {
+    errors.push(formError('file', 'required', 'The form needs exactly one file in the field file.'))
+    throw new ApiProblem('invalid_request', 'The form is not right.', { errors })
+  }
+  if (errors.length > 0) throw new ApiProblem('invalid_request', 'The form is not right.', { errors })
+  if (file.size > PICTURE_BYTES) throw tooLarge()
+  return { mime: file.type || null, length: file.size, stream: file.stream() }
+}
+
+function formError(name: string, code: string, detail: string): RequestError {
+  return { pointer: `/${name.slice(0, 80)}`, code, detail, hint: "curl -F 'file=@picture.png' sends it." }
+}
+
+async function parseForm(bytes: Uint8Array, type: string): ReturnType<Response['formData']> {
+  try {
+    return await new Response(bytes, { headers: { 'content-type': type } }).formData()
+  } catch {
+    throw bodyProblem('invalid_request', 'The body is no multipart form.', {
+      hint: "curl -F 'file=@picture.png' sends one.",
+    })
+  }
+}
+
+/** The stream of some chunks; what cuts it is noted, since whoever reads it only learns that it broke. */
+function streamOf(chunks: AsyncGenerator<Uint8Array, void>, cut: { by: unknown }): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        const { done, value } = await chunks.next()
+        if (done) controller.close()
+        else controller.enqueue(value)
+      } catch (error) {
+        cut.by = error
+        controller.error(error)
+      }
+    },
+    cancel: async () => {
+      await chunks.return()
+    },
+  })
+}

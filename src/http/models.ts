@@ -1,0 +1,96 @@
+/**
+ * The catalogue as this installation has it: what a model takes, where it could go now, and why not elsewhere.
+ *
+ * 1. A route is eligible by the engine's own rules: it is one of this installation's routes, its provider has what it
+ *    needs, and no breaker is open. Capacity is not asked: a full provider is waited for.
+ * 2. Prices are those of one call with default parameters; null is unknown.
+ */
+import { Elysia } from 'elysia'
+import type { EngineStats, Model, Role, Route } from '../core/ports.ts'
+import type { ApiDeps } from './deps.ts'
+import type { ModelDto, ModelListDto, RouteDto } from './dto/catalog.ts'
+import { type Context, guarded, json } from './exchange.ts'
+import * as docs from './openapi/catalog.ts'
+import { ApiProblem } from './problem.ts'
+
+export function modelRoutes(context: Context) {
+  const { deps } = context
+  return new Elysia({ name: 'models' })
+    .get(
+      '/api/v1/models',
+      guarded(context, 'runs:read', () => json(200, list(deps))),
+      { detail: docs.models },
+    )
+    .get(
+      '/api/v1/models/:maker/:name',
+      guarded(context, 'runs:read', ({ params }) => json(200, one(deps, `${params.maker}/${params.name}`))),
+      { detail: docs.model },
+    )
+}
+
+function list(deps: ApiDeps): ModelListDto {
+  const stats = deps.engine.stats()
+  const data = deps.catalog.all().map(model => {
+    const { params_schema: _, ...rest } = presentModel(deps, model, stats)
+    return rest
+  })
+  return { object: 'list', data }
+}
+
+function one(deps: ApiDeps, id: string): ModelDto {
+  const model = deps.catalog.find(id)
+  if (model) return presentModel(deps, model, deps.engine.stats())
+  throw new ApiProblem('not_found', 'There is no such model.', { hint: 'GET /api/v1/models lists them.' })
+}
+
+function presentModel(deps: ApiDeps, model: Model, stats: EngineStats): ModelDto {
+  const routes = offersOf(deps, model, stats).map(
+    ({ route, reason, configured }): RouteDto => ({
+      provider: route.provider,
+      provider_model: route.providerModel,
+      configured,
+      eligible: reason === null,
+      reason,
+      price: model.roles.map(role => ({ role, usd: priceAt(route, model, {}, role) })),
+    }),
+  )
+  return {
+    id: model.id,
+    object: 'model',
+    title: model.title,
+    gives: model.gives,
+    roles: [...model.roles],
+    available: routes.some(route => route.eligible),
+    expected_ms: model.expectedMs,
+    picture_field: model.pictureField,
+    routes,
+    params_schema: model.schema,
+  }
+}
+
+export interface RouteOffer {
+  route: Route
+  configured: boolean
+  /** Why a step cannot go there now, or null. */
+  reason: string | null
+}
+
+/** Every route of a model, this installation's first. */
+export function offersOf(deps: ApiDeps, model: Model, stats: EngineStats): RouteOffer[] {
+  const here = deps.routesOf(model)
+  const same = (a: Route, b: Route): boolean => a.provider === b.provider && a.providerModel === b.providerModel
+  const elsewhere = model.routes.filter(route => !here.some(other => same(route, other)))
+  return [...here, ...elsewhere].map(route => {
+    const provider = deps.providers.find(each => each.id === route.provider)
+    const missing = provider ? provider.missing : `not available in mode ${deps.mode}`
+    const unused = here.includes(route) ? null : `not used in mode ${deps.mode}`
+    const breaker = stats.breakers[`${route.provider}/${model.id}`]
+    const broken = breaker === 'open' ? 'it failed several times in a row and is left alone for a while' : null
+    return { route, configured: provider?.missing === null, reason: missing ?? unused ?? broken }
+  })
+}
+
+/** The listed price of one call, in US dollars. */
+export function priceAt(route: Route, model: Model, params: Parameters<Model['price']>[0], role: Role): number | null {
+  return route.price ? route.price(params, role) : model.price(params, role)
+}

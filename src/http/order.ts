@@ -1,0 +1,192 @@
+/**
+ * Reads the body of a new run, and finds everything that is wrong with it before anything is stored or spent.
+ *
+ * 1. All mistakes are told at once: shape, models, parameters, pictures, providers, links.
+ * 2. A link that may never be dialled is told in one sentence, whatever the reason: it must not say what our network holds.
+ * 3. `media:{id}` is a picture of the same API key; somebody else's is as unknown as one that never was.
+ */
+import { type Chain, type PlannedStep, plan } from '../core/chain.ts'
+import type { Problem } from '../core/errors.ts'
+import type { Json, JsonObject } from '../core/json.ts'
+import type { Catalog, Model, Role } from '../core/ports.ts'
+import type { ApiDeps, Principal } from './deps.ts'
+import { type CreateRunDto, createRun } from './dto.ts'
+import { ApiProblem, type RequestError } from './problem.ts'
+import { checker, isObject } from './shape.ts'
+
+export interface Order {
+  input: JsonObject
+  steps: readonly PlannedStep[]
+  webhookUrl: string | null
+  metadata: Readonly<Record<string, string>>
+  providerOrder: Readonly<Record<string, readonly string[]>>
+  maxCostUsd: number | null
+}
+
+/** A step that by itself is right, whatever the others are. */
+export interface SoundStep {
+  key: string
+  role: Role
+  model: Model
+  params: JsonObject
+}
+
+export type Examined =
+  | { ok: true; order: Order; sound: readonly SoundStep[] }
+  | { ok: false; errors: RequestError[]; sound: readonly SoundStep[] }
+
+const checkCreate = checker(createRun.schema)
+
+export async function examine(deps: ApiDeps, principal: Principal, chain: Chain, body: Json): Promise<Examined> {
+  const shape = checkCreate(body)
+  const sent = isObject(body) ? body : {}
+  const hasInput = isObject(body) && !shape.some(error => error.pointer === '/input')
+  const planned = hasInput ? plan(chain, sent.input, deps.catalog) : null
+  const problems = planned && !planned.ok ? planned.problems : []
+  const sound = hasInput ? soundSteps(chain, sent.input, deps.catalog, problems) : []
+  const errors: RequestError[] = [...shape, ...problems]
+  errors.push(...checkWebhookUrl(deps, sent.webhook_url))
+  errors.push(...(await checkPictures(deps, principal, sound)))
+  const keys = chain.steps.map(step => step.key)
+  const wellOrdered = !shape.some(error => error.pointer?.startsWith('/provider_order'))
+  if (wellOrdered) errors.push(...checkProviders(deps, keys, sound, sent.provider_order))
+  if (errors.length > 0 || !planned?.ok) return { ok: false, errors, sound }
+  const order = body as unknown as CreateRunDto
+  return {
+    ok: true,
+    sound,
+    order: {
+      input: order.input as JsonObject,
+      steps: planned.steps,
+      webhookUrl: order.webhook_url ?? null,
+      metadata: order.metadata ?? {},
+      providerOrder: orderByStep(keys, order.provider_order),
+      maxCostUsd: order.max_cost_usd ?? null,
+    },
+  }
+}
+
+function soundSteps(
+  chain: Chain,
+  input: Json | undefined,
+  catalog: Catalog,
+  problems: readonly Problem[],
+): SoundStep[] {
+  if (!isObject(input) || !isObject(input.chain_models)) return []
+  const models = input.chain_models
+  return chain.steps.flatMap(({ key, role }) => {
+    const places = [`/input/${key}_params`, `/input/chain_models/${key}_model`]
+    const id = models[`${key}_model`]
+    const model = typeof id === 'string' ? catalog.find(id) : undefined
+    const wrong = problems.some(({ pointer }) => places.some(place => pointer.startsWith(place)))
+    if (!model || wrong) return []
+    const params = input[`${key}_params`]
+    return [{ key, role, model, params: isObject(params) ? params : {} }]
+  })
+}
+
+/** The refusal of a body with these mistakes: 422 when only links are wrong, else 400. */
+export function refusal(errors: readonly RequestError[]): ApiProblem {
+  const links = errors.every(error => error.code === 'url_not_allowed')
+  if (links) return new ApiProblem('url_not_allowed', 'A URL of the request cannot be used.', { errors })
+  const count = errors.length === 1 ? 'one problem' : `${errors.length} problems`
+  return new ApiProblem('invalid_request', `The request has ${count}; nothing was created or spent.`, { errors })
+}
+
+function checkWebhookUrl({ checkUrl }: ApiDeps, url: Json | undefined): RequestError[] {
+  return typeof url === 'string' && !checkUrl(url) ? [notAllowed('/webhook_url')] : []
+}
+
+function notAllowed(pointer: string): RequestError {
+  return {
+    pointer,
+    code: 'url_not_allowed',
+    detail: 'This URL cannot be used.',
+    hint: 'Use a public https URL without user name, or add its host:port to BABYCHAIN_EGRESS_ALLOW.',
+  }
+}
+
+async function checkPictures(
+  deps: ApiDeps,
+  principal: Principal,
+  steps: readonly SoundStep[],
+): Promise<RequestError[]> {
+  const given = steps.flatMap(({ key, model, params }) =>
+    model.pictures(params).map(({ pointer, value }) => ({ pointer: `/input/${key}_params${pointer}`, value })),
+  )
+  const found = await Promise.all(given.map(({ pointer, value }) => checkPicture(deps, principal, pointer, value)))
+  return found.flat()
+}
+
+async function checkPicture(
+  { media, checkUrl }: ApiDeps,
+  { apiKeyId }: Principal,
+  pointer: string,
+  value: string,
+): Promise<RequestError[]> {
+  if (value.startsWith('media:')) {
+    const stored = await media.find(value.slice('media:'.length))
+    const own = stored?.apiKeyId === apiKeyId ? stored : null
+    if (own?.mime.startsWith('image/')) return []
+    const detail = own ? `${value} is no picture but ${own.mime}` : `there is no ${value}`
+    return [{ pointer, code: 'unknown_media', detail, hint: 'Upload the picture with POST /api/v1/media.' }]
+  }
+  if (value.startsWith('data:')) {
+    const sound = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/i.test(value)
+    const detail = 'the data URI is not valid base64'
+    return sound ? [] : [{ pointer, code: 'picture_reference', detail, hint: 'Upload it with POST /api/v1/media.' }]
+  }
+  return checkUrl(value) ? [] : [notAllowed(pointer)]
+}
+
+/** Names of steps and providers that nobody knows: a typo here would send money elsewhere. */
+function checkProviders(
+  deps: ApiDeps,
+  keys: readonly string[],
+  steps: readonly SoundStep[],
+  order: Json | undefined,
+): RequestError[] {
+  const base = '/provider_order'
+  if (Array.isArray(order)) {
+    const known = new Set(steps.flatMap(step => providersOf(deps, step)))
+    return steps.length < keys.length ? [] : unknownProviders(base, order, known)
+  }
+  return Object.entries(isObject(order) ? order : {}).flatMap(([key, list]) => {
+    const pointer = `${base}/${key.slice(0, 80)}`
+    if (!keys.includes(key)) {
+      const hint = `Steps of this chain: ${keys.join(', ')}.`
+      return [{ pointer, code: 'unknown_step', detail: `there is no step ${key.slice(0, 80)}`, hint }]
+    }
+    const step = steps.find(each => each.key === key)
+    return step ? unknownProviders(pointer, list as Json[], new Set(providersOf(deps, step))) : []
+  })
+}
+
+function unknownProviders(pointer: string, order: readonly Json[], known: ReadonlySet<string>): RequestError[] {
+  return order.flatMap((provider, i) =>
+    typeof provider === 'string' && known.has(provider)
+      ? []
+      : [
+          {
+            pointer: `${pointer}/${i}`,
+            code: 'unknown_provider',
+            detail: `no route goes to ${String(provider).slice(0, 80)}`,
+            hint: `Providers here: ${[...known].join(', ')}.`,
+          },
+        ],
+  )
+}
+
+/** Where a step could go in any mode, so that the same request is valid with and without keys. */
+function providersOf(deps: ApiDeps, { model }: SoundStep): string[] {
+  return [...deps.routesOf(model), ...model.routes].map(route => route.provider)
+}
+
+/** One list per step key, from either form of `provider_order`. */
+export function orderByStep(
+  keys: readonly string[],
+  order: CreateRunDto['provider_order'],
+): Readonly<Record<string, readonly string[]>> {
+  if (Array.isArray(order)) return Object.fromEntries(keys.map(key => [key, order]))
+  return order ?? {}
+}

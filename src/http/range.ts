@@ -1,0 +1,25 @@
+/**
+ * Byte ranges (RFC 9110, section 14): players seek with them.
+ * One range is served; several are answered with the whole, which every client must take.
+ */
+
+export type Range =
+  | { type: 'whole' }
+  | { type: 'part'; start: number; end: number }
+  /** Nothing of it is there, or it is no range at all. */
+  | { type: 'unsatisfiable' }
+
+/** `end` is inclusive. Units other than bytes are ignored, as the RFC wants. */
+export function parseRange(header: string | null, length: number): Range {
+  const spec = /^\s*bytes\s*=(.*)$/i.exec(header ?? '')?.[1]
+  if (spec === undefined || spec.includes(',')) return { type: 'whole' }
+  const [, first, last] = /^\s*(\d{0,15})\s*-\s*(\d{0,15})\s*$/.exec(spec) ?? []
+  if (first === undefined || last === undefined || (first === '' && last === '')) return { type: 'unsatisfiable' }
+  if (first === '') {
+    const wanted = Math.min(Number(last), length)
+    return wanted === 0 ? { type: 'unsatisfiable' } : { type: 'part', start: length - wanted, end: length - 1 }
+  }
+  const start = Number(first)
+  const end = last === '' ? length - 1 : Math.min(Number(last), length - 1)
+  return start > end || start >= length ? { type: 'unsatisfiable' } : { type: 'part', start, end }
+}

@@ -1,0 +1,189 @@
+/**
+ * Runs: create, read, cancel, resume.
+ *
+ * 1. 202 is sent after the commit; whatever is refused before it leaves nothing behind.
+ * 2. Reading changes nothing. Another key's run is as unknown as one that never was.
+ * 3. An ETag is made from the very bytes of the answer: whatever changes them, changes it.
+ */
+import { createHash } from 'node:crypto'
+import { Elysia } from 'elysia'
+import { fork } from '../core/machine.ts'
+import type { Idempotency } from '../core/ports.ts'
+import { isEnded, newRun, type Run, type RunEvent } from '../core/run.ts'
+import { readJson } from './body.ts'
+import { namedChain } from './chains.ts'
+import type { ApiDeps } from './deps.ts'
+import { presentRun } from './dto/run.ts'
+import { type ResumeRunDto, type RunDto, resumeRun } from './dto.ts'
+import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
+import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
+import * as docs from './openapi/runs.ts'
+import { examine, orderByStep, refusal } from './order.ts'
+import { ApiProblem } from './problem.ts'
+import { checker } from './shape.ts'
+import { preferredWait, waitOf } from './wait.ts'
+
+export function runRoutes(context: Context) {
+  const read = guarded(context, 'runs:read', exchange => get(context, exchange))
+  return new Elysia({ name: 'runs' })
+    .post(
+      '/api/v1/chains/:slug/runs',
+      guarded(context, 'runs:write', exchange => create(context, exchange)),
+      { parse: 'none', detail: docs.create },
+    )
+    .get('/api/v1/chains/get/:runId', read, { detail: docs.getByChain })
+    .get('/api/v1/runs/:runId', read, { detail: docs.get })
+    .post(
+      '/api/v1/runs/:runId/cancel',
+      guarded(context, 'runs:write', exchange => cancel(context, exchange)),
+      { parse: 'none', detail: docs.cancel },
+    )
+    .post(
+      '/api/v1/runs/:runId/resume',
+      guarded(context, 'runs:write', exchange => resume(context, exchange)),
+      { parse: 'none', detail: docs.resume },
+    )
+}
+
+async function create(context: Context, exchange: Authorized): Promise<Response> {
+  const { deps } = context
+  const { clock, mode } = deps
+  const slug = exchange.params.slug ?? ''
+  const chain = namedChain(slug)
+  const body = await readJson(exchange.request)
+  const idempotency = keyOf(exchange, body, deps.requireIdempotencyKey ?? false)
+  const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
+  if (repeat) return answerRepeat(repeat)
+
+  const examined = await examine(deps, exchange.principal, chain, body)
+  if (!examined.ok) throw refusal(examined.errors)
+  const { input, steps, webhookUrl, metadata, providerOrder, maxCostUsd } = examined.order
+  const made = newRun({
+    id: clock.id(),
+    stepIds: steps.map(() => clock.id()),
+    slug,
+    chain,
+    mode,
+    input,
+    metadata,
+    callback: webhookUrl === null ? null : { url: webhookUrl },
+    apiKeyId: exchange.principal.apiKeyId,
+    providerOrder,
+    maxCostUsd,
+    steps,
+    at: clock.now(),
+    ...(deps.runDeadlineMs === undefined ? {} : { deadlineMs: deps.runDeadlineMs }),
+  })
+  return accept(context, exchange, made, idempotency)
+}
+
+/** Commits a run and answers 202; with `Prefer: wait`, 200 when it has ended in time. */
+async function accept(
+  context: Context,
+  exchange: Authorized,
+  { run, events }: { run: Run; events: readonly RunEvent[] },
+  idempotency: Omit<Idempotency, 'response'> | null,
+): Promise<Response> {
+  const { deps, waiters } = context
+  const body = JSON.stringify(await shown(deps, run))
+  const made = await deps.engine.create({
+    run,
+    events,
+    wakeAt: run.createdAt,
+    idempotency: idempotency && { ...idempotency, response: snapshot(run.id, body) },
+  })
+  if (made.type !== 'created') return answerRepeat(made)
+  const headers = { location: locationOf(run.id) }
+  const seconds = preferredWait(exchange.request)
+  if (seconds === null) return json(202, body, headers)
+  const later = await waiters.untilEnd(exchange, run, seconds)
+  return json(isEnded(later) ? 200 : 202, await shown(deps, later), {
+    ...headers,
+    'preference-applied': `wait=${seconds}`,
+  })
+}
+
+async function get(context: Context, exchange: Authorized): Promise<Response> {
+  const { deps, waiters } = context
+  const seconds = waitOf(exchange.url)
+  const run = await waiters.untilEnd(exchange, await ownRun(deps, exchange), seconds)
+  const body = JSON.stringify(await shown(deps, run))
+  const etag = `"${run.revision}-${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+  const headers = {
+    etag,
+    'cache-control': 'private, no-cache',
+    ...(isEnded(run) ? {} : { 'retry-after': POLL_AFTER_S }),
+  }
+  if (matches(exchange.request.headers.get('if-none-match'), etag)) return new Response(null, { status: 304, headers })
+  return json(200, body, headers)
+}
+
+/** How soon a poller should come back: a picture takes a few seconds. */
+const POLL_AFTER_S = '2'
+
+/** Whether an If-None-Match names this entity tag (RFC 9110: weak comparison). */
+export function matches(header: string | null, etag: string): boolean {
+  if (header === null) return false
+  return header.split(',').some(each => each.trim() === '*' || each.trim().replace(/^W\//, '') === etag)
+}
+
+async function cancel({ deps }: Context, exchange: Authorized): Promise<Response> {
+  const run = await ownRun(deps, exchange)
+  const then = isEnded(run) ? run : ((await deps.engine.cancel(run.id)) ?? run)
+  const body = await shown(deps, then)
+  if (!isEnded(then)) return json(202, body)
+  if (then.status === 'canceled') return json(200, body)
+  const detail = `The run has already ended: ${then.status}.`
+  throw new ApiProblem('not_cancelable', detail, { extra: { run: body } })
+}
+
+const checkResume = checker(resumeRun.schema)
+
+async function resume(context: Context, exchange: Authorized): Promise<Response> {
+  const { deps } = context
+  const { request, params } = exchange
+  const body = hasBody(request) ? await readJson(request) : {}
+  const before = await ownRun(deps, exchange)
+  const idempotency = keyOf(exchange, body, false)
+  const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
+  if (repeat) return answerRepeat(repeat)
+
+  const errors = checkResume(body)
+  if (errors.length > 0) throw refusal(errors)
+  const order = body as ResumeRunDto
+  const { clock } = deps
+  const forked = fork(before, {
+    id: clock.id(),
+    stepIds: before.steps.map(() => clock.id()),
+    at: clock.now(),
+    ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
+  })
+  if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
+  const keys = before.steps.map(step => step.key)
+  const run: Run = {
+    ...forked.run,
+    mode: deps.mode,
+    providerOrder: { ...before.providerOrder, ...orderByStep(keys, order.provider_order) },
+    maxCostUsd: order.max_cost_usd ?? before.maxCostUsd,
+  }
+  return accept(context, exchange, { run, events: forked.events }, idempotency)
+}
+
+function hasBody(request: Request): boolean {
+  return request.body !== null && request.headers.get('content-length') !== '0'
+}
+
+/** The run of the path, if it is the asker's. @throws ApiProblem 404 */
+export async function ownRun({ engine }: ApiDeps, { params, principal }: Authorized): Promise<Run> {
+  const id = (params.runId ?? '').toLowerCase()
+  const run = isUuid(id) ? await engine.run(id) : null
+  if (run?.apiKeyId !== principal.apiKeyId) throw new ApiProblem('not_found', 'There is no such run.')
+  return run
+}
+
+/** The run with its links and, when it has ended, with what became of its callback. */
+export async function shown({ store, links, clock }: ApiDeps, run: Run): Promise<RunDto> {
+  const at = clock.now()
+  const sent = run.callback && isEnded(run) ? await store.deliveriesOf(run.id) : []
+  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0] })
+}

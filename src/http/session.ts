@@ -1,0 +1,171 @@
+/**
+ * Signing in with a browser: an API key, or a one-time token, becomes a cookie.
+ *
+ * 1. The cookie holds the key sealed (AES-256-GCM) under a key of this installation, and the time at which it ends. Nothing
+ *    is stored; a revoked key ends its sessions at once, because every request asks who owns the key.
+ * 2. No script can read the cookie (HttpOnly), no other site can send it (SameSite=Strict), and it counts only on requests
+ *    that our own pages made: the browser says `Sec-Fetch-Site: same-origin`, or `Origin` names our host.
+ * 3. A token signs in once, and only for a quarter of an hour.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { Elysia } from 'elysia'
+import type { Json } from '../core/json.ts'
+import { readJson } from './body.ts'
+import { type Context, type Exchange, json, open, unauthenticated } from './exchange.ts'
+import { ApiProblem, type RequestError } from './problem.ts'
+import { isObject } from './shape.ts'
+
+export interface Sessions {
+  /** The API key of a request's session; null without a cookie, after its end, or when another site made the request. */
+  keyOf(request: Request): string | null
+  /** The Set-Cookie header of a new session. */
+  cookie(key: string): string
+  /** A token that signs in once with this key. */
+  token(key: string): string
+  /** The key of a token, which is spent by asking. */
+  redeem(token: string): string | null
+  /** When this process began, in milliseconds since the epoch. */
+  startedAt: number
+}
+
+export interface SessionOptions {
+  /** Secret of this installation: 32 bytes. */
+  key: Uint8Array
+  now(): number
+  /** Whether readers come over https; the cookie then never travels without. */
+  secure: boolean
+}
+
+const LIFETIME_MS = 30 * 86_400_000
+const TOKEN_MS = 15 * 60_000
+const NAME = 'babychain_session'
+
+export function createSessions({ key, now, secure }: SessionOptions): Sessions {
+  const tokens = new Map<string, { key: string; endsAt: number }>()
+  return {
+    startedAt: now(),
+    keyOf(request) {
+      const sealed = cookieOf(request)
+      if (sealed === null || !ours(request)) return null
+      const value = unseal(sealed, key)
+      return value && value.endsAt > now() ? value.key : null
+    },
+    cookie: apiKey => setCookie(seal({ key: apiKey, endsAt: now() + LIFETIME_MS }, key), LIFETIME_MS / 1000, secure),
+    token(apiKey) {
+      const token = randomBytes(24).toString('base64url')
+      tokens.set(token, { key: apiKey, endsAt: now() + TOKEN_MS })
+      return token
+    },
+    redeem(token) {
+      const found = tokens.get(token)
+      tokens.delete(token)
+      return found && found.endsAt > now() ? found.key : null
+    },
+  }
+}
+
+function setCookie(value: string, seconds: number, secure: boolean): string {
+  return `${NAME}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${seconds}${secure ? '; Secure' : ''}`
+}
+
+function cookieOf(request: Request): string | null {
+  const found = request.headers
+    .get('cookie')
+    ?.split(';')
+    .find(part => part.trim().startsWith(`${NAME}=`))
+  return found?.trim().slice(NAME.length + 1) || null
+}
+
+/** Whether one of our own pages made the request. Reading by typing an address is fine, changing something is not. */
+function ours(request: Request): boolean {
+  const site = request.headers.get('sec-fetch-site')
+  const reads = request.method === 'GET' || request.method === 'HEAD'
+  if (site !== null) return site === 'same-origin' || (reads && site === 'none')
+  const origin = request.headers.get('origin')
+  if (origin === null) return reads
+  return URL.canParse(origin) && new URL(origin).host === request.headers.get('host')
+}
+
+interface Sealed {
+  key: string
+  endsAt: number
+}
+
+function seal(value: Sealed, key: Uint8Array): string {
+  const iv = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', key, iv)
+  const body = Buffer.concat([cipher.update(JSON.stringify(value), 'utf8'), cipher.final()])
+  return Buffer.concat([iv, cipher.getAuthTag(), body]).toString('base64url')
+}
+
+function unseal(text: string, key: Uint8Array): Sealed | null {
+  const bytes = Buffer.from(text, 'base64url')
+  if (bytes.length < 29) return null
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12))
+    decipher.setAuthTag(bytes.subarray(12, 28))
+    const body = Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])
+    return JSON.parse(body.toString('utf8')) as Sealed
+  } catch {
+    return null // made elsewhere, or changed
+  }
+}
+
+export function sessionRoutes(context: Context) {
+  return new Elysia({ name: 'session' })
+    .get(
+      '/api/v1/session',
+      open(context, exchange => state(context, exchange)),
+    )
+    .post(
+      '/api/v1/session',
+      open(context, exchange => signIn(context, exchange)),
+      { parse: 'none' },
+    )
+    .delete(
+      '/api/v1/session',
+      open(context, () =>
+        json(200, { object: 'session', signed_in: false }, { 'set-cookie': setCookie('', 0, false) }),
+      ),
+    )
+}
+
+/** What the page needs before anybody has signed in; strangers learn the mode and the version, as from /healthz. */
+async function state({ deps }: Context, { request }: Exchange): Promise<Response> {
+  const key = deps.sessions?.keyOf(request) ?? null
+  const principal = key === null ? null : await deps.auth(key)
+  const at = new Date(deps.sessions?.startedAt ?? 0).toISOString()
+  return json(200, {
+    object: 'session',
+    signed_in: principal !== null,
+    mode: deps.mode,
+    version: deps.version,
+    ...(principal === null ? {} : { scopes: principal.scopes, started_at: at }),
+  })
+}
+
+async function signIn(context: Context, { request }: Exchange): Promise<Response> {
+  const { deps } = context
+  const { sessions } = deps
+  if (!sessions) throw new ApiProblem('not_found', 'This server keeps no sessions.')
+  const given = credentialOf(await readJson(request))
+  const key = 'key' in given ? given.key : sessions.redeem(given.token)
+  if (key === null)
+    throw unauthenticated('The sign-in link was used before, or is older than 15 minutes. Sign in with a key.')
+  const principal = await deps.auth(key)
+  if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
+  const body = { object: 'session', signed_in: true, mode: deps.mode, version: deps.version, scopes: principal.scopes }
+  return json(201, body, { 'set-cookie': sessions.cookie(key) })
+}
+
+function credentialOf(body: Json): { key: string } | { token: string } {
+  const fields = isObject(body) ? Object.entries(body) : []
+  const [name, value] = fields[0] ?? []
+  if (fields.length === 1 && typeof value === 'string' && value.length <= 512) {
+    if (name === 'key') return { key: value }
+    if (name === 'token') return { token: value }
+  }
+  const detail = 'The body holds either `key` or `token`, a string.'
+  const error: RequestError = { pointer: '', code: 'credential', detail }
+  throw new ApiProblem('invalid_request', detail, { errors: [error] })
+}
