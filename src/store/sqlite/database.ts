@@ -68,7 +68,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
     if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
   } catch (error) {
-    db?.close()
+    db?.close(true)
     lock.release()
     throw asStorageError(error, file)
   }
@@ -81,7 +81,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
       } catch (error) {
         order.log?.warn({ err: error }, 'the WAL was not emptied; the next start reads it')
       }
-      opened.close()
+      opened.close(true)
       lock.release()
     },
   }

@@ -106,7 +106,7 @@ export class DeliveryTables {
   }
 
   nextReadyAt(): number | null {
-    return this.#sql.next.get()?.ready_at ?? null
+    return this.#sql.next.get()?.at ?? null
   }
 
   ofRun(runId: string): Delivery[] {
@@ -162,9 +162,7 @@ function statements(db: Database) {
     free: db.prepare<unknown, []>(
       `UPDATE deliveries SET lease_token = NULL, ready_at = due_at WHERE lease_token IS NOT NULL`,
     ),
-    next: db.prepare<{ ready_at: number }, []>(
-      `SELECT ready_at FROM deliveries WHERE status = 'pending' ORDER BY ready_at LIMIT 1`,
-    ),
+    next: db.prepare<{ at: number | null }, []>(`SELECT min(ready_at) AS at FROM deliveries WHERE status = 'pending'`),
     ofRun: db.prepare<DeliveryRow, [string]>(`SELECT * FROM deliveries WHERE run_id = ? ORDER BY created_at, id`),
     attempts: db.prepare<AttemptRow, [string]>(`SELECT * FROM delivery_attempts WHERE delivery_id = ? ORDER BY id`),
   }

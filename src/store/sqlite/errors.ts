@@ -35,7 +35,7 @@ export class DatabaseCorrupt extends Error {
     readonly finding: string,
   ) {
     super(
-      `the database ${file} is damaged (${finding}). Nothing was changed. To restore: 1. stop every process that uses it; ` +
+      `the database ${file} is damaged (${finding.replaceAll(/\s+/g, ' ')}). Nothing was changed. To restore: 1. stop every process that uses it; ` +
         `2. move ${file}, ${file}-wal and ${file}-shm aside, and keep them; ` +
         `3. bring a backup back, for example \`litestream restore -o ${file} <replica>\`; 4. start again.`,
     )

@@ -3,9 +3,11 @@
  *
  * 1. A write is a synchronous function; one that returns a promise is refused, since COMMIT would not wait for it.
  * 2. Each write has its own savepoint: one that throws takes nothing back but its own.
- * 3. Promises settle after COMMIT. If the transaction is lost, every write in it is refused, whatever it had found.
- * 4. `after` of a write runs after COMMIT, in the order of the writes.
- * 5. Nothing is remembered of a failure: the next write tries again.
+ * 3. Promises settle after COMMIT. If COMMIT fails, every write of the group is refused, whatever it had found.
+ * 4. SQLite may take a whole transaction back because of one write (a full disk does that). That write is refused and
+ *    the ones before it are run again, by themselves: they fitted.
+ * 5. `after` of a write runs after COMMIT, in the order of the writes.
+ * 6. Nothing is remembered of a failure: the next write tries again.
  */
 import type { Database, Statement } from 'bun:sqlite'
 import { StorageUnavailable } from '../../core/ports.ts'
@@ -34,6 +36,8 @@ export class GroupCommit {
   readonly #db: Database
   #queue: Job[] = []
   #armed = false
+  /** Writes that the next group takes. */
+  #room = GROUP
   #closed: { promise: Promise<void>; resolve: () => void } | null = null
   readonly #begin: Statement
   readonly #commit: Statement
@@ -94,12 +98,21 @@ export class GroupCommit {
     const group: Job[] = []
     try {
       this.#fill(group)
+    } catch (error) {
+      this.#giveUp()
+      this.#refuse(group.splice(-1), error)
+      this.#queue.unshift(...group)
+      this.#room = Math.max(1, group.length)
+      return
+    }
+    try {
       this.#commit.run()
     } catch (error) {
       this.#giveUp()
       this.#refuse(group, error)
       return
     }
+    this.#room = GROUP
     this.stats.groups += 1
     this.stats.writes += group.length
     for (const job of group) {
@@ -112,7 +125,7 @@ export class GroupCommit {
   /** Moves writes from the queue into the group as it runs them; the others are for the next one. */
   #fill(group: Job[]): void {
     const until = performance.now() + GROUP_MS
-    while (group.length < GROUP && performance.now() <= until) {
+    while (group.length < this.#room && performance.now() <= until) {
       const job = this.#queue.shift()
       if (!job) return
       group.push(job)
@@ -122,11 +135,12 @@ export class GroupCommit {
 
   #runOne(job: Job): void {
     this.#savepoint.run()
+    job.failed = false
     try {
       job.value = job.work()
       if (job.value instanceof Promise) throw new TypeError('a write must be synchronous')
     } catch (error) {
-      // On some faults SQLite takes the whole transaction back by itself; then all of the group is lost.
+      // SQLite has taken the whole transaction back.
       if (!this.#db.inTransaction) throw error
       job.failed = true
       job.error = error

@@ -24,7 +24,7 @@ export function lockDataDir(dataDir: string): DataDirLock {
     db.run('BEGIN EXCLUSIVE')
     writeFileSync(note, JSON.stringify({ pid: process.pid, host: hostname() }))
   } catch (error) {
-    db?.close()
+    db?.close(true)
     if (sqliteCode(error)?.startsWith('SQLITE_BUSY')) {
       const { pid, host } = holder(note)
       throw new DataDirLocked(dataDir, pid, host)
@@ -38,7 +38,7 @@ export function lockDataDir(dataDir: string): DataDirLock {
   return {
     release() {
       rmSync(note, { force: true })
-      held.close()
+      held.close(true)
     },
   }
 }

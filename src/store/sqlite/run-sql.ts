@@ -98,9 +98,7 @@ export function runStatements(db: Database) {
     due: db.prepare<{ id: string; wake_at: number }, [number, number, string, number]>(
       `SELECT id, wake_at FROM runs WHERE wake_at <= ? AND (wake_at, id) > (?, ?) ORDER BY wake_at, id LIMIT ?`,
     ),
-    oldest: db.prepare<{ wake_at: number }, []>(
-      `SELECT wake_at FROM runs WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1`,
-    ),
+    oldest: db.prepare<{ at: number | null }, []>(`SELECT min(wake_at) AS at FROM runs WHERE wake_at IS NOT NULL`),
   }
 }
 

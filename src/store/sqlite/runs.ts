@@ -187,7 +187,7 @@ export class RunTables {
   }
 
   oldestDueAt(): number | null {
-    return this.#sql.oldest.get()?.wake_at ?? null
+    return this.#sql.oldest.get()?.at ?? null
   }
 
   /** A chain is read once: it never changes, and there are few. */

@@ -1,0 +1,254 @@
+/** The part of the Store's contract about callbacks: claims, leases, settlements, their log. */
+import { expect, test } from 'bun:test'
+import type { ClaimedDelivery, ClaimOrder, DeliveryAttempt, NewDelivery, Settlement } from '../../src/core/ports.ts'
+import { cancelTurn, creation, deliveryOf, queuedRun, T0, turn } from '../support/store-runs.ts'
+import type { Subject } from './store.contract.ts'
+
+export function deliveriesContract(subject: Subject): void {
+  storing(subject)
+  claiming(subject)
+  settling(subject)
+}
+
+function storing(subject: Subject): void {
+  test('a callback is stored with the end of its run, byte for byte', async () => {
+    const { store } = subject
+    const run = queuedRun()
+    await store.create(creation(run))
+    const body = crypto.getRandomValues(new Uint8Array(20_000))
+    const delivery = deliveryOf(run, { body, dueAt: T0 + 5, createdAt: T0 + 4 })
+    await store.commit(cancelTurn(run, delivery))
+    for (const open of [async () => store, subject.reopen]) {
+      expect(await (await open()).deliveriesOf(run.id)).toEqual([
+        { ...delivery, status: 'pending', attempts: 0, updatedAt: T0 + 4, deliveredAt: null, lastError: null },
+      ])
+    }
+    expect(await subject.store.deliveriesOf(queuedRun().id)).toEqual([])
+  })
+
+  test('a run has one terminal callback: a second one is refused with all that came with it', async () => {
+    const { store } = subject
+    const run = queuedRun()
+    await store.create(creation(run))
+    const end = cancelTurn(run, deliveryOf(run))
+    await store.commit(end)
+    const more = turn(end.run, { events: [{ type: 'run.failed' }], delivery: deliveryOf(run, { type: 'run.failed' }) })
+    await expect(store.commit(more)).rejects.toThrow()
+    expect(await store.run(run.id)).toEqual(end.run)
+    expect(await store.deliveriesOf(run.id)).toHaveLength(1)
+    expect((await store.counts()).deliveries.pending).toBe(1)
+  })
+}
+
+function claiming(subject: Subject): void {
+  test('what is due is claimed once, oldest first, and counted as an attempt', async () => {
+    const { store } = subject
+    const [a, b, c] = await deliver(subject, [{ dueAt: T0 + 2 }, { dueAt: T0 + 1 }, { dueAt: T0 + 10 }])
+    expect(await store.nextDeliveryAt()).toBe(T0 + 1)
+    const claimed = await store.claim(claimOrder({ at: T0 + 5, leaseToken: 'L1' }))
+    expect(claimed.map(each => [each.id, each.attempts, each.leaseToken])).toEqual([
+      [b!.id, 1, 'L1'],
+      [a!.id, 1, 'L1'],
+    ])
+    expect(claimed[1]).toMatchObject({ ...a!, status: 'pending' })
+    expect(await store.claim(claimOrder({ at: T0 + 5 }))).toEqual([])
+    expect(await store.nextDeliveryAt()).toBe(T0 + 10)
+    expect((await store.claim(claimOrder({ at: T0 + 10 }))).map(each => each.id)).toEqual([c!.id])
+  })
+
+  test('claims at the same moment never share a delivery', async () => {
+    const { store } = subject
+    const all = await deliver(
+      subject,
+      Array.from({ length: 30 }, (_, n) => ({ host: `h${n % 10}:443` })),
+    )
+    const claims = await Promise.all([1, 2, 3, 4].map(n => store.claim(claimOrder({ leaseToken: `L${n}`, limit: 9 }))))
+    const ids = claims.flat().map(each => each.id)
+    expect(claims.map(claim => claim.length)).toEqual([9, 9, 9, 3])
+    expect(new Set(ids)).toEqual(new Set(all.map(each => each.id)))
+  })
+
+  test('a host with a thousand due deliveries does not delay twenty hosts with one each', async () => {
+    const { store } = subject
+    await deliver(
+      subject,
+      Array.from({ length: 1_000 }, (_, n) => ({ host: 'tarpit.example:443', dueAt: T0 - 5_000 + n })),
+    )
+    await deliver(
+      subject,
+      Array.from({ length: 20 }, (_, n) => ({ host: `h${n}.example:443`, dueAt: T0 })),
+    )
+    const claimed = await store.claim(claimOrder({ limit: 24, perHost: 4 }))
+    expect(byHost(claimed).get('tarpit.example:443')).toBe(4)
+    expect(byHost(claimed).size).toBe(21)
+    expect(claimed).toHaveLength(24)
+  })
+
+  test('rank by rank: with fewer places than hosts, every host gets one before any gets two', async () => {
+    const { store } = subject
+    const hosts = Array.from({ length: 12 }, (_, n) => ({ host: `h${n % 4}.example:443`, dueAt: T0 - 100 * (n % 4) }))
+    await deliver(subject, hosts)
+    expect([...byHost(await store.claim(claimOrder({ limit: 6 }))).values()].sort()).toEqual([1, 1, 2, 2])
+  })
+
+  test('deliveries in flight take places of their host, and closed hosts are left alone', async () => {
+    const { store } = subject
+    await deliver(
+      subject,
+      Array.from({ length: 18 }, (_, n) => ({ host: ['a:443', 'b:443', 'c:443'][n % 3]! })),
+    )
+    const claimed = await store.claim(
+      claimOrder({ perHost: 4, inFlight: { 'a:443': 3, 'b:443': 9 }, closed: ['c:443', 'z:1'] }),
+    )
+    expect([...byHost(claimed)]).toEqual([['a:443', 1]])
+  })
+
+  test('a lease that ran out, or whose holder is known to be gone, is given to the next one', async () => {
+    const { store } = subject
+    await deliver(subject, [{}])
+    await store.claim(claimOrder({ leaseToken: 'L1', leaseUntil: T0 + 45_000 }))
+    expect(await store.nextDeliveryAt()).toBe(T0 + 45_000)
+    expect(await store.claim(claimOrder({ at: T0 + 44_999 }))).toEqual([])
+    const [second] = await store.claim(claimOrder({ at: T0 + 45_000, leaseToken: 'L2', leaseUntil: T0 + 90_000 }))
+    expect(second).toMatchObject({ attempts: 2, leaseToken: 'L2' })
+    const restarted = await subject.reopen()
+    await restarted.freeLeases()
+    expect(await restarted.nextDeliveryAt()).toBe(T0)
+    expect(await restarted.claim(claimOrder({ leaseToken: 'L3' }))).toMatchObject([{ attempts: 3, leaseToken: 'L3' }])
+  })
+}
+
+function settling(subject: Subject): void {
+  test('a settlement records the attempt and the state after it', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    const { id, runId } = delivery!
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    const failed = attemptOf({
+      errorClass: 'http_5xx',
+      httpStatus: 503,
+      reply: 'busy\\n',
+      nextAt: T0 + 5_000,
+      reason: 'schedule',
+    })
+    expect(await store.settle(settlement(id, { at: T0 + 20, dueAt: T0 + 5_000, attempt: failed }))).toBe(true)
+    expect(await store.nextDeliveryAt()).toBe(T0 + 5_000)
+    const waiting = {
+      status: 'pending',
+      attempts: 1,
+      dueAt: T0 + 5_000,
+      updatedAt: T0 + 20,
+      lastError: 'http_5xx',
+    } as const
+    expect(await store.deliveriesOf(runId)).toMatchObject([{ ...waiting, deliveredAt: null }])
+    await store.claim(claimOrder({ at: T0 + 5_000, leaseToken: 'L2' }))
+    const won = attemptOf({ no: 2, startedAt: T0 + 5_000, durationMs: 12.5, httpStatus: 204 })
+    expect(
+      await store.settle(settlement(id, { leaseToken: 'L2', at: T0 + 5_012, status: 'delivered', attempt: won })),
+    ).toBe(true)
+    const delivered = { status: 'delivered', attempts: 2, deliveredAt: T0 + 5_012, lastError: null } as const
+    expect(await store.deliveriesOf(runId)).toMatchObject([delivered])
+    expect(await store.deliveryAttempts(id)).toEqual([failed, won])
+    expect(await store.nextDeliveryAt()).toBeNull()
+    expect(await store.claim(claimOrder({ at: T0 + 9e9 }))).toEqual([])
+    expect((await store.counts()).deliveries).toEqual({ pending: 0, delivered: 1, exhausted: 0, gone: 0 })
+    expect(await (await subject.reopen()).deliveryAttempts(id)).toEqual([failed, won])
+  })
+
+  test('an attempt that does not count gives its number back', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    const down = attemptOf({ errorClass: 'egress_down', nextAt: T0 + 30_000, reason: 'egress_down' })
+    await store.settle(settlement(delivery!.id, { dueAt: T0 + 30_000, counts: false, attempt: down }))
+    const [again] = await store.claim(claimOrder({ at: T0 + 30_000, leaseToken: 'L2' }))
+    expect(again?.attempts).toBe(1)
+    await store.settle(
+      settlement(delivery!.id, { leaseToken: 'L2', status: 'gone', attempt: attemptOf({ httpStatus: 410 }) }),
+    )
+    expect((await store.deliveryAttempts(delivery!.id)).map(each => each.no)).toEqual([1, 1])
+    expect((await store.counts()).deliveries.gone).toBe(1)
+  })
+
+  test('whoever lost the lease changes nothing; the attempt is logged as one that decided nothing', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    const { id, runId } = delivery!
+    await store.claim(claimOrder({ leaseToken: 'L1', leaseUntil: T0 + 1 }))
+    await store.claim(claimOrder({ at: T0 + 1, leaseToken: 'L2' }))
+    const before = await store.deliveriesOf(runId)
+    const late = attemptOf({ errorClass: 'timeout', nextAt: T0 + 60_000, reason: 'schedule' })
+    expect(await store.settle(settlement(id, { dueAt: T0 + 60_000, attempt: late }))).toBe(false)
+    expect(await store.deliveriesOf(runId)).toEqual(before)
+    expect(await store.deliveryAttempts(id)).toEqual([{ ...late, nextAt: null, reason: 'lease_lost' }])
+    const won = settlement(id, {
+      leaseToken: 'L2',
+      status: 'delivered',
+      attempt: attemptOf({ no: 2, httpStatus: 200 }),
+    })
+    expect(await store.settle(won)).toBe(true)
+    expect(await store.settle(won)).toBe(false)
+    expect((await store.counts()).deliveries).toMatchObject({ pending: 0, delivered: 1 })
+    expect(await store.settle(settlement('msg_unknown', { status: 'delivered' }))).toBe(false)
+  })
+
+  test('a lease that ran out may still be settled by its holder while nobody else took it', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    await store.claim(claimOrder({ leaseToken: 'L1', leaseUntil: T0 + 1 }))
+    expect(await store.settle(settlement(delivery!.id, { at: T0 + 99, status: 'delivered' }))).toBe(true)
+  })
+
+  test('a pending delivery must say when', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    await expect(store.settle(settlement(delivery!.id, { status: 'pending', dueAt: null }))).rejects.toThrow()
+    expect(await store.deliveryAttempts(delivery!.id)).toEqual([])
+  })
+}
+
+/** Ends as many runs, each with its callback. */
+async function deliver(subject: Subject, wishes: Partial<NewDelivery>[]): Promise<NewDelivery[]> {
+  const { store } = subject
+  return Promise.all(
+    wishes.map(async wish => {
+      const run = queuedRun()
+      await store.create(creation(run))
+      const delivery = deliveryOf(run, wish)
+      await store.commit(cancelTurn(run, delivery))
+      return delivery
+    }),
+  )
+}
+
+function claimOrder(more: Partial<ClaimOrder> = {}): ClaimOrder {
+  return { at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, perHost: 64, inFlight: {}, closed: [], ...more }
+}
+
+function attemptOf(more: Partial<DeliveryAttempt> = {}): DeliveryAttempt {
+  return {
+    ...{ no: 1, trigger: 'schedule', startedAt: T0, durationMs: 20, ip: '203.0.113.9', httpStatus: null },
+    ...{ errorClass: null, reply: null, nextAt: null, reason: null },
+    ...more,
+  }
+}
+
+function settlement(deliveryId: string, more: Partial<Settlement> = {}): Settlement {
+  return {
+    deliveryId,
+    leaseToken: 'L1',
+    at: T0,
+    status: 'pending',
+    dueAt: null,
+    counts: true,
+    attempt: attemptOf(),
+    ...more,
+  }
+}
+
+function byHost(claimed: readonly ClaimedDelivery[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const { host } of claimed) counts.set(host, (counts.get(host) ?? 0) + 1)
+  return counts
+}

@@ -1,0 +1,67 @@
+/** Every statement of the store is served by an index: nothing that a million runs would make slow. */
+import { Database } from 'bun:sqlite'
+import { expect, test } from 'bun:test'
+import { cancelTurn, creation, deliveryOf, output, queuedRun, T0 } from '../support/store-runs.ts'
+import { openTempStore } from '../support/store-temp.ts'
+
+/** What may be read from end to end: lists that a statement makes itself, and tables of a few rows. */
+const SMALL = ['hosts', 'used', 'open', 'ranked', 'm', 'chains', 'counters']
+
+test('no statement reads a large table from end to end, and pages are read in order', async () => {
+  const statements = new Set<string>()
+  const { prepare } = Database.prototype
+  Database.prototype.prepare = function (this: Database, sql: string, ...more: []) {
+    statements.add(sql)
+    return prepare.call(this, sql, ...more)
+  } as typeof prepare
+  const temp = await openTempStore()
+  try {
+    await useEverything(temp.store)
+  } finally {
+    Database.prototype.prepare = prepare
+  }
+  const plans = [...statements].filter(sql => /^\s*(select|insert|update|delete|with)\b/i.test(sql))
+  expect(plans.length).toBeGreaterThan(40)
+  for (const sql of plans) {
+    const plan = temp.store.db
+      .query<{ detail: string }, []>(`EXPLAIN QUERY PLAN ${sql}`)
+      .all()
+      .map(row => row.detail)
+    const scans = plan.filter(line => /^SCAN /.test(line) && !/VIRTUAL TABLE|CONSTANT ROW|^SCAN \(subquery/.test(line))
+    expect([sql, scans.filter(line => !SMALL.includes(line.split(' ')[1] ?? ''))]).toEqual([sql, []])
+    // A claim sorts a few rows a host; everything else comes out of its index in order.
+    const sorts = plan.filter(line => line.includes('TEMP B-TREE FOR ORDER BY'))
+    if (!sql.includes('row_number')) expect([sql, sorts]).toEqual([sql, []])
+  }
+  await temp.dispose()
+})
+
+async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['store']): Promise<void> {
+  const run = queuedRun({ metadata: { a: 'b' } })
+  await store.create(creation(run, { idempotency: { key: 'k', fingerprint: 'f', response: '{}' } }))
+  const delivery = deliveryOf(run)
+  await store.commit(cancelTurn(run, delivery))
+  await store.run(run.id)
+  await store.runs({ apiKeyId: 'key_a', chain: 'line', limit: 5 })
+  await store.runs({ apiKeyId: 'key_a', metadata: { a: 'b' }, limit: 5 })
+  await store.due(T0, 5, run.id)
+  await store.attemptByToken('t')
+  for await (const _ of store.watch(run.id, 0, new AbortController().signal));
+  await store.claim({ at: T0, leaseUntil: T0, leaseToken: 'L', limit: 5, perHost: 4, inFlight: {}, closed: [] })
+  await store.freeLeases()
+  await store.nextDeliveryAt()
+  await store.deliveriesOf(run.id)
+  await store.deliveryAttempts(delivery.id)
+  const attempt = { no: 1, trigger: 'schedule' as const, startedAt: T0, durationMs: 1, ip: null, httpStatus: 200 }
+  const rest = { errorClass: null, reply: null, nextAt: null, reason: null }
+  const settlement = { deliveryId: delivery.id, leaseToken: 'L', at: T0, dueAt: null, counts: true }
+  await store.settle({ ...settlement, status: 'delivered', attempt: { ...attempt, ...rest } })
+  const row = { ...output(), runId: run.id, stepId: null, apiKeyId: 'key_a', createdAt: T0, location: 'l' }
+  await store.addMedia(row)
+  await store.media(row.mediaId)
+  await store.staleMedia(T0, 5)
+  await store.removeMedia([row.mediaId])
+  await store.secret('s', () => 'v')
+  await store.counts()
+  await store.probe()
+}
