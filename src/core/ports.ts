@@ -99,7 +99,10 @@ export interface FindJob {
 export type Hint = { type: 'hint'; jobRef: Json | null } | { type: 'refused'; reason: string }
 
 export interface InboundRequest {
+  /** Names in lower case. */
   headers: Readonly<Record<string, string>>
+  /** What an adapter added to the callback address that it was given. */
+  query?: Readonly<Record<string, string>>
   body: Uint8Array
   at: number
 }
