@@ -1,0 +1,220 @@
+/**
+ * The way from a protocol to its provider: calls, polls, downloads, and the little that an adapter remembers.
+ *
+ * 1. Nothing here throws: a network that breaks is an answer.
+ * 2. A submit that surely was not sent is refused, one that may have been is unknown. Bytes that a synchronous API gave
+ *    are stashed before anything else.
+ * 3. The key goes where its rule says. An output on the configured origin is fetched with the key, by an egress that may
+ *    reach that origin and no other private one; every other output goes through the guarded egress without it.
+ * 4. What is remembered is only an economy: forgetting it (a restart) costs a poll or an answer `unknown`, never money.
+ */
+import { type StepError, stepError } from '../core/errors.ts'
+import type { Json } from '../core/json.ts'
+import type { Checked, Opened, Started, StartJob } from '../core/ports.ts'
+import type { ProviderMedia } from '../core/run.ts'
+import { type AllowEntry, parseAllow } from '../net/egress/allow.ts'
+import { createEgress, type Egress } from '../net/egress.ts'
+import type { ProviderHttp, Secret } from '../net/provider-http.ts'
+import {
+  type Answer,
+  type Ask,
+  type Dialect,
+  fault,
+  idAt,
+  isOwn,
+  type Pictures,
+  type Reading,
+  type Submitted,
+  unreachable,
+} from './protocol.ts'
+
+/** What every protocol needs. */
+export interface ProtocolOptions {
+  /** Null without a key: the provider is then `missing`. */
+  key: string | null
+  /** What is before the path of a call, the version path included (design.md section 9). */
+  baseUrl: string
+  http: ProviderHttp
+  egress: Egress
+  now(): number
+  /** The operator's exceptions of the egress, for redirects away from the configured origin. */
+  allow?: readonly AllowEntry[]
+  /** Jobs at once; by default what the provider documents. */
+  concurrency?: number
+}
+
+export interface WireOptions extends ProtocolOptions {
+  dialect: Dialect
+  /** The header with the key; null for a provider without keys. */
+  secret: Secret | null
+  /** Further headers of every call. */
+  headers?: Readonly<Record<string, string>>
+}
+
+export type Asked = { type: 'answered'; answer: Answer } | { type: 'failed'; sent: 'no' | 'maybe'; error: StepError }
+
+export interface Wire {
+  /** One call. `bare`: without the key, for an address that came from an answer. */
+  ask(ask: Ask, signal: AbortSignal, how?: { bare: boolean }): Promise<Asked>
+  submit(ask: Ask, job: StartJob, signal: AbortSignal, read: (answer: Answer) => Submitted): Promise<Started>
+  poll<R>(ask: Ask, signal: AbortSignal, everyMs: number, read: (answer: Answer) => R): Promise<R | Checked>
+  /** Turns a reading into an answer: a lost job is believed to be lost after several such readings. */
+  settle(id: string, reading: Reading, everyMs: number): Checked
+  /** The job reference is not one of this protocol. */
+  foreign(): Checked
+  /** Whether a job surely belongs to an attempt that this process has dealt with. */
+  isKnown(id: string): boolean
+  /** A verified webhook came: they work. */
+  heard(): void
+  /** The pause between polls: longer while webhooks work. */
+  pace(hooked: boolean, everyMs: number): number
+  open(url: string, signal: AbortSignal): Promise<Opened>
+}
+
+/** A job that three polls in a row do not find is gone. */
+const LOST_AFTER = 3
+/** Webhooks count as working for so long after the last one. */
+const HEARD_MS = 600_000
+/** How much rarer polls are while webhooks work. */
+const HOOKED_FACTOR = 4
+/** Ids kept to tell our jobs from others: some hours of a busy process. */
+const MEMORY = 20_000
+
+const DOWNLOAD = {
+  /** A film of a minute in 4K; pictures are capped where they are kept. */
+  maxBytes: 1024 * 1024 * 1024,
+  timeoutMs: 15 * 60_000,
+  idleTimeoutMs: 30_000,
+} as const
+
+export function createWire(options: WireOptions): Wire {
+  const { dialect, http, now, secret } = options
+  const known = createMemory<true>(MEMORY)
+  const losses = createMemory<number>(MEMORY)
+  const ownEgress = createEgress({ allow: [...originEntry(options.baseUrl), ...(options.allow ?? [])] })
+  let heardAt = Number.NEGATIVE_INFINITY
+
+  const ask: Wire['ask'] = async (call, signal, how = { bare: false }) => {
+    const headers = how.bare ? call.headers : { ...options.headers, ...call.headers }
+    const said = await http.call({
+      ...call,
+      provider: dialect.provider,
+      ...(headers ? { headers } : {}),
+      secrets: secret && !how.bare ? [secret] : [],
+      signal,
+    })
+    if (said.type === 'failed') return { type: 'failed', sent: said.sent, error: failureOf(dialect, said) }
+    const { status } = said
+    return {
+      type: 'answered',
+      answer: { status, headers: said.headers, json: said.json as Json | undefined, at: now() },
+    }
+  }
+
+  return {
+    ask,
+    async submit(call, job, signal, read) {
+      const asked = await ask(call, signal)
+      if (asked.type === 'failed') return { type: asked.sent === 'no' ? 'refused' : 'unknown', error: asked.error }
+      const submitted = read(asked.answer)
+      if (submitted.type === 'pictures') return stash(dialect, submitted, job)
+      const id = submitted.type === 'accepted' ? idAt(submitted.jobRef, 'id') : undefined
+      if (id !== undefined) known.set(id, true)
+      return submitted
+    },
+    async poll(call, signal, everyMs, read) {
+      const asked = await ask(call, signal)
+      return asked.type === 'failed' ? unreachable(asked.error, everyMs) : read(asked.answer)
+    },
+    settle(id, reading, everyMs) {
+      known.set(id, true)
+      const times = reading.type === 'lost' ? (losses.get(id) ?? 0) + 1 : 0
+      if (reading.type !== 'lost') {
+        losses.delete(id)
+        return reading
+      }
+      losses.set(id, times)
+      return times < LOST_AFTER ? unreachable(reading.error, everyMs) : { type: 'failed', error: reading.error }
+    },
+    foreign: () => ({
+      type: 'failed',
+      error: stepError('internal', `a job reference that is not ${dialect.provider}'s`),
+    }),
+    isKnown: id => known.get(id) === true,
+    heard: () => {
+      heardAt = now()
+    },
+    pace: (hooked, everyMs) => (hooked && now() - heardAt < HEARD_MS ? HOOKED_FACTOR * everyMs : everyMs),
+    async open(url, signal) {
+      const own = isOwn(url, options.baseUrl)
+      const headers = own && secret ? { ...options.headers, [secret.header]: secret.value } : {}
+      const opened = await (own ? ownEgress : options.egress).download(url, { ...DOWNLOAD, headers, signal })
+      if (opened.type === 'opened') return { ok: true, stream: opened.stream, mime: opened.mime, length: opened.length }
+      return closed(dialect, opened)
+    },
+  }
+}
+
+async function stash(dialect: Dialect, { pictures }: Pictures, job: StartJob): Promise<Started> {
+  try {
+    const media: ProviderMedia[] = []
+    for (const each of pictures) {
+      if ('url' in each) media.push({ url: each.url })
+      else media.push({ url: await job.stash(each.bytes, each.mime), mime: each.mime })
+    }
+    return { type: 'succeeded', media }
+  } catch {
+    // Paid and in hand, but there is no place to put it.
+    const error = stepError('storage_unavailable', 'the output could not be written down', {
+      provider: dialect.provider,
+    })
+    return { type: 'unknown', error }
+  }
+}
+
+function failureOf(dialect: Dialect, failure: { kind: string; detail: string; status?: number }): StepError {
+  const { kind, detail } = failure
+  const { provider } = dialect
+  if (kind === 'not_allowed') return stepError('internal', `${provider} was not called: ${detail}`, { provider })
+  if (kind === 'too_large') return fault(dialect, 'provider_error', { says: `answered with ${detail}` })
+  return fault(dialect, 'network_error', { says: `could not be reached: ${detail}` })
+}
+
+/** Why an output could not be opened. A dead link may be asked for again; a forbidden address never gets better. */
+function closed(dialect: Dialect, failed: { errorClass: string; status?: number }): Opened & { ok: false } {
+  const { errorClass, status } = failed
+  const expired = status === 403 || status === 404 || status === 410
+  const hopeless = errorClass === 'blocked_address' || errorClass === 'too_large' || errorClass === 'encoding_refused'
+  const why = status === undefined ? errorClass : `HTTP ${status}`
+  const error = stepError('output_fetch_failed', `the output at ${dialect.provider} could not be opened: ${why}`, {
+    provider: dialect.provider,
+    ...(status === undefined ? {} : { httpStatus: status }),
+    ...(hopeless ? { retryable: false } : {}),
+  })
+  return { ok: false, error, expired }
+}
+
+/** The configured origin may be a private one: the operator named it. */
+function originEntry(baseUrl: string): readonly AllowEntry[] {
+  const { hostname, port, protocol } = new URL(baseUrl)
+  const parsed = parseAllow(`${hostname}:${port || (protocol === 'https:' ? '443' : '80')}`)
+  return parsed.ok ? parsed.entries : []
+}
+
+/** A map that forgets its oldest entry. */
+function createMemory<V>(limit: number): {
+  get(key: string): V | undefined
+  set(key: string, value: V): void
+  delete(key: string): void
+} {
+  const entries = new Map<string, V>()
+  return {
+    get: key => entries.get(key),
+    set(key, value) {
+      entries.delete(key)
+      entries.set(key, value)
+      if (entries.size > limit) for (const oldest of entries.keys()) return void entries.delete(oldest)
+    },
+    delete: key => void entries.delete(key),
+  }
+}
