@@ -1,0 +1,281 @@
+/**
+ * BytePlus ModelArk: Seedream pictures and Seedance films (providers.md section 2).
+ *
+ * 1. Pictures are synchronous: the answer holds links (24 hours) or base64, which is stashed at once. A single item may
+ *    be an error while the call is 200; the good ones are kept.
+ * 2. Films are tasks. A failed task is HTTP 200; only `status` tells. An unknown status is pending.
+ * 3. Every task carries our token as its `safety_identifier`, which the list gives back: so a task is found whose submit
+ *    was never answered. `none` needs a list that reaches back to the submit and holds no task that could be ours.
+ * 4. DELETE cancels a queued task and erases a finished one, so the status is read before.
+ * 5. Callbacks are not signed: the token in the address is the proof, and the task is fetched again.
+ */
+import type { ErrorCode, StepError } from '../core/errors.ts'
+import type { Json, JsonObject } from '../core/json.ts'
+import type { FindJob, Found, Hint, InboundRequest, Provider, StartJob } from '../core/ports.ts'
+import {
+  type Answer,
+  type Ask,
+  at,
+  below,
+  codeByStatus,
+  type Dialect,
+  fault,
+  idAt,
+  JSON_HEADERS,
+  jsonBody,
+  jsonOf,
+  knownIn,
+  LIMITS,
+  listAt,
+  mediaLink,
+  numberAt,
+  type Pictures,
+  pending,
+  type Reading,
+  readPoll,
+  readSubmit,
+  type Submitted,
+  textAt,
+} from './protocol.ts'
+import { createWire, type ProtocolOptions } from './wire.ts'
+
+export function createBytePlus(options: ProtocolOptions): Provider {
+  const { key, baseUrl } = options
+  const dialect = arkDialect(key)
+  const wire = createWire({ ...options, dialect, secret: { header: 'authorization', value: `Bearer ${key ?? ''}` } })
+  const fetchTask = (id: string, signal: AbortSignal, everyMs: number) =>
+    wire.poll(taskAsk(baseUrl, 'GET', id), signal, everyMs, answer => readCheck(dialect, answer, everyMs))
+  return {
+    id: 'byteplus',
+    missing: key === null ? 'Set ARK_API_KEY.' : null,
+    // Seedance 2.x: 10 running tasks for an enterprise, 3 for an individual, whose further tasks queue or get a 429.
+    concurrency: options.concurrency ?? 10,
+    takes: { url: true, dataUriBytes: 30_000_000 },
+    settleMs: 60_000,
+    start: (job, signal) =>
+      wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
+        job.role === 'image_to_video' ? readTask(dialect, answer, job) : readPictures(dialect, answer),
+      ),
+    async check(ref, signal) {
+      const id = idAt(ref, 'id')
+      if (id === undefined) return wire.foreign()
+      const every = wire.pace(at(ref, 'hooked') === true, VIDEO_POLL_MS)
+      return wire.settle(id, await fetchTask(id, signal, every), every)
+    },
+    async cancel(ref, signal) {
+      const id = idAt(ref, 'id')
+      if (id === undefined) return 'unsupported'
+      const asked = await wire.ask(taskAsk(baseUrl, 'GET', id), signal)
+      const status = asked.type === 'answered' ? textAt(asked.answer.json, 'status') : undefined
+      if (status === 'running') return 'unsupported'
+      if (status !== 'queued') return 'failed'
+      const deleted = await wire.ask(taskAsk(baseUrl, 'DELETE', id), signal)
+      return deleted.type === 'answered' && deleted.answer.status < 300 ? 'confirmed' : 'failed'
+    },
+    async find(attempt, signal) {
+      for (const tier of tiersOf(attempt.providerModel)) {
+        const asked = await wire.ask(listAsk(baseUrl, tier), signal)
+        const found: Found =
+          asked.type === 'answered' ? readList(asked.answer, attempt, wire.isKnown) : { type: 'unknown' }
+        if (found.type !== 'none') return found
+      }
+      // A picture is no task: it is in no list, and nobody can tell.
+      return attempt.providerModel.includes('seedance') ? { type: 'none' } : { type: 'unknown' }
+    },
+    async webhook(request) {
+      const hint = readWebhook(request)
+      if (hint.type === 'hint') wire.heard()
+      return hint
+    },
+    open: (media, signal) => wire.open(media.url, signal),
+  }
+}
+
+const VIDEO_POLL_MS = 5_000
+/** A picture of 4K takes up to a minute; the answer may hold several in base64. */
+const IMAGE_LIMITS = { timeoutMs: 240_000, maxBytes: 160 * 1024 * 1024 } as const
+/** Clocks differ; a task that old cannot be ours. */
+const SKEW_MS = 60_000
+
+// ── Requests ──────────────────────────────────────────────────────────────────────────────────────
+
+/** `POST /images/generations`, or `POST /contents/generations/tasks` for a film. */
+export function submitAsk(
+  baseUrl: string,
+  job: Pick<StartJob, 'providerModel' | 'role' | 'body' | 'callbackUrl' | 'token'>,
+): Ask {
+  const trace = { 'x-client-request-id': markOf(job.token) }
+  if (job.role !== 'image_to_video') {
+    const { headers, body } = jsonBody({ model: job.providerModel, ...job.body })
+    return {
+      method: 'POST',
+      url: below(baseUrl, 'images/generations'),
+      headers: { ...headers, ...trace },
+      body,
+      ...IMAGE_LIMITS,
+    }
+  }
+  const { headers, body } = jsonBody({
+    model: job.providerModel,
+    safety_identifier: markOf(job.token),
+    ...job.body,
+    ...(job.callbackUrl === null ? {} : { callback_url: job.callbackUrl }),
+  })
+  return {
+    method: 'POST',
+    url: below(baseUrl, TASKS),
+    headers: { ...headers, ...trace },
+    body,
+    timeoutMs: LIMITS.submitMs,
+    maxBytes: LIMITS.answerBytes,
+  }
+}
+
+const TASKS = 'contents/generations/tasks'
+const MARK = 'bc_'
+/** What a task is recognised by. */
+const markOf = (token: string): string => `${MARK}${token}`
+
+const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
+
+function taskAsk(baseUrl: string, method: 'GET' | 'DELETE', id: string): Ask {
+  return { method, url: below(baseUrl, TASKS, id), headers: JSON_HEADERS, ...SMALL }
+}
+
+/** Without `filter.model`: that one wants an endpoint id, and a wrong filter would look like an empty list. */
+export function listAsk(baseUrl: string, tier: string): Ask {
+  const url = `${below(baseUrl, TASKS)}?page_num=1&page_size=500&filter.service_tier=${tier}`
+  return { method: 'GET', url, headers: JSON_HEADERS, ...SMALL, maxBytes: 16 * 1024 * 1024 }
+}
+
+/** The list shows one tier at a time; only Seedance 1 has the other one. */
+const tiersOf = (model: string): readonly string[] =>
+  /seedance-1|^ep-/.test(model) ? ['default', 'flex'] : ['default']
+
+// ── Answers ───────────────────────────────────────────────────────────────────────────────────────
+
+export const arkDialect = (key: string | null): Dialect => ({
+  provider: 'byteplus',
+  secrets: key === null ? [] : [key],
+  codeOf: answer => codeByName(textAt(answer.json, 'error', 'code')) ?? codeByStatus(answer.status),
+  wordsOf: json => wordsIn(at(json, 'error')),
+})
+
+function wordsIn(error: Json | undefined): string | undefined {
+  const [code, message] = [textAt(error, 'code'), textAt(error, 'message')]
+  return code === undefined && message === undefined ? undefined : [code, message].filter(Boolean).join(': ')
+}
+
+/** Codes come with details behind a dot (`InvalidParameter.Size`). */
+export function codeByName(code: string | undefined): ErrorCode | undefined {
+  if (code === undefined) return undefined
+  if (/^(Input|Output).*(SensitiveContentDetected|RiskDetection)/.test(code)) return 'content_rejected'
+  if (/^(MissingParameter|InvalidParameter)/.test(code)) return 'invalid_input'
+  if (/^(InvalidEndpointOrModel|ModelNotOpen|UnsupportedModel)/.test(code)) return 'model_not_enabled'
+  if (/^(AuthenticationError|AccessDenied)/.test(code)) return 'provider_unauthorized'
+  // The owner's own spending cap is as final as an empty account.
+  if (/^(AccountOverdueError|SetLimitExceeded)/.test(code)) return 'insufficient_credit'
+  if (/^ServerOverloaded/.test(code)) return 'provider_overloaded'
+  if (/RateLimitExceeded|^QuotaExceeded|^RequestBurstTooFast/.test(code)) return 'provider_rate_limited'
+  if (/^InternalServiceError/.test(code)) return 'provider_error'
+  return undefined
+}
+
+/** An error inside an answer that is a success as HTTP. */
+function errorIn(dialect: Dialect, error: Json | undefined): StepError {
+  const name = textAt(error, 'code')
+  const code = codeByName(name) ?? 'provider_error'
+  const says = code === 'content_rejected' ? `refused the ${name?.startsWith('Input') ? 'input' : 'output'}` : undefined
+  return fault(dialect, code, { words: wordsIn(error), ...(says ? { says } : {}) })
+}
+
+export function readPictures(dialect: Dialect, answer: Answer): Submitted {
+  return readSubmit(dialect, answer, json => {
+    const items = listAt(json, 'data')
+    const pictures = items.flatMap((item): Pictures['pictures'][number][] => {
+      const [url, base64] = [mediaLink(at(item, 'url')), textAt(item, 'b64_json')]
+      if (url !== null) return [{ url }]
+      return base64 === undefined ? [] : [{ bytes: Buffer.from(base64, 'base64'), mime: 'image/jpeg' }]
+    })
+    if (pictures.length > 0) return { type: 'pictures', pictures }
+    const error = items.map(item => at(item, 'error')).find(Boolean) ?? at(json, 'error')
+    return error ? { type: 'refused', error: errorIn(dialect, error) } : null
+  })
+}
+
+export function readTask(dialect: Dialect, answer: Answer, job: Pick<StartJob, 'callbackUrl'>): Submitted {
+  return readSubmit(dialect, answer, json => {
+    const id = idAt(json, 'id')
+    return id === undefined
+      ? null
+      : { type: 'accepted', jobRef: refTo(id, job.callbackUrl !== null), pollAfterMs: VIDEO_POLL_MS }
+  })
+}
+
+const refTo = (id: string, hooked: boolean): JsonObject => ({ id, hooked })
+
+const STATUSES = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired'] as const
+
+export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Reading {
+  return readPoll(dialect, answer, everyMs, json => {
+    const said = textAt(json, 'status')
+    if (said === undefined) return null
+    const status = knownIn(STATUSES, said)
+    if (status === null) return pending(everyMs)
+    switch (status) {
+      case 'queued':
+      case 'running':
+        return pending(everyMs)
+      case 'succeeded': {
+        const url = mediaLink(at(json, 'content', 'video_url'))
+        if (url === null) return { type: 'failed', error: fault(dialect, 'output_invalid', { words: said }) }
+        return { type: 'succeeded', media: [{ url, mime: 'video/mp4' }] }
+      }
+      case 'failed':
+        return { type: 'failed', error: errorIn(dialect, at(json, 'error')) }
+      case 'cancelled':
+        return { type: 'failed', error: fault(dialect, 'canceled', { words: said }) }
+      case 'expired':
+        return {
+          type: 'failed',
+          error: fault(dialect, 'provider_error', { says: 'let the job expire in its queue', words: said }),
+        }
+      default:
+        return status satisfies never
+    }
+  })
+}
+
+/** Whether the list of tasks holds the one of an attempt. `isKnown`: ids that belong to other attempts for sure. */
+export function readList(
+  answer: Answer,
+  attempt: Pick<FindJob, 'token' | 'startedAt'>,
+  isKnown: (id: string) => boolean,
+): Found {
+  const json = answer.status === 200 ? answer.json : undefined
+  const items = at(json, 'items')
+  if (!Array.isArray(items)) return { type: 'unknown' }
+  const ours = items.find(item => textAt(item, 'safety_identifier') === markOf(attempt.token))
+  const id = idAt(ours, 'id')
+  if (id !== undefined) return { type: 'found', jobRef: refTo(id, false), pollAfterMs: 0 }
+  const since = attempt.startedAt - SKEW_MS
+  const times = items.map(item => (numberAt(item, 'created_at') ?? Number.POSITIVE_INFINITY) * 1_000)
+  const whole = items.length >= (numberAt(json, 'total') ?? Number.POSITIVE_INFINITY)
+  const newestFirst = times.every((time, i) => i === 0 || time <= (times[i - 1] ?? 0))
+  const reachesBack = whole || (newestFirst && (times.at(-1) ?? Number.POSITIVE_INFINITY) < since)
+  const mayBeOurs = items.some((item, i) => {
+    const foreign = textAt(item, 'safety_identifier')?.startsWith(MARK) || isKnown(textAt(item, 'id') ?? '')
+    return !foreign && (times[i] ?? 0) >= since
+  })
+  return reachesBack && !mayBeOurs ? { type: 'none' } : { type: 'unknown' }
+}
+
+// ── Webhook ───────────────────────────────────────────────────────────────────────────────────────
+
+/** The body is the task, at every change of its status. */
+export function readWebhook(request: InboundRequest): Hint {
+  const id = idAt(jsonOf(request.body), 'id')
+  return id === undefined
+    ? { type: 'refused', reason: 'the body is no task' }
+    : { type: 'hint', jobRef: refTo(id, true) }
+}

@@ -1,0 +1,222 @@
+import { describe, expect, test } from 'bun:test'
+import type { ErrorCode } from '../../src/core/errors.ts'
+import type { JsonObject } from '../../src/core/json.ts'
+import {
+  arkDialect,
+  codeByName,
+  createBytePlus,
+  readList,
+  readPictures,
+  submitAsk,
+} from '../../src/providers/byteplus.ts'
+import { type Answer, errorOf } from '../../src/providers/protocol.ts'
+import { protocolContract } from '../contract/protocol.contract.ts'
+import { openBench } from '../support/providers/bench.ts'
+import { BytePlusStandIn } from '../support/providers/byteplus.ts'
+import type { StandInOptions } from '../support/providers/stand-in.ts'
+
+const film = {
+  providerModel: 'seedance-1-5-pro-251215',
+  role: 'image_to_video' as const,
+  body: {
+    content: [
+      { type: 'text', text: 'the boat drifts left' },
+      { type: 'image_url', image_url: { url: 'https://cdn.example.org/boat.png' }, role: 'first_frame' },
+    ],
+    resolution: '720p',
+    ratio: 'adaptive',
+    duration: 5,
+    generate_audio: false,
+    watermark: false,
+  } as JsonObject,
+}
+const picture = {
+  providerModel: 'seedream-4-5-251128',
+  role: 'text_to_image' as const,
+  body: { prompt: 'a red boat', size: '2K', watermark: false },
+}
+const standIn = (options: StandInOptions) => new BytePlusStandIn(options)
+const films = { standIn, provider: createBytePlus, order: film }
+
+protocolContract('byteplus films', films, {
+  kind: 'job',
+  failures: {
+    input: 'content_rejected',
+    output: 'content_rejected',
+    error: 'provider_error',
+    canceled: 'canceled',
+    empty: 'output_invalid',
+  },
+  cancel: { queued: 'confirmed', running: 'unsupported', ended: 'failed' },
+  find: 'token',
+  strange: id => ({ id, status: 'dreaming' }),
+  webhooks: 'by token',
+  links: true,
+  upload: false,
+  canVanish: true,
+})
+
+protocolContract(
+  'byteplus films where the list does not give our mark back',
+  {
+    ...films,
+    standIn: options => {
+      const made = standIn(options)
+      made.echoes = false
+      return made
+    },
+    order: { ...film, body: { ...film.body, safety_identifier: 'the-callers-own' } },
+  },
+  {
+    kind: 'job',
+    failures: {},
+    cancel: { queued: 'confirmed', running: 'unsupported', ended: 'failed' },
+    find: 'absence only',
+    webhooks: 'by token',
+    links: false,
+    upload: false,
+    canVanish: true,
+  },
+)
+
+const pictures = { standIn, provider: createBytePlus, order: picture }
+
+protocolContract('byteplus pictures', pictures, {
+  kind: 'sync',
+  failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error' },
+  cancel: { queued: 'unsupported', running: 'unsupported', ended: 'unsupported' },
+  find: 'never',
+  webhooks: 'by token',
+  links: false,
+  upload: false,
+  canVanish: false,
+})
+
+const dialect = arkDialect('key-of-the-test')
+const answer = (json: Answer['json'], status = 200): Answer => ({ status, headers: {}, json, at: 0 })
+
+describe('byteplus', () => {
+  test('sends a film with its callback and our mark, a picture with neither', () => {
+    const own = { token: 't'.repeat(22), callbackUrl: 'https://us.example/h' }
+    expect(submitAsk('https://ark.example/api/v3', { ...film, ...own }).body?.value).toEqual({
+      model: film.providerModel,
+      ...film.body,
+      safety_identifier: `bc_${own.token}`,
+      callback_url: own.callbackUrl,
+    })
+    const ask = submitAsk('https://ark.example/api/v3', { ...picture, ...own })
+    expect(ask.url).toBe('https://ark.example/api/v3/images/generations')
+    expect(ask.body?.value).toEqual({ model: picture.providerModel, ...picture.body })
+  })
+
+  test("keeps the caller's own safety identifier", () => {
+    const body = { ...film.body, safety_identifier: 'user-7' }
+    const ask = submitAsk('https://ark.example/api/v3', { ...film, body, token: 't', callbackUrl: null })
+    expect(ask.body?.value).toMatchObject({ safety_identifier: 'user-7' })
+  })
+
+  test('keeps the good pictures of a series of which one was refused', async () => {
+    const bench = await openBench(pictures)
+    const body = {
+      ...picture.body,
+      sequential_image_generation: 'auto',
+      sequential_image_generation_options: { max_images: 2 },
+    }
+    const started = await bench.provider.start(bench.job({ body }), bench.signal)
+    expect(started).toMatchObject({ type: 'succeeded', media: [{ url: expect.stringContaining('http') }] })
+    await bench.stop()
+  })
+
+  test('stashes base64 at once', async () => {
+    const bench = await openBench(pictures)
+    const body = { ...picture.body, response_format: 'b64_json' }
+    const started = await bench.provider.start(bench.job({ body }), bench.signal)
+    expect(started).toMatchObject({ type: 'succeeded', media: [{ url: expect.stringContaining('stash:') }] })
+    expect([...bench.stashed.values()][0]?.bytes.subarray(1, 4)).toEqual(Buffer.from('PNG'))
+    await bench.stop()
+  })
+
+  test('a picture that is too small is refused as the API does', async () => {
+    const bench = await openBench(pictures)
+    const started = await bench.provider.start(
+      bench.job({ body: { ...picture.body, size: '1024x1024' } }),
+      bench.signal,
+    )
+    expect(started).toMatchObject({ type: 'refused', error: { code: 'invalid_input', httpStatus: 400 } })
+    await bench.stop()
+  })
+
+  test('a success without any picture is unknown, for it may be billed', () => {
+    expect(readPictures(dialect, answer({ model: 'm', data: [] })).type).toBe('unknown')
+  })
+
+  test('tells every documented code', () => {
+    const table: [string, ErrorCode][] = [
+      ['MissingParameter', 'invalid_input'],
+      ['InvalidParameter.Size', 'invalid_input'],
+      ['InputTextSensitiveContentDetected', 'content_rejected'],
+      ['InputImageSensitiveContentDetected.PrivacyInformation', 'content_rejected'],
+      ['OutputVideoSensitiveContentDetected', 'content_rejected'],
+      ['OutputAudioSensitiveContentDetected', 'content_rejected'],
+      ['InputImageRiskDetection', 'content_rejected'],
+      ['OutputImageRiskDetection', 'content_rejected'],
+      ['AuthenticationError', 'provider_unauthorized'],
+      ['AccessDenied', 'provider_unauthorized'],
+      ['AccountOverdueError', 'insufficient_credit'],
+      ['SetLimitExceeded', 'insufficient_credit'],
+      ['InvalidEndpointOrModel.NotFound', 'model_not_enabled'],
+      ['ModelNotOpen', 'model_not_enabled'],
+      ['UnsupportedModel', 'model_not_enabled'],
+      ['ModelAccountRpmRateLimitExceeded', 'provider_rate_limited'],
+      ['ModelAccountIpmRateLimitExceeded', 'provider_rate_limited'],
+      ['RateLimitExceeded.EndpointRPMExceeded', 'provider_rate_limited'],
+      ['QuotaExceeded', 'provider_rate_limited'],
+      ['RequestBurstTooFast', 'provider_rate_limited'],
+      ['ServerOverloaded', 'provider_overloaded'],
+      ['InternalServiceError', 'provider_error'],
+    ]
+    for (const [name, code] of table) expect([name, codeByName(name)]).toEqual([name, code])
+  })
+
+  test('a spending cap of the owner is a 429 that no waiting helps', () => {
+    const capped = answer({ error: { code: 'SetLimitExceeded', message: 'your limit' } }, 429)
+    expect(errorOf(dialect, capped)).toMatchObject({ code: 'insufficient_credit', retryable: false })
+  })
+
+  test('a list that does not reach back to the submit proves nothing', () => {
+    const attempt = { token: 't', startedAt: 1_000_000_000_000 }
+    const task = (id: number, seconds: number) => ({
+      id: `cgt-${id}`,
+      created_at: seconds,
+      safety_identifier: 'bc_other',
+    })
+    const page = (...times: number[]) => ({ items: times.map((time, i) => task(i, time)), total: 900 })
+    const read = (json: Answer['json']) => readList(answer(json), attempt, () => false).type
+    expect(read(page(1_000_000_020, 1_000_000_010))).toBe('unknown')
+    expect(read(page(1_000_000_020, 999_999_000))).toBe('none')
+    // Not sorted as we think: the newest may be anywhere.
+    expect(read(page(999_999_000, 1_000_000_020, 999_999_000))).toBe('unknown')
+    expect(read({ items: [], total: 0 })).toBe('none')
+    expect(read({ items: [{ id: 'cgt-1', created_at: 1_000_000_005 }], total: 1 })).toBe('unknown')
+  })
+
+  test('finds a half-price task in its own list', async () => {
+    const bench = await openBench(films)
+    bench.standIn.script({ type: 'swallow' })
+    const job = bench.job({ body: { ...film.body, service_tier: 'flex' } })
+    await bench.provider.start(job, bench.signal)
+    const found = await bench.provider.find?.({ ...job, startedAt: bench.clock.now() }, bench.signal)
+    expect(found?.type).toBe('found')
+    await bench.stop()
+  })
+
+  test('a cancel never erases a finished task', async () => {
+    const bench = await openBench(films)
+    const started = await bench.provider.start(bench.job(), bench.signal)
+    bench.clock.advance(10_000)
+    if (started.type !== 'accepted') throw new Error(started.type)
+    expect(await bench.provider.cancel(started.jobRef, bench.signal)).toBe('failed')
+    expect(bench.standIn.calls.map(call => call.method)).not.toContain('DELETE')
+    await bench.stop()
+  })
+})
