@@ -1,0 +1,193 @@
+/**
+ * Alibaba's DashScope, also called Model Studio (providers.md section 8).
+ *
+ * 1. Wan films and older picture models are tasks and need the header `X-DashScope-Async: enable`; picture models that
+ *    take `input.messages` are synchronous and must not have it.
+ * 2. A failed task is HTTP 200. UNKNOWN is what an expired or foreign id answers.
+ * 3. Only a PENDING task can be canceled. There is no webhook.
+ */
+import type { ErrorCode, StepError } from '../core/errors.ts'
+import type { Json } from '../core/json.ts'
+import type { Provider, StartJob } from '../core/ports.ts'
+import type { ProviderMedia } from '../core/run.ts'
+import {
+  type Answer,
+  type Ask,
+  at,
+  below,
+  codeByStatus,
+  type Dialect,
+  fault,
+  idAt,
+  JSON_HEADERS,
+  jsonBody,
+  knownIn,
+  LIMITS,
+  listAt,
+  mediaLink,
+  pending,
+  type Reading,
+  readPoll,
+  readSubmit,
+  type Submitted,
+  textAt,
+} from './protocol.ts'
+import { createWire, type ProtocolOptions } from './wire.ts'
+
+export function createDashScope(options: ProtocolOptions): Provider {
+  const { key, baseUrl } = options
+  const dialect = dashScopeDialect(key)
+  const wire = createWire({ ...options, dialect, secret: { header: 'authorization', value: `Bearer ${key ?? ''}` } })
+  return {
+    id: 'dashscope',
+    missing: key === null ? 'Set DASHSCOPE_API_KEY.' : null,
+    // Per model 2 to 10 running.
+    concurrency: options.concurrency ?? 5,
+    takes: { url: true, dataUriBytes: 7_000_000 },
+    settleMs: 0,
+    start: (job, signal) =>
+      wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
+        isSync(job.body) ? readPictures(dialect, answer) : readTask(dialect, answer),
+      ),
+    async check(ref, signal) {
+      const id = idAt(ref, 'id')
+      if (id === undefined) return wire.foreign()
+      const ask: Ask = { method: 'GET', url: below(baseUrl, 'tasks', id), headers: JSON_HEADERS, ...SMALL }
+      return wire.settle(
+        id,
+        await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
+        POLL_MS,
+      )
+    },
+    async cancel(ref, signal) {
+      const id = idAt(ref, 'id')
+      if (id === undefined) return 'unsupported'
+      const ask: Ask = { method: 'POST', url: below(baseUrl, 'tasks', id, 'cancel'), headers: JSON_HEADERS, ...SMALL }
+      const asked = await wire.ask(ask, signal)
+      return asked.type === 'answered' && asked.answer.status < 300 ? 'confirmed' : 'failed'
+    },
+    open: (media, signal) => wire.open(media.url, signal),
+  }
+}
+
+const POLL_MS = 10_000
+const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
+/** Links come back, so the answer is small; painting takes up to two minutes. */
+const SYNC = { timeoutMs: 240_000, maxBytes: LIMITS.answerBytes } as const
+
+// ── Requests ──────────────────────────────────────────────────────────────────────────────────────
+
+const isSync = (body: StartJob['body']): boolean => at(body, 'input', 'messages') !== undefined
+
+/** The service that a body belongs to: what the input holds and what the step is for. */
+function pathOf(job: Pick<StartJob, 'role' | 'body'>): string {
+  if (isSync(job.body)) return 'multimodal-generation/generation'
+  if (job.role === 'image_to_video') {
+    // Wan 2.x key-frame models speak the older address.
+    const keyFrames = at(job.body, 'input', 'first_frame_url') !== undefined
+    return keyFrames ? 'image2video/video-synthesis' : 'video-generation/video-synthesis'
+  }
+  return job.role === 'text_to_image' ? 'text2image/image-synthesis' : 'image2image/image-synthesis'
+}
+
+export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
+  const { headers, body } = jsonBody({ model: job.providerModel, ...job.body })
+  const url = below(baseUrl, 'services/aigc', pathOf(job))
+  if (isSync(job.body)) return { method: 'POST', url, headers, body, ...SYNC }
+  const async = { ...headers, 'x-dashscope-async': 'enable' }
+  return { method: 'POST', url, headers: async, body, ...SMALL, timeoutMs: LIMITS.submitMs }
+}
+
+// ── Answers ───────────────────────────────────────────────────────────────────────────────────────
+
+export const dashScopeDialect = (key: string | null): Dialect => ({
+  provider: 'dashscope',
+  secrets: key === null ? [] : [key],
+  codeOf: answer => codeByName(textAt(answer.json, 'code')) ?? codeByStatus(answer.status),
+  wordsOf: wordsIn,
+})
+
+function wordsIn(json: Json | undefined): string | undefined {
+  const [code, message] = [textAt(json, 'code'), textAt(json, 'message')]
+  return code === undefined && message === undefined ? undefined : [code, message].filter(Boolean).join(': ')
+}
+
+export function codeByName(code: string | undefined): ErrorCode | undefined {
+  if (code === undefined) return undefined
+  if (/^DataInspectionFailed/i.test(code)) return 'content_rejected'
+  if (/^Arrearage/.test(code)) return 'insufficient_credit'
+  if (/^AccessDenied\.Unpurchased|^ModelNotFound/.test(code)) return 'model_not_enabled'
+  if (/^InvalidApiKey|^AccessDenied/.test(code)) return 'provider_unauthorized'
+  if (/^Throttling|^LimitRequests/.test(code)) return 'provider_rate_limited'
+  if (/^InvalidURL/.test(code)) return 'input_fetch_failed'
+  if (/^InvalidParameter/.test(code)) return 'invalid_input'
+  if (/^InternalError/.test(code)) return 'provider_error'
+  return undefined
+}
+
+function errorIn(dialect: Dialect, json: Json | undefined): StepError {
+  return fault(dialect, codeByName(textAt(json, 'code')) ?? 'provider_error', { words: wordsIn(json) })
+}
+
+export function readPictures(dialect: Dialect, answer: Answer): Submitted {
+  return readSubmit(dialect, answer, json => {
+    const choices = at(json, 'output', 'choices')
+    if (!Array.isArray(choices)) return null
+    const pictures = choices.flatMap(choice =>
+      listAt(choice, 'message', 'content').flatMap(part => {
+        const url = mediaLink(at(part, 'image'))
+        return url === null ? [] : [{ url }]
+      }),
+    )
+    return pictures.length > 0 ? { type: 'pictures', pictures } : null
+  })
+}
+
+export function readTask(dialect: Dialect, answer: Answer): Submitted {
+  return readSubmit(dialect, answer, json => {
+    const id = idAt(json, 'output', 'task_id')
+    return id === undefined ? null : { type: 'accepted', jobRef: { id }, pollAfterMs: POLL_MS }
+  })
+}
+
+const STATUSES = ['PENDING', 'RUNNING', 'SUSPENDED', 'SUCCEEDED', 'FAILED', 'CANCELED', 'UNKNOWN'] as const
+
+export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Reading {
+  return readPoll(dialect, answer, everyMs, json => {
+    const output = at(json, 'output')
+    const said = textAt(output, 'task_status')
+    if (said === undefined) return null
+    const status = knownIn(STATUSES, said)
+    if (status === null) return pending(everyMs)
+    switch (status) {
+      case 'PENDING':
+      case 'RUNNING':
+      case 'SUSPENDED':
+        return pending(everyMs)
+      case 'SUCCEEDED': {
+        const media = mediaIn(output)
+        if (media.length > 0) return { type: 'succeeded', media }
+        const failed = listAt(output, 'results').find(result => textAt(result, 'code') !== undefined)
+        return { type: 'failed', error: failed ? errorIn(dialect, failed) : fault(dialect, 'output_invalid') }
+      }
+      case 'FAILED':
+        return { type: 'failed', error: errorIn(dialect, output) }
+      case 'CANCELED':
+        return { type: 'failed', error: fault(dialect, 'canceled', { words: said }) }
+      case 'UNKNOWN':
+        return { type: 'lost', error: fault(dialect, 'provider_lost', { words: said }) }
+      default:
+        return status satisfies never
+    }
+  })
+}
+
+/** A film's link, or the pictures that came out well. */
+function mediaIn(output: Json | undefined): ProviderMedia[] {
+  const links = [at(output, 'video_url'), ...listAt(output, 'results').map(result => at(result, 'url'))]
+  return links.flatMap(link => {
+    const url = mediaLink(link)
+    // Their storage still gives http links here and there, and serves https just as well.
+    return url === null ? [] : [{ url: url.replace(/^http:(?=\/\/[\w.-]+\.aliyuncs\.com\/)/, 'https:') }]
+  })
+}

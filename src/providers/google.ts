@@ -1,0 +1,220 @@
+/**
+ * The Gemini API: pictures by generateContent, Veo films by predictLongRunning (providers.md section 6).
+ *
+ * 1. Pictures are synchronous and base64. A refusal is HTTP 200 without a picture; thoughts are skipped.
+ * 2. Films are operations. `done` is absent until they end; a refused one ends with `raiMediaFilteredReasons`.
+ * 3. The key goes to the API's own origin only; the download of a film redirects, and the key stays behind.
+ * 4. There is no list, no cancel and no webhook.
+ */
+import type { ErrorCode, StepError } from '../core/errors.ts'
+import type { Json } from '../core/json.ts'
+import type { Provider, StartJob } from '../core/ports.ts'
+import {
+  type Answer,
+  type Ask,
+  at,
+  below,
+  codeByStatus,
+  type Dialect,
+  fault,
+  JSON_HEADERS,
+  jsonBody,
+  LIMITS,
+  listAt,
+  mediaLink,
+  numberAt,
+  type Pictures,
+  pending,
+  type Reading,
+  readPoll,
+  readSubmit,
+  type Submitted,
+  textAt,
+} from './protocol.ts'
+import { createWire, type ProtocolOptions } from './wire.ts'
+
+export function createGoogle(options: ProtocolOptions): Provider {
+  const { key, baseUrl } = options
+  const dialect = googleDialect(key)
+  const wire = createWire({ ...options, dialect, secret: { header: 'x-goog-api-key', value: key ?? '' } })
+  return {
+    id: 'google',
+    missing: key === null ? 'Set GEMINI_API_KEY.' : null,
+    concurrency: options.concurrency ?? 10,
+    // A request is at most 20 MB with its pictures in base64.
+    takes: { url: false, dataUriBytes: 14_000_000 },
+    settleMs: 0,
+    start: (job, signal) =>
+      wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
+        job.role === 'image_to_video' ? readOperation(dialect, answer) : readPicture(dialect, answer),
+      ),
+    async check(ref, signal) {
+      const name = nameAt(ref)
+      if (name === undefined) return wire.foreign()
+      const ask: Ask = { method: 'GET', url: below(baseUrl, name), headers: JSON_HEADERS, ...SMALL }
+      return wire.settle(
+        name,
+        await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
+        POLL_MS,
+      )
+    },
+    cancel: async () => 'unsupported',
+    open: (media, signal) => wire.open(media.url, signal),
+  }
+}
+
+const POLL_MS = 10_000
+const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
+/** One picture of 4K in base64. */
+const SYNC = { timeoutMs: 240_000, maxBytes: 96 * 1024 * 1024 } as const
+
+/** The name of an operation, safe to stand in a path. */
+function nameAt(json: Json): string | undefined {
+  const name = textAt(json, 'name')
+  return name !== undefined && /^models\/[\w.-]*\w\/operations\/[\w.-]*\w$/.test(name) ? name : undefined
+}
+
+// ── Requests ──────────────────────────────────────────────────────────────────────────────────────
+
+export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
+  const film = job.role === 'image_to_video'
+  const url = `${below(baseUrl, 'models', job.providerModel)}:${film ? 'predictLongRunning' : 'generateContent'}`
+  return { method: 'POST', url, ...jsonBody(job.body), ...(film ? { ...SMALL, timeoutMs: LIMITS.submitMs } : SYNC) }
+}
+
+// ── Answers ───────────────────────────────────────────────────────────────────────────────────────
+
+export const googleDialect = (key: string | null): Dialect => ({
+  provider: 'google',
+  secrets: key === null ? [] : [key],
+  codeOf(answer) {
+    const reasons = listAt(answer.json, 'error', 'details').map(detail => at(detail, 'reason'))
+    if (reasons.includes('API_KEY_INVALID')) return 'provider_unauthorized'
+    return codeByName(textAt(answer.json, 'error', 'status')) ?? codeByStatus(answer.status)
+  },
+  wordsOf: json => wordsIn(at(json, 'error')),
+  waitIn(json) {
+    const delays = listAt(json, 'error', 'details').map(detail => textAt(detail, 'retryDelay') ?? '')
+    const seconds = delays.map(delay => /^(\d+(?:\.\d+)?)s$/.exec(delay)?.[1]).find(Boolean)
+    return seconds === undefined ? undefined : Number(seconds) * 1_000
+  },
+})
+
+function wordsIn(error: Json | undefined): string | undefined {
+  const [status, message] = [textAt(error, 'status'), textAt(error, 'message')]
+  return status === undefined && message === undefined ? undefined : [status, message].filter(Boolean).join(': ')
+}
+
+function codeByName(status: string | undefined): ErrorCode | undefined {
+  switch (status) {
+    case 'INVALID_ARGUMENT':
+      return 'invalid_input'
+    // Billing is not set up, or the region has no free tier.
+    case 'FAILED_PRECONDITION':
+      return 'insufficient_credit'
+    case 'UNAUTHENTICATED':
+    case 'PERMISSION_DENIED':
+      return 'provider_unauthorized'
+    case 'NOT_FOUND':
+      return 'model_not_enabled'
+    case 'RESOURCE_EXHAUSTED':
+      return 'provider_rate_limited'
+    case 'UNAVAILABLE':
+      return 'provider_overloaded'
+    case 'INTERNAL':
+    case 'DEADLINE_EXCEEDED':
+      return 'provider_error'
+    default:
+      return undefined
+  }
+}
+
+/** gRPC's numbers, for an operation whose error names no status. */
+const BY_NUMBER: Readonly<Record<number, string>> = {
+  3: 'INVALID_ARGUMENT',
+  4: 'DEADLINE_EXCEEDED',
+  5: 'NOT_FOUND',
+  7: 'PERMISSION_DENIED',
+  8: 'RESOURCE_EXHAUSTED',
+  9: 'FAILED_PRECONDITION',
+  13: 'INTERNAL',
+  14: 'UNAVAILABLE',
+  16: 'UNAUTHENTICATED',
+}
+
+const REFUSED_OUTPUT: ReadonlySet<string> = new Set([
+  'SAFETY',
+  'IMAGE_SAFETY',
+  'PROHIBITED_CONTENT',
+  'IMAGE_PROHIBITED_CONTENT',
+  'RECITATION',
+  'IMAGE_RECITATION',
+  'BLOCKLIST',
+  'SPII',
+])
+
+export function readPicture(dialect: Dialect, answer: Answer): Submitted {
+  return readSubmit(dialect, answer, json => {
+    const blocked = textAt(json, 'promptFeedback', 'blockReason')
+    if (blocked !== undefined) return { type: 'refused', error: refusal(dialect, 'refused the input', blocked) }
+    const candidates = at(json, 'candidates')
+    if (!Array.isArray(candidates)) return null
+    const pictures = candidates.flatMap(picturesIn)
+    if (pictures.length > 0) return { type: 'pictures', pictures }
+    const reason = textAt(candidates[0], 'finishReason') ?? 'no candidate'
+    const words = [reason, textAt(candidates[0], 'finishMessage')].filter(Boolean).join(': ')
+    if (REFUSED_OUTPUT.has(reason)) return { type: 'refused', error: refusal(dialect, 'refused the output', words) }
+    // NO_IMAGE, IMAGE_OTHER, or words only: another try may give a picture.
+    return { type: 'refused', error: fault(dialect, 'provider_error', { says: 'answered without a picture', words }) }
+  })
+}
+
+const refusal = (dialect: Dialect, says: string, words: string): StepError =>
+  fault(dialect, 'content_rejected', { says, words })
+
+function picturesIn(candidate: Json): Pictures['pictures'][number][] {
+  return listAt(candidate, 'content', 'parts').flatMap(part => {
+    const data = textAt(part, 'inlineData', 'data')
+    if (data === undefined || at(part, 'thought') === true) return []
+    return [{ bytes: Buffer.from(data, 'base64'), mime: textAt(part, 'inlineData', 'mimeType') ?? 'image/png' }]
+  })
+}
+
+export function readOperation(dialect: Dialect, answer: Answer): Submitted {
+  return readSubmit(dialect, answer, json => {
+    const name = nameAt(json)
+    return name === undefined ? null : { type: 'accepted', jobRef: { name }, pollAfterMs: POLL_MS }
+  })
+}
+
+/** An operation has no status words: it is done, with a response or an error, or it is not. */
+export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Reading {
+  return readPoll(dialect, answer, everyMs, json => {
+    if (nameAt(json) === undefined) return null
+    if (at(json, 'done') !== true) return pending(everyMs)
+    const error = at(json, 'error')
+    if (error !== undefined) return { type: 'failed', error: operationError(dialect, error) }
+    const response = at(json, 'response', 'generateVideoResponse') ?? at(json, 'response')
+    const media = listAt(response, 'generatedSamples').flatMap(sample => {
+      const url = mediaLink(at(sample, 'video', 'uri'))
+      return url === null ? [] : [{ url, mime: 'video/mp4' }]
+    })
+    if (media.length > 0) return { type: 'succeeded', media }
+    const reasons = listAt(response, 'raiMediaFilteredReasons').filter(reason => typeof reason === 'string')
+    const filtered = reasons.length > 0 || (numberAt(response, 'raiMediaFilteredCount') ?? 0) > 0
+    const words = reasons.join('; ') || 'raiMediaFilteredCount'
+    return {
+      type: 'failed',
+      error: filtered ? refusal(dialect, 'refused the output', words) : fault(dialect, 'output_invalid'),
+    }
+  })
+}
+
+function operationError(dialect: Dialect, error: Json): StepError {
+  const words = wordsIn(error)
+  const name = textAt(error, 'status') ?? BY_NUMBER[numberAt(error, 'code') ?? 0]
+  const refused =
+    name === 'INVALID_ARGUMENT' && /usage (guidelines|policies)|safety|responsible ai|prohibited/i.test(words ?? '')
+  const code = refused ? 'content_rejected' : (codeByName(name) ?? 'provider_error')
+  return fault(dialect, code, { words, ...(refused ? { says: 'refused the input' } : {}) })
+}
