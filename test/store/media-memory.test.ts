@@ -22,18 +22,16 @@ const here = (path: string): string => JSON.stringify(join(import.meta.dir, path
 const PROGRAM = `
   const { openMedia } = await import(${here('../../src/store/media/media.ts')})
   const { MemoryRows } = await import(${here('../support/memory-rows.ts')})
-  const { filmHead } = await import(${here('../support/sample-media.ts')})
+  const { sampleFilm } = await import(${here('../support/sample-media.ts')})
   const media = await openMedia({ dataDir: process.argv.at(-1), root: 'disk', rows: new MemoryRows() })
   const payload = 200e6
-  const { start, description } = filmHead({ seconds: 60 })
-  const mdat = Buffer.alloc(8)
-  mdat.writeUInt32BE(payload + 8)
-  mdat.write('mdat', 4)
+  const head = Buffer.from(sampleFilm({ payload: 0 }))
+  head.writeUInt32BE(payload + 8, head.length - 8)
   let left = payload
   let sent = 0
   const push = (to, bytes) => { sent += bytes.length; to.enqueue(bytes) }
   const stream = new ReadableStream({
-    start(to) { push(to, Buffer.concat([start, description, mdat])) },
+    start(to) { push(to, head) },
     pull(to) {
       if (left === 0) return to.close()
       const part = new Uint8Array(Math.min(left, 65_536))

@@ -22,23 +22,23 @@ export interface FilmOptions {
 
 /** A film whose boxes are right and whose frames are empty. */
 export function sampleFilm(options: FilmOptions = {}): Uint8Array {
-  const { payload = 1_000, moov = 'first' } = options
-  const { start, description } = filmHead(options)
-  const frames = box('mdat', new Uint8Array(payload))
-  return Buffer.concat(moov === 'first' ? [start, description, frames] : [start, frames, description])
-}
-
-/** The boxes of a film before its frames. */
-export function filmHead({ width = 640, height = 480, seconds = 3, brand = 'isom', sound = false }: FilmOptions = {}) {
+  const {
+    width = 640,
+    height = 480,
+    seconds = 3,
+    payload = 1_000,
+    moov = 'first',
+    brand = 'isom',
+    sound = false,
+  } = options
   const scale = 1_000
   const header = box('mvhd', u32(0, 0, 0, scale, Math.round(seconds * scale)), new Uint8Array(80))
   const track = (w: number, h: number) =>
     box('trak', box('tkhd', u32(7), new Uint8Array(72), u32(w * 65_536, h * 65_536)))
-  const tracks = sound ? [track(0, 0)] : [track(0, 0), track(width, height)]
-  return {
-    start: box('ftyp', text(brand), u32(512), text('isomiso2avc1mp41')),
-    description: box('moov', header, ...tracks),
-  }
+  const start = box('ftyp', text(brand), u32(512), text('isomiso2avc1mp41'))
+  const description = box('moov', header, track(0, 0), ...(sound ? [] : [track(width, height)]))
+  const frames = box('mdat', new Uint8Array(payload))
+  return Buffer.concat(moov === 'first' ? [start, description, frames] : [start, frames, description])
 }
 
 /** A WebM of which only the outside is real. */
