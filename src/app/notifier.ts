@@ -1,5 +1,6 @@
 /** Callbacks: what is sent (composed once, when the run ends) and how (signed, through the guarded egress). */
-import type { ClaimedDelivery, NewDelivery, Notifier, SendOutcome } from '../core/ports.ts'
+import type { ClaimedDelivery, NewDelivery, SendOutcome } from '../core/delivery.ts'
+import type { Notifier } from '../core/ports.ts'
 import type { Run } from '../core/run.ts'
 import type { Egress } from '../net/egress.ts'
 import { retryAfterMs } from '../net/provider-http.ts'

@@ -1,11 +1,90 @@
 /**
- * What follows an attempt to deliver a callback. Pure.
+ * Callbacks as data, and what follows an attempt to deliver one. Pure.
  *
  * 1. Only 2xx is delivered; 410 ends it; everything else is tried again, on a published schedule.
  * 2. `Retry-After` can lengthen a wait, never shorten it, never add an attempt.
  * 3. A fault of our own network burns no attempt.
  */
-import type { DeliveryStatus, SendOutcome } from './ports.ts'
+export type DeliveryStatus = 'pending' | 'delivered' | 'exhausted' | 'gone'
+
+export interface NewDelivery {
+  /** `msg_` and a UUIDv7 without dots: the webhook-id, for ever. */
+  id: string
+  runId: string
+  apiKeyId: string
+  type: string
+  url: string
+  /** host:port, for fairness. */
+  host: string
+  /** The exact bytes of every attempt. */
+  body: Uint8Array
+  dueAt: number
+  createdAt: number
+}
+
+export interface Delivery extends NewDelivery {
+  status: DeliveryStatus
+  /** Attempts begun. Counted by the claim, so that a send that kills the process cannot be repeated for ever. */
+  attempts: number
+  updatedAt: number
+  deliveredAt: number | null
+  lastError: string | null
+}
+
+export interface ClaimedDelivery extends Delivery {
+  /** Only the holder of the newest token may settle. `attempts` includes the one that this claim is for. */
+  leaseToken: string
+}
+
+export interface DeliveryAttempt {
+  no: number
+  trigger: 'schedule' | 'manual' | 'recover'
+  startedAt: number
+  durationMs: number
+  ip: string | null
+  httpStatus: number | null
+  errorClass: string | null
+  /** At most 4 KiB of the reply, escaped. */
+  reply: string | null
+  nextAt: number | null
+  reason: string | null
+}
+
+export interface Settlement {
+  deliveryId: string
+  leaseToken: string
+  at: number
+  status: DeliveryStatus
+  /** When pending: the next try. */
+  dueAt: number | null
+  /** False when the attempt must not count (our own network was down). */
+  counts: boolean
+  attempt: DeliveryAttempt
+}
+
+export interface ClaimOrder {
+  at: number
+  leaseUntil: number
+  leaseToken: string
+  limit: number
+  /** At most this many claimed at once per host, those in flight included. */
+  perHost: number
+  /** Hosts that may not be claimed now, with how many are in flight for the others. */
+  inFlight: Readonly<Record<string, number>>
+  closed: readonly string[]
+}
+
+export type SendOutcome =
+  | {
+      type: 'answered'
+      status: number
+      reply: string
+      retryAfterMs: number | null
+      ip: string | null
+      durationMs: number
+      location: string | null
+    }
+  | { type: 'failed'; errorClass: string; ip: string | null; durationMs: number }
 
 /** Seconds after the n-th failure; 12 attempts in about 75.7 hours. */
 export const SCHEDULE_S: readonly number[] = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]

@@ -2,6 +2,16 @@
  * The ports: what the core's shell needs from the outside, one line of contract a method.
  * A second Store, Engine or Provider is one file plus its contract suite.
  */
+import type {
+  ClaimedDelivery,
+  ClaimOrder,
+  Delivery,
+  DeliveryAttempt,
+  DeliveryStatus,
+  NewDelivery,
+  SendOutcome,
+  Settlement,
+} from './delivery.ts'
 import type { Problem, StepError } from './errors.ts'
 import type { Json, JsonObject } from './json.ts'
 import type { Adjustment, CancelOutcome, Output, ProviderMedia, Run, RunEvent, RunStatus } from './run.ts'
@@ -234,75 +244,6 @@ export interface RunFilter {
   limit: number
 }
 
-export type DeliveryStatus = 'pending' | 'delivered' | 'exhausted' | 'gone'
-
-export interface NewDelivery {
-  /** `msg_` and a UUIDv7 without dots: the webhook-id, for ever. */
-  id: string
-  runId: string
-  apiKeyId: string
-  type: string
-  url: string
-  /** host:port, for fairness. */
-  host: string
-  /** The exact bytes of every attempt. */
-  body: Uint8Array
-  dueAt: number
-  createdAt: number
-}
-
-export interface Delivery extends NewDelivery {
-  status: DeliveryStatus
-  /** Attempts begun. Counted by the claim, so that a send that kills the process cannot be repeated for ever. */
-  attempts: number
-  updatedAt: number
-  deliveredAt: number | null
-  lastError: string | null
-}
-
-export interface ClaimedDelivery extends Delivery {
-  /** Only the holder of the newest token may settle. `attempts` includes the one that this claim is for. */
-  leaseToken: string
-}
-
-export interface DeliveryAttempt {
-  no: number
-  trigger: 'schedule' | 'manual' | 'recover'
-  startedAt: number
-  durationMs: number
-  ip: string | null
-  httpStatus: number | null
-  errorClass: string | null
-  /** At most 4 KiB of the reply, escaped. */
-  reply: string | null
-  nextAt: number | null
-  reason: string | null
-}
-
-export interface Settlement {
-  deliveryId: string
-  leaseToken: string
-  at: number
-  status: DeliveryStatus
-  /** When pending: the next try. */
-  dueAt: number | null
-  /** False when the attempt must not count (our own network was down). */
-  counts: boolean
-  attempt: DeliveryAttempt
-}
-
-export interface ClaimOrder {
-  at: number
-  leaseUntil: number
-  leaseToken: string
-  limit: number
-  /** At most this many claimed at once per host, those in flight included. */
-  perHost: number
-  /** Hosts that may not be claimed now, with how many are in flight for the others. */
-  inFlight: Readonly<Record<string, number>>
-  closed: readonly string[]
-}
-
 export interface MediaRow extends StoredMedia {
   /** Where the bytes lie: the storage's own key. */
   location: string
@@ -373,18 +314,6 @@ export class Draining extends Error {
 }
 
 // ── Notifier, Clock, Engine ───────────────────────────────────────────────────────────────────────────────────────
-
-export type SendOutcome =
-  | {
-      type: 'answered'
-      status: number
-      reply: string
-      retryAfterMs: number | null
-      ip: string | null
-      durationMs: number
-      location: string | null
-    }
-  | { type: 'failed'; errorClass: string; ip: string | null; durationMs: number }
 
 export interface Notifier {
   /** The delivery of an ended run, its body final; null when the run has no callback. */

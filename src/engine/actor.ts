@@ -7,9 +7,11 @@
  * 4. While storage is unavailable, what happened is kept and committed later; a caller's wish is refused instead.
  * 5. One timer, at the earliest time that the run waits for; one effect of a kind per attempt at a time.
  */
+
+import type { NewDelivery } from '../core/delivery.ts'
 import type { Effect, Event } from '../core/events.ts'
 import { resume, timerAt, transition, wakeAt } from '../core/machine.ts'
-import { type Clock, Draining, type NewDelivery, type Observer, RevisionConflict, type Store } from '../core/ports.ts'
+import { type Clock, Draining, type Observer, RevisionConflict, type Store } from '../core/ports.ts'
 import { type Attempt, isEnded, type Run, type RunEvent, type Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { type EffectDeps, perform, type Reaching } from './effects.ts'

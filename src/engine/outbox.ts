@@ -6,8 +6,8 @@
  * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host.
  * 4. The loop has no logic: what follows an attempt is decided by core/delivery.
  */
-import { afterSending } from '../core/delivery.ts'
-import type { ClaimedDelivery, Clock, Notifier, Observer, SendOutcome, Store } from '../core/ports.ts'
+import { afterSending, type ClaimedDelivery, type SendOutcome } from '../core/delivery.ts'
+import type { Clock, Notifier, Observer, Store } from '../core/ports.ts'
 import { HostBreakers } from './host-breakers.ts'
 
 export interface OutboxDeps {

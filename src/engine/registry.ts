@@ -7,6 +7,8 @@
  * 4. After `drain` began nothing new begins; commits and submits under way are waited for, everything else is left
  *    to the next start.
  */
+
+import type { NewDelivery } from '../core/delivery.ts'
 import type { Json } from '../core/json.ts'
 import {
   type Clock,
@@ -15,7 +17,6 @@ import {
   Draining,
   type Engine,
   type EngineStats,
-  type NewDelivery,
   type Store,
 } from '../core/ports.ts'
 import { isEnded, type Run } from '../core/run.ts'

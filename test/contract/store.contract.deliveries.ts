@@ -1,6 +1,6 @@
 /** The part of the Store's contract about callbacks: claims, leases, settlements, their log. */
 import { expect, test } from 'bun:test'
-import type { ClaimedDelivery, ClaimOrder, DeliveryAttempt, NewDelivery, Settlement } from '../../src/core/ports.ts'
+import type { ClaimedDelivery, ClaimOrder, DeliveryAttempt, NewDelivery, Settlement } from '../../src/core/delivery.ts'
 import { cancelTurn, creation, deliveryOf, queuedRun, T0, turn } from '../support/store-runs.ts'
 import type { Subject } from './store.contract.ts'
 

@@ -1,6 +1,5 @@
 import { expect, test } from 'bun:test'
-import { afterSending, SCHEDULE_S } from '../../src/core/delivery.ts'
-import type { SendOutcome } from '../../src/core/ports.ts'
+import { afterSending, SCHEDULE_S, type SendOutcome } from '../../src/core/delivery.ts'
 
 const AT = 1_000_000_000
 const answered = (status: number, retryAfterMs: number | null = null): SendOutcome => ({

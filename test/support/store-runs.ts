@@ -4,9 +4,10 @@
  */
 import fc from 'fast-check'
 import type { Chain, PlannedStep } from '../../src/core/chain.ts'
+import type { NewDelivery } from '../../src/core/delivery.ts'
 import { stepError } from '../../src/core/errors.ts'
 import type { JsonObject } from '../../src/core/json.ts'
-import type { CreateCommit, NewDelivery, RunCommit } from '../../src/core/ports.ts'
+import type { CreateCommit, RunCommit } from '../../src/core/ports.ts'
 import {
   type Attempt,
   isEnded,

@@ -7,13 +7,13 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { NewDelivery } from '../../src/core/delivery.ts'
 import type {
   Catalog,
   Created,
   Kept,
   Media,
   Model,
-  NewDelivery,
   Notifier,
   Observer,
   Provider,

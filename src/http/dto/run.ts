@@ -5,8 +5,9 @@
  * 2. The token of an attempt is a secret, and poll times are the machine's own: both stay inside.
  * 3. The public knows six statuses; what a running step is doing is its `phase`.
  */
+
+import type { Delivery } from '../../core/delivery.ts'
 import type { StepError } from '../../core/errors.ts'
-import type { Delivery } from '../../core/ports.ts'
 import {
   type Attempt,
   attemptsOf,

@@ -3,7 +3,8 @@
  * read in microseconds however many runs have ended.
  */
 import type { Database, Statement } from 'bun:sqlite'
-import type { DeliveryStatus, StoreCounts } from '../../core/ports.ts'
+import type { DeliveryStatus } from '../../core/delivery.ts'
+import type { StoreCounts } from '../../core/ports.ts'
 import type { RunStatus } from '../../core/run.ts'
 
 export type Counter = `runs.${RunStatus}` | `deliveries.${DeliveryStatus}`

@@ -16,7 +16,7 @@ import type {
   DeliveryStatus,
   NewDelivery,
   Settlement,
-} from '../../core/ports.ts'
+} from '../../core/delivery.ts'
 import type { Counters } from './counters.ts'
 
 interface DeliveryRow {

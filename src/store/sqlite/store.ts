@@ -7,17 +7,13 @@
  * 4. Faults of the disk arrive as StorageUnavailable; the store needs no restart to recover.
  */
 import type { Database } from 'bun:sqlite'
+import type { ClaimedDelivery, ClaimOrder, Delivery, DeliveryAttempt, Settlement } from '../../core/delivery.ts'
 import {
-  type ClaimedDelivery,
-  type ClaimOrder,
   type CreateCommit,
   type Created,
-  type Delivery,
-  type DeliveryAttempt,
   type MediaRow,
   type RunCommit,
   type RunFilter,
-  type Settlement,
   StorageUnavailable,
   type Store,
   type StoreCounts,
