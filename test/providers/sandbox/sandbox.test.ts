@@ -96,7 +96,7 @@ describe('the sandbox', () => {
   })
 
   test('what a killed process did not paint, the next one paints, to the same bytes', async () => {
-    rig.studio.stop()
+    await rig.hang()
     const ref = await accepted(rig, { params: { prompt: 'x' } })
     rig.advance(5_000)
     expect(await rig.check(ref)).toMatchObject({ type: 'pending', progress: 0.97 })
@@ -176,7 +176,7 @@ describe('the sandbox', () => {
   })
 
   test('cancel works until the output is there', async () => {
-    rig.studio.stop()
+    await rig.hang()
     const ref = await accepted(rig, { params: { prompt: 'x' } })
     rig.advance(60_000)
     expect((await rig.check(ref)).type).toBe('pending')
@@ -363,6 +363,10 @@ interface Rig extends ProviderRig {
   dataDir: string
   studio: SampleStudio
   inputs: Map<string, Uint8Array>
+  /** Of checks, after the next restart (ms). */
+  patienceMs: number
+  /** A process whose studio never gets anything done, and whose checks do not wait for it. */
+  hang(): Promise<void>
   advance(ms: number): void
   call(call: Call): StartJob
   start(call: Call): Promise<Started>
@@ -383,7 +387,7 @@ async function openRig(role: Role, painter?: Painter): Promise<Rig> {
       studio: painter ?? studio,
       latency: LATENCY,
       now: () => now,
-      patienceMs: painter ? 2_000 : 20,
+      patienceMs: rig.patienceMs,
       readInput: async ref => {
         const bytes = inputs.get(ref)
         return bytes ? { ok: true, picture: { bytes, mime: 'image/png' } } : { ok: false, error: UNREADABLE }
@@ -393,7 +397,9 @@ async function openRig(role: Role, painter?: Painter): Promise<Rig> {
     dataDir,
     studio,
     inputs,
-    provider: make(),
+    // Long, since a busy machine paints slowly; a check comes back as soon as the output is there.
+    patienceMs: 20_000,
+    provider: NOBODY,
     call({ role: own = role, model = 'bfl/flux-2-flex', params = {}, pictures = [], stepId }) {
       calls += 1
       const body = { role: own, params, pictures }
@@ -416,6 +422,12 @@ async function openRig(role: Role, painter?: Painter): Promise<Rig> {
       now += ms
     },
     submits: async token => (await readJobs(dataDir)).find(job => job.token === token)?.submits ?? 0,
+    hang: async () => {
+      rig.patienceMs = 20
+      await rig.restart()
+      rig.patienceMs = 20_000
+      studio.stop()
+    },
     restart: async () => {
       studio.go()
       rig.provider = make()
@@ -423,8 +435,12 @@ async function openRig(role: Role, painter?: Painter): Promise<Rig> {
     },
     close: () => rm(dataDir, { recursive: true, force: true }),
   }
+  await rig.restart()
   return rig
 }
+
+/** Until the first start. */
+const NOBODY = {} as Provider
 
 const UNREADABLE: StepError = {
   code: 'input_fetch_failed',
