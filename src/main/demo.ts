@@ -81,6 +81,7 @@ export async function demo(config: Config): Promise<number> {
 /** Prints a line per event of the run, as they come. */
 async function watch(runUrl: string, headers: Record<string, string>): Promise<void> {
   const began = Date.now()
+  const board = new Board()
   const stream = await fetch(`${runUrl}/events`, { headers })
   if (!stream.body) throw new Error(`no events: ${stream.status}`)
   let text = ''
@@ -90,7 +91,7 @@ async function watch(runUrl: string, headers: Record<string, string>): Promise<v
     text = parts.pop() ?? ''
     for (const part of parts) {
       const data = /^data: (.*)$/m.exec(part)?.[1]
-      if (data) process.stdout.write(lineOf(JSON.parse(data) as EventLine, Date.now() - began))
+      if (data) board.show(JSON.parse(data) as EventLine, Date.now() - began)
     }
   }
 }
@@ -98,16 +99,32 @@ async function watch(runUrl: string, headers: Record<string, string>): Promise<v
 interface EventLine {
   type: string
   step_key: string | null
-  progress?: number | null
-  provider?: string
+  data: { progress?: number | null; provider?: string; attempt?: number; error?: { message: string } }
 }
 
-function lineOf(event: EventLine, ms: number): string {
-  const [subject = '', what = ''] = event.type.split('.')
-  const name = event.step_key ?? subject
-  const progress = typeof event.progress === 'number' ? ` ${Math.round(event.progress * 100)} %` : ''
-  const where = event.provider && what === 'running' ? ` at ${event.provider}` : ''
-  return `${(ms / 1000).toFixed(1).padStart(6)} s  ${name.padEnd(16)} ${what}${where}${progress}\n`
+/** A line per step that stays live on a terminal; a line per event elsewhere. */
+class Board {
+  #step: string | null = null
+
+  show(event: EventLine, ms: number): void {
+    const [, what = ''] = event.type.split('.')
+    const name = event.step_key ?? 'run'
+    const text = `${(ms / 1000).toFixed(1).padStart(6)} s  ${name.padEnd(16)} ${describe(what, event.data)}`
+    if (!process.stdout.isTTY) {
+      process.stdout.write(`${text}\n`)
+      return
+    }
+    process.stdout.write(`${this.#step === name || this.#step === null ? '' : '\n'}\r\u001b[K${text}`)
+    this.#step = name
+    if (name === 'run' && what !== 'created') process.stdout.write('\n')
+  }
+}
+
+function describe(what: string, { progress, provider, attempt, error }: EventLine['data']): string {
+  if (what === 'running') return `running at ${provider}${attempt && attempt > 1 ? `, attempt ${attempt}` : ''}`
+  if (what === 'progressed')
+    return `running ${'▮'.repeat(Math.round((progress ?? 0) * 20)).padEnd(20, '▯')} ${Math.round((progress ?? 0) * 100)} %`
+  return error ? `${what}: ${error.message}` : what
 }
 
 /** Leaves a copy of a step's outputs under a name that a person can find. */
