@@ -26,7 +26,7 @@ export class InputPictureError extends Error {
 }
 
 /** The largest picture that is decoded: its pixels take 256 MB for a moment, which a small machine still has. */
-export const MAX_INPUT_PIXELS = 64_000_000
+const MAX_INPUT_PIXELS = 64_000_000
 
 const STORED_PER_PIXEL = 4
 
@@ -90,11 +90,11 @@ export function sampleLight(canvas: Canvas, x: number, y: number, out: Float32Ar
 
 /** A copy of the canvas at another size, bilinear. For blurs and soft layers; the codec scales pictures better. */
 export function resample(canvas: Canvas, width: number, height: number): Canvas {
-  return window(canvas, { x: 0, y: 0, width: canvas.width, height: canvas.height }, { width, height })
+  return cut(canvas, { x: 0, y: 0, width: canvas.width, height: canvas.height }, { width, height })
 }
 
 /** What a rectangle of the canvas shows, drawn at `size`, bilinear. */
-export function window(canvas: Canvas, view: { x: number; y: number } & Size, size: Size): Canvas {
+function cut(canvas: Canvas, view: { x: number; y: number } & Size, size: Size): Canvas {
   const result = createCanvas(size.width, size.height)
   const stepX = view.width / size.width
   const stepY = view.height / size.height
@@ -114,7 +114,7 @@ export function toScreen(light: number): number {
 }
 
 /** Linear light of an sRGB byte. */
-export function toLight(byte: number): number {
+function toLight(byte: number): number {
   return LIGHT[byte]!
 }
 
@@ -149,7 +149,7 @@ function cropCover(canvas: Canvas, size: Size): Canvas {
   const scale = Math.min(canvas.width / size.width, canvas.height / size.height)
   const width = size.width * scale
   const height = size.height * scale
-  return window(canvas, { x: (canvas.width - width) / 2, y: (canvas.height - height) / 2, width, height }, size)
+  return cut(canvas, { x: (canvas.width - width) / 2, y: (canvas.height - height) / 2, width, height }, size)
 }
 
 /** Two thirds of a byte step of noise from a low-discrepancy pattern: no banding in soft gradients, no visible texture. */

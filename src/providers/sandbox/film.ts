@@ -37,7 +37,7 @@ const KEYS_PER_SECOND = 2
 /** A key picture may take so many bytes for a pixel; a coarser quantiser is chosen until it does. */
 const KEY_BYTES = 0.12
 const FINEST_QP = 20
-const COARSEST_QP = 38
+const COARSEST_QP = 50
 
 /**
  * Films `input` (bytes of a PNG, JPEG or WebP), or without one the picture of the prompt.

@@ -24,13 +24,13 @@ export function finish(canvas: Canvas, { bloom, vignette, grain }: Finish): void
       const off = dx * dx + dy * dy
       const fall = 1 - vignette * off * (1.4 - 0.4 * off)
       const speck = 1 + grain * (noise(x, y) - 0.5)
-      for (let c = 0; c < 3; c++) light[i + c] = film((light[i + c]! + bloom * spilled[c]!) * fall * speck)
+      for (let c = 0; c < 3; c++) light[i + c] = tone((light[i + c]! + bloom * spilled[c]!) * fall * speck)
     }
   }
 }
 
 /** A film curve: soft shoulder, gentle toe (after Narkowicz, "ACES Filmic Tone Mapping Curve", 2016). */
-export function film(x: number): number {
+function tone(x: number): number {
   const y = (x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14)
   return y < 0 ? 0 : y > 1 ? 1 : y
 }

@@ -42,9 +42,9 @@ export type TransformOrder = {
 /** An encoded picture. */
 export type Picture = Size & { readonly bytes: Uint8Array; readonly mime: `image/${PictureFormat}` }
 
-export const MIN_SIDE = 64
-export const MAX_SIDE = 4096
-export const MAX_PIXELS = 4096 * 4096
+const MIN_SIDE = 64
+const MAX_SIDE = 4096
+const MAX_PIXELS = 4096 * 4096
 
 /** What is painted pixel by pixel: enough for a screen, and half a second of work. */
 const CANVAS_PIXELS = 1024 * 1024

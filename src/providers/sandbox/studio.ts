@@ -8,6 +8,7 @@
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { InputPictureError } from './canvas.ts'
 import type { Film, FilmOrder } from './film.ts'
 import type { PaintOrder, Picture, TransformOrder } from './paint.ts'
@@ -86,21 +87,21 @@ export function openStudio({ idleMs = IDLE_MS }: { readonly idleMs?: number } = 
     const broken = (why: string): void => {
       if (worker !== own) return
       worker = null
-      own.terminate()
+      void own.terminate()
       finish(entry => entry.reject(new StudioError(`The studio's worker broke: ${why}`)))
     }
-    own.onmessage = ({ data }: MessageEvent<Answer>) => {
-      if (worker === own) finish(entry => entry.settle(data))
-    }
-    own.onerror = event => broken(event.message)
-    own.addEventListener('close', () => broken('it ended'))
+    own.on('message', (answer: Answer) => {
+      if (worker === own) finish(entry => entry.settle(answer))
+    })
+    own.on('error', error => broken(String(error)))
+    own.on('exit', code => broken(`it ended with code ${code}`))
     return own
   }
 
   const leave = (): void => {
     const own = worker
     worker = null
-    own?.terminate()
+    void own?.terminate()
   }
 
   return {
@@ -126,8 +127,8 @@ function errorOf(answer: Exclude<Answer, { type: 'done' }>): Error {
 }
 
 /** From source, the file beside this one. In a compiled binary all is one file in a folder of its own, with the worker below it. */
-function workerPath(): string {
-  if (!Bun.isStandaloneExecutable) return new URL('./studio.worker.ts', import.meta.url).href
+function workerPath(): string | URL {
+  if (!Bun.isStandaloneExecutable) return new URL('./studio.worker.ts', import.meta.url)
   const root = import.meta.dir
   const name = readdirSync(root, { recursive: true }).find(path => String(path).endsWith('studio.worker.js'))
   if (name === undefined) throw new StudioError('The binary was built without the entry point studio.worker.ts')

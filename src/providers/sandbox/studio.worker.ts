@@ -3,6 +3,7 @@
  *
  * 1. It answers every order exactly once, also when it fails.
  */
+import { parentPort } from 'node:worker_threads'
 import { InputPictureError } from './canvas.ts'
 import { type Film, type FilmOrder, film } from './film.ts'
 import { type PaintOrder, type Picture, paint, type TransformOrder, transform } from './paint.ts'
@@ -19,17 +20,15 @@ export type Answer =
   | { readonly type: 'refused'; readonly code: InputPictureError['code']; readonly message: string }
   | { readonly type: 'failed'; readonly name: string; readonly message: string }
 
-declare const self: Worker
-
-self.onmessage = ({ data }: MessageEvent<Job>) => void work(data)
+parentPort?.on('message', (job: Job) => void work(job))
 
 async function work(job: Job): Promise<void> {
   try {
     const media = await make(job)
     const { buffer } = media.bytes
-    self.postMessage({ type: 'done', media } satisfies Answer, buffer instanceof ArrayBuffer ? [buffer] : [])
+    parentPort?.postMessage({ type: 'done', media } satisfies Answer, buffer instanceof ArrayBuffer ? [buffer] : [])
   } catch (error) {
-    self.postMessage(complaint(error))
+    parentPort?.postMessage(complaint(error))
   }
 }
 

@@ -35,9 +35,12 @@ type Guess = 'vertical' | 'horizontal' | 'dc' | 'plane'
 const LUMA_MODES: readonly Guess[] = ['vertical', 'horizontal', 'dc', 'plane']
 const CHROMA_MODES: readonly Guess[] = ['dc', 'horizontal', 'vertical', 'plane']
 
-/** Writes the macroblocks of a picture to `out`; the slice header is already there. */
-export function writeIntraPicture(out: BitWriter, picture: Planes, qp: number): void {
-  new IntraCoder(out, picture, qp).write()
+/**
+ * Writes the macroblocks of a picture to `out`; the slice header is already there.
+ * @returns the picture as a decoder has it before its deblocking filter
+ */
+export function writeIntraPicture(out: BitWriter, picture: Planes, qp: number): Planes {
+  return new IntraCoder(out, picture, qp).write()
 }
 
 class IntraCoder {
@@ -58,10 +61,11 @@ class IntraCoder {
     this.chroma = [new Component(picture.cb, 8, chroma), new Component(picture.cr, 8, chroma)]
   }
 
-  write(): void {
+  write(): Planes {
     for (let row = 0; row < this.rows; row++) {
       for (let column = 0; column < this.columns; column++) this.writeMacroblock(column, row)
     }
+    return { y: this.luma.result, cb: this.chroma[0].result, cr: this.chroma[1].result }
   }
 
   private writeMacroblock(column: number, row: number): void {
@@ -135,6 +139,10 @@ class Component {
     this.means = new Int32Array(this.dc.length)
     this.countStride = plane.width / 4
     this.counts = new Uint8Array((plane.width / 4) * (plane.height / 4))
+  }
+
+  get result(): Plane {
+    return { ...this.plane, samples: this.coded }
   }
 
   moveTo(column: number, row: number): void {
