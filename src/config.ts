@@ -8,6 +8,7 @@
 import type { Mode } from './core/run.ts'
 import { type AllowEntry, parseAllow } from './net/egress/allow.ts'
 import { parseSecret } from './net/signature.ts'
+import { type S3Access, s3Access } from './store/media/s3.ts'
 
 export interface Variable {
   name: string
@@ -160,6 +161,8 @@ export interface Config {
   publicUrl: string | null
   egressAllow: readonly AllowEntry[]
   media: { type: 'disk' } | { type: 's3'; bucket: string; prefix: string }
+  /** From the usual AWS_* variables. */
+  s3: S3Access
   retentionMs: number | null
   resubmitUnknown: boolean
   providerOrder: readonly string[]
@@ -202,6 +205,7 @@ export function readConfig(env: Env): ConfigResult {
     publicUrl: read.url('BABYCHAIN_PUBLIC_URL'),
     egressAllow: read.allow(),
     media: read.media(),
+    s3: s3Access(env),
     retentionMs: days === 0 ? null : days * 86_400_000,
     resubmitUnknown: read.oneOf('BABYCHAIN_RESUBMIT_UNKNOWN', ['0', '1'] as const) === '1',
     providerOrder: read.list('BABYCHAIN_PROVIDER_ORDER'),
@@ -226,6 +230,7 @@ export function redacted(config: Config): Record<string, unknown> {
     apiKey: shown(config.apiKey),
     callbackSecret: shown(config.callbackSecret),
     masterKey: shown(config.masterKey),
+    s3: shown(config.s3.accessKeyId ?? null),
     providers: Object.fromEntries(providers),
   }
 }

@@ -1,0 +1,97 @@
+import { describe, expect, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Config, readConfig, redacted, VARIABLES } from '../src/config.ts'
+
+const read = (env: Record<string, string>): Config => {
+  const result = readConfig(env)
+  if (!result.ok) throw new Error(result.problems.join('\n'))
+  return result.config
+}
+const problems = (env: Record<string, string>): string[] => {
+  const result = readConfig(env)
+  return result.ok ? [] : result.problems
+}
+
+describe('the environment', () => {
+  test('may be empty: then it is the sandbox on port 3000, on this machine only', () => {
+    expect(read({})).toMatchObject({
+      port: 3000,
+      host: '127.0.0.1',
+      mode: 'sandbox',
+      dataDir: './data',
+      apiKey: null,
+      media: { type: 'disk' },
+    })
+  })
+
+  test('with any provider key is byok, and says otherwise only when told', () => {
+    expect(read({ BFL_API_KEY: 'k' }).mode).toBe('byok')
+    expect(read({ COMFYUI_URL: 'http://127.0.0.1:8188' }).mode).toBe('byok')
+    expect(read({ BFL_API_KEY: 'k', BABYCHAIN_MODE: 'sandbox' }).mode).toBe('sandbox')
+  })
+
+  test('blank is the same as absent', () => {
+    expect(read({ PORT: ' ', BFL_API_KEY: '' })).toEqual(read({}))
+  })
+
+  test.each([
+    [{ PORT: '70000' }, 'PORT must be a whole number'],
+    [{ PORT: '3.5' }, 'PORT must be a whole number'],
+    [{ BABYCHAIN_MODE: 'prod' }, 'sandbox, byok'],
+    [{ BABYCHAIN_MODE: 'byok' }, 'no provider key is set'],
+    [{ BABYCHAIN_API_KEY: 'short' }, '20 characters'],
+    [{ BABYCHAIN_CALLBACK_SECRET: 'whsec_AAAA' }, 'BABYCHAIN_CALLBACK_SECRET'],
+    [{ BABYCHAIN_MASTER_KEY: 'c2hvcnQ=' }, '32 bytes'],
+    [{ BABYCHAIN_PUBLIC_URL: 'example.com' }, 'BABYCHAIN_PUBLIC_URL must be an http or https URL'],
+    [{ BFL_BASE_URL: 'https://user:pw@api.example' }, 'BFL_BASE_URL'],
+    [{ BABYCHAIN_EGRESS_ALLOW: 'localhost' }, 'BABYCHAIN_EGRESS_ALLOW'],
+    [{ BABYCHAIN_MEDIA: 'gcs://x' }, 's3://bucket/prefix'],
+    [{ BABYCHAIN_CONCURRENCY: 'bfl=0' }, 'bfl must be a whole number from 1'],
+    [{ LOG_LEVEL: 'loud' }, 'LOG_LEVEL'],
+    [{ BABYCHAIN_DATADIR: '/data' }, 'BABYCHAIN_DATADIR is not a variable'],
+  ])('%o stops the start with a sentence', (env, words) => {
+    expect(problems(env as Record<string, string>).join('\n')).toContain(words)
+  })
+
+  test('tells all problems at once', () => {
+    expect(problems({ PORT: 'x', LOG_LEVEL: 'y', BABYCHAIN_MEDIA: 'z' }).length).toBe(3)
+  })
+
+  test('gives a config that prints itself without secrets', () => {
+    const secrets = {
+      BFL_API_KEY: 'secret-bfl-key',
+      BABYCHAIN_API_KEY: 'secret-api-key-0123456789',
+      BABYCHAIN_MASTER_KEY: Buffer.alloc(32, 1).toString('base64'),
+      BABYCHAIN_CALLBACK_SECRET: `whsec_${Buffer.alloc(32, 2).toString('base64')}`,
+      AWS_SECRET_ACCESS_KEY: 'secret-aws-key',
+      AWS_ACCESS_KEY_ID: 'id-aws-key',
+    }
+    const shown = JSON.stringify(redacted(read(secrets)))
+    for (const secret of Object.values(secrets)) expect(shown).not.toContain(secret)
+    expect(shown).toContain('"apiKey":"set"')
+  })
+})
+
+describe('the README', () => {
+  const readme = readFileSync(join(import.meta.dir, '../README.md'), 'utf8')
+  const rows = [...readme.matchAll(/^\| `([A-Z][A-Z0-9_]+)` \| (.*) \| (.*) \|$/gm)]
+
+  test('lists every variable with its meaning and default, and no other', () => {
+    expect(rows.map(row => row[1])).toEqual(VARIABLES.map(variable => variable.name))
+    for (const [i, variable] of VARIABLES.entries()) {
+      expect(rows[i]?.[2]).toBe(variable.meaning)
+      expect(rows[i]?.[3]?.replaceAll('`', '').trim()).toBe(variable.default.replaceAll('`', ''))
+    }
+  })
+
+  test('lists every word that makes the sandbox misbehave', async () => {
+    const { MISBEHAVIOR } = await import('../src/providers/sandbox/misbehavior.ts')
+    for (const { example, effect } of MISBEHAVIOR) expect(readme).toContain(`| \`${example}\` | ${effect} |`)
+  })
+
+  test('names only scripts that exist', async () => {
+    const { scripts } = (await import('../package.json')) as unknown as { scripts: Record<string, string> }
+    for (const [, script] of readme.matchAll(/npm run ([a-z:]+)/g)) expect(Object.keys(scripts)).toContain(script ?? '')
+  })
+})
