@@ -224,9 +224,14 @@ function committing(subject: Subject): void {
     const run = queuedRun()
     await store.create(creation(run))
     const good = turn(run, { events: [{ type: 'step.progressed' }] })
-    for (const seq of [1, 3]) {
+    for (const [seq, lastSeq] of [
+      [1, 1],
+      [3, 3],
+      [3, 2],
+      [2, 3],
+    ] as const) {
       const events = good.events.map(event => ({ ...event, seq }))
-      await expect(store.commit({ ...good, run: { ...good.run, lastSeq: seq }, events })).rejects.toThrow()
+      await expect(store.commit({ ...good, run: { ...good.run, lastSeq }, events })).rejects.toThrow()
     }
     expect(await store.run(run.id)).toEqual(run)
   })

@@ -42,6 +42,14 @@ export function watchContract(subject: Subject): void {
     expect(await seen(subject.store.watch(run.id, 4, never()))).toEqual([5, 6, 7, 'end'])
   })
 
+  test('a watcher that stands ahead of the log gets only what comes after its place', async () => {
+    const run = await grown(subject, queuedRun(), 1)
+    const watching = seen(subject.store.watch(run.id, 4, never()))
+    const more = await grown(subject, await grown(subject, run, 1), 3)
+    await subject.store.commit(cancelTurn(more))
+    expect(await watching).toEqual([5, 6, 7, 'end'])
+  })
+
   test('a watch ends at once where nothing will come: after the last event, and for a run that is not there', async () => {
     const run = await grown(subject, queuedRun(), 1)
     await subject.store.commit(cancelTurn(run))

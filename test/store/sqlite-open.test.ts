@@ -9,6 +9,7 @@ import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { creation, queuedRun, T0 } from '../support/store-runs.ts'
 import { openTempStore, tempDir } from '../support/store-temp.ts'
 
+const program = new URL('../support/store-child.ts', import.meta.url)
 const dirs: string[] = []
 afterEach(() => {
   for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true, force: true })
@@ -89,8 +90,7 @@ test('a second store on the same directory is refused and told the process; the 
 
 test('a second process exits with the sentence; after kill -9 nothing blocks, and what was acknowledged is there', async () => {
   const dataDir = newDir()
-  const child = () =>
-    Bun.spawn([process.execPath, 'test/support/store-child.ts', dataDir], { stdout: 'pipe', stderr: 'inherit' })
+  const child = () => Bun.spawn([process.execPath, program.pathname, dataDir], { stdout: 'pipe', stderr: 'inherit' })
   await using first = child()
   let [said, enough] = ['', false]
   for await (const chunk of first.stdout.pipeThrough(new TextDecoderStream())) {

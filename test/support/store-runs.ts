@@ -138,7 +138,7 @@ export function leap(before: Run, after: Run): RunCommit {
   return { ...commit, run, changed: run.steps.map(step => step.id), wakeAt: isEnded(run) ? null : after.updatedAt }
 }
 
-export function endEvent(run: Run): RunEventType | null {
+function endEvent(run: Run): RunEventType | null {
   return isEnded(run) ? (`run.${run.status}` as RunEventType) : null
 }
 
