@@ -12,5 +12,11 @@ export interface SqliteOrder extends DatabaseOrder {
  * DataDirUnusable, DatabaseCorrupt, MigrationRefused or StorageUnavailable, each with a sentence that says what to do.
  */
 export async function openSqliteStore(order: SqliteOrder): Promise<SqliteStore> {
-  return new SqliteStore(openDatabase(order), order.now, order.watchBuffer ?? 256)
+  const opened = openDatabase(order)
+  try {
+    return new SqliteStore(opened, order.now, order.watchBuffer ?? 256)
+  } catch (error) {
+    opened.close()
+    throw error
+  }
 }
