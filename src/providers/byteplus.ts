@@ -68,6 +68,7 @@ export function createBytePlus(options: ProtocolOptions): Provider {
       const asked = await wire.ask(taskAsk(baseUrl, 'GET', id), signal)
       const status = asked.type === 'answered' ? textAt(asked.answer.json, 'status') : undefined
       if (status === 'running') return 'unsupported'
+      if (status === 'cancelled') return 'confirmed'
       if (status !== 'queued') return 'failed'
       const deleted = await wire.ask(taskAsk(baseUrl, 'DELETE', id), signal)
       return deleted.type === 'answered' && deleted.answer.status < 300 ? 'confirmed' : 'failed'

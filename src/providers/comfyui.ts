@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
-import type { Found, Picture, Provider, StartJob } from '../core/ports.ts'
+import type { Checked, Found, Picture, Provider, StartJob } from '../core/ports.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import { createWorkflows, fillWorkflow, type Workflows } from './comfyui-workflow.ts'
 import {
@@ -19,6 +19,7 @@ import {
   type Ask,
   at,
   below,
+  cancelSeen,
   codeByStatus,
   type Dialect,
   errorOf,
@@ -35,7 +36,7 @@ import {
   type Submitted,
   textAt,
 } from './protocol.ts'
-import { createWire, type ProtocolOptions } from './wire.ts'
+import { createMemory, createWire, type ProtocolOptions } from './wire.ts'
 
 export interface ComfyUiOptions extends Omit<ProtocolOptions, 'key' | 'baseUrl'> {
   /** Null when there is none. */
@@ -49,38 +50,45 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
   const workflows = options.workflows === null ? null : createWorkflows(options.workflows)
   const wire = createWire({ ...options, key: null, baseUrl, dialect: DIALECT, secret: null })
   const inQueue = (signal: AbortSignal) => wire.ask(askAt(below(baseUrl, 'queue')), signal)
+  // What we took out of the queue leaves no trace there.
+  const dropped = createMemory<true>(1_000)
+  const check = async (ref: Json, signal: AbortSignal): Promise<Checked> => {
+    const id = idAt(ref, 'id')
+    if (id === undefined) return wire.foreign()
+    const queue = await inQueue(signal)
+    const place = queue.type === 'answered' ? placeIn(queue.answer.json, id) : null
+    if (place === 'running' || place === 'pending') return wire.settle(id, pending(POLL_MS), POLL_MS)
+    const ask = askAt(below(baseUrl, 'history', id))
+    const reading = await wire.poll(ask, signal, POLL_MS, answer => readHistory(answer, id, baseUrl))
+    if (reading.type === 'lost' && dropped.get(id)) return { type: 'failed', error: fault(DIALECT, 'canceled') }
+    // Not in the history proves nothing as long as nobody has seen the queue.
+    const sure = place !== null || reading.type !== 'lost'
+    return wire.settle(id, sure ? reading : pending(2 * POLL_MS), POLL_MS)
+  }
   return {
     id: 'comfyui',
     missing: missingOf(options),
     // One runs and one waits, so that the machine is never idle.
     concurrency: options.concurrency ?? 2,
-    takes: { url: false, dataUriBytes: 0 },
+    // Everything is uploaded; this is how much.
+    takes: { url: false, dataUriBytes: 50_000_000 },
     settleMs: 5_000,
     async start(job, signal) {
       const made = await graphFor(workflows, job)
       if (!made.ok) return { type: 'refused', error: made.error }
       return wire.submit(submitAsk(baseUrl, made.graph, job.token), job, signal, readStart)
     },
-    async check(ref, signal) {
-      const id = idAt(ref, 'id')
-      if (id === undefined) return wire.foreign()
-      const queue = await inQueue(signal)
-      const place = queue.type === 'answered' ? placeIn(queue.answer.json, id) : null
-      if (place === 'running' || place === 'pending') return wire.settle(id, pending(POLL_MS), POLL_MS)
-      const ask = askAt(below(baseUrl, 'history', id))
-      const reading = await wire.poll(ask, signal, POLL_MS, answer => readHistory(answer, id, baseUrl))
-      // Not in the history proves nothing as long as nobody has seen the queue.
-      const sure = place !== null || reading.type !== 'lost'
-      return wire.settle(id, sure ? reading : pending(2 * POLL_MS), POLL_MS)
-    },
+    check,
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')
       if (id === undefined) return 'unsupported'
       const queue = await inQueue(signal)
       const place = queue.type === 'answered' ? placeIn(queue.answer.json, id) : null
-      if (place !== 'running' && place !== 'pending') return 'failed'
+      if (place !== 'running' && place !== 'pending') return cancelSeen(await check(ref, signal))
       const asked = await wire.ask(place === 'pending' ? dropAsk(baseUrl, id) : stopAsk(baseUrl, id), signal)
-      return asked.type === 'answered' && asked.answer.status < 300 ? 'confirmed' : 'failed'
+      if (asked.type === 'failed' || asked.answer.status >= 300) return 'failed'
+      if (place === 'pending') dropped.set(id, true)
+      return 'confirmed'
     },
     async find(attempt, signal) {
       const queue = await inQueue(signal)

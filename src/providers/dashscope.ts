@@ -8,13 +8,14 @@
  */
 import type { ErrorCode, StepError } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
-import type { Provider, StartJob } from '../core/ports.ts'
+import type { Checked, Provider, StartJob } from '../core/ports.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import {
   type Answer,
   type Ask,
   at,
   below,
+  cancelSeen,
   codeByStatus,
   type Dialect,
   fault,
@@ -38,6 +39,16 @@ export function createDashScope(options: ProtocolOptions): Provider {
   const { key, baseUrl } = options
   const dialect = dashScopeDialect(key)
   const wire = createWire({ ...options, dialect, secret: { header: 'authorization', value: `Bearer ${key ?? ''}` } })
+  const check = async (ref: Json, signal: AbortSignal): Promise<Checked> => {
+    const id = idAt(ref, 'id')
+    if (id === undefined) return wire.foreign()
+    const ask: Ask = { method: 'GET', url: below(baseUrl, 'tasks', id), headers: JSON_HEADERS, ...SMALL }
+    return wire.settle(
+      id,
+      await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
+      POLL_MS,
+    )
+  }
   return {
     id: 'dashscope',
     missing: key === null ? 'Set DASHSCOPE_API_KEY.' : null,
@@ -49,22 +60,14 @@ export function createDashScope(options: ProtocolOptions): Provider {
       wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
         isSync(job.body) ? readPictures(dialect, answer) : readTask(dialect, answer),
       ),
-    async check(ref, signal) {
-      const id = idAt(ref, 'id')
-      if (id === undefined) return wire.foreign()
-      const ask: Ask = { method: 'GET', url: below(baseUrl, 'tasks', id), headers: JSON_HEADERS, ...SMALL }
-      return wire.settle(
-        id,
-        await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
-        POLL_MS,
-      )
-    },
+    check,
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')
       if (id === undefined) return 'unsupported'
       const ask: Ask = { method: 'POST', url: below(baseUrl, 'tasks', id, 'cancel'), headers: JSON_HEADERS, ...SMALL }
       const asked = await wire.ask(ask, signal)
-      return asked.type === 'answered' && asked.answer.status < 300 ? 'confirmed' : 'failed'
+      const stopped = asked.type === 'answered' && asked.answer.status < 300
+      return stopped ? 'confirmed' : cancelSeen(await check(ref, signal))
     },
     open: (media, signal) => wire.open(media.url, signal),
   }

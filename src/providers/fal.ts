@@ -12,7 +12,7 @@
  */
 import type { ErrorCode } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
-import type { Picture, Provider, StartJob } from '../core/ports.ts'
+import type { Checked, Picture, Provider, StartJob } from '../core/ports.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import { type OriginRule, trustOrigins } from '../net/provider-http.ts'
 import { createFalKeys, readWebhook } from './fal-webhook.ts'
@@ -21,6 +21,7 @@ import {
   type Ask,
   at,
   below,
+  cancelSeen,
   codeByStatus,
   type Dialect,
   errorOf,
@@ -61,6 +62,16 @@ export function createFal(options: ProtocolOptions): Provider {
     now: options.now,
     load: signal => wire.ask(keysAsk(hosts.keys), signal, { bare: true }),
   })
+  const check = async (ref: Json, signal: AbortSignal): Promise<Checked> => {
+    const job = refOf(ref)
+    if (!job) return wire.foreign()
+    const every = wire.pace(job.hooked, job.every)
+    const urls = urlsOf(baseUrl, job)
+    const status = await wire.poll(askAt(urls.status), signal, every, answer => readStatus(dialect, answer, every))
+    if (status !== 'completed') return wire.settle(job.id, status, every)
+    const result = await wire.poll(askAt(urls.result), signal, every, answer => readResult(dialect, answer, every))
+    return wire.settle(job.id, result, every)
+  }
   return {
     id: 'fal',
     missing: key === null ? 'Set FAL_KEY.' : null,
@@ -70,25 +81,18 @@ export function createFal(options: ProtocolOptions): Provider {
     settleMs: 60_000,
     start: (job, signal) =>
       wire.submit(submitAsk(baseUrl, job), job, signal, answer => readStart(dialect, answer, job)),
-    async check(ref, signal) {
-      const job = refOf(ref)
-      if (!job) return wire.foreign()
-      const every = wire.pace(job.hooked, job.every)
-      const urls = urlsOf(baseUrl, job)
-      const status = await wire.poll(askAt(urls.status), signal, every, answer => readStatus(dialect, answer, every))
-      if (status !== 'completed') return wire.settle(job.id, status, every)
-      const result = await wire.poll(askAt(urls.result), signal, every, answer => readResult(dialect, answer, every))
-      return wire.settle(job.id, result, every)
-    },
+    check,
     async cancel(ref, signal) {
       const job = refOf(ref)
       if (!job) return 'unsupported'
       const urls = urlsOf(baseUrl, job)
       const before = await wire.ask(askAt(urls.status), signal)
-      const queued = before.type === 'answered' && at(before.answer.json, 'status') === 'IN_QUEUE'
+      const status = before.type === 'answered' ? textAt(before.answer.json, 'status') : undefined
+      if (status === 'COMPLETED') return cancelSeen(await check(ref, signal))
       const asked = await wire.ask({ ...askAt(urls.cancel), method: 'PUT' }, signal)
       // A job that runs may run on and be billed: only a queued one is surely stopped.
-      return queued && asked.type === 'answered' && asked.answer.status === 202 ? 'confirmed' : 'failed'
+      const stopped = status === 'IN_QUEUE' && asked.type === 'answered' && asked.answer.status === 202
+      return stopped ? 'confirmed' : 'failed'
     },
     async webhook(request) {
       const hint = await readWebhook(request, keys)

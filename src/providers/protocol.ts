@@ -12,6 +12,7 @@
 import { type ErrorCode, type StepError, stepError } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Checked, Started } from '../core/ports.ts'
+import type { CancelOutcome } from '../core/run.ts'
 import { type ProviderCall, retryAfterMs as retryAfterIn } from '../net/provider-http.ts'
 
 /** One HTTP answer. */
@@ -274,6 +275,10 @@ export const pending = (pollAfterMs: number, progress: number | null = null): Ch
   progress,
   pollAfterMs,
 })
+
+/** What a cancel came to when the provider would not say: the job says it. */
+export const cancelSeen = (checked: Checked): CancelOutcome =>
+  checked.type === 'failed' && checked.error.code === 'canceled' ? 'confirmed' : 'failed'
 
 // ── Addresses ─────────────────────────────────────────────────────────────────────────────────────
 

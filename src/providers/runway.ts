@@ -73,6 +73,7 @@ export function createRunway(options: ProtocolOptions): Provider {
       if (id === undefined) return 'unsupported'
       const asked = await wire.ask(taskAsk('GET', id), signal)
       const status = asked.type === 'answered' ? knownIn(STATUSES, at(asked.answer.json, 'status')) : null
+      if (status === 'CANCELLED') return 'confirmed'
       if (status !== 'PENDING' && status !== 'THROTTLED' && status !== 'RUNNING') return 'failed'
       const deleted = await wire.ask(taskAsk('DELETE', id), signal)
       return deleted.type === 'answered' && deleted.answer.status < 300 ? 'confirmed' : 'failed'

@@ -202,7 +202,7 @@ function originEntry(baseUrl: string): readonly AllowEntry[] {
 }
 
 /** A map that forgets its oldest entry. */
-function createMemory<V>(limit: number): {
+export function createMemory<V>(limit: number): {
   get(key: string): V | undefined
   set(key: string, value: V): void
   delete(key: string): void

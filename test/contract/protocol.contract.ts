@@ -32,6 +32,8 @@ export interface Traits {
   upload: boolean
   /** How a missing job is told: by 404 or in words; `false` when nothing can be lost. */
   canVanish: boolean
+  /** How many calls a poll makes at most; 1 by default. */
+  callsPerPoll?: number
 }
 
 const USUAL: Readonly<Record<Refusal['because'], ErrorCode>> = {
@@ -266,7 +268,8 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
           const ref = await accepted()
           end()
           // A GET may be sent again on a fresh connection.
-          bench.standIn.disturb(reply, ...(reply === CUT ? [CUT] : []))
+          const calls = (traits.callsPerPoll ?? 1) * (reply === CUT ? 2 : 1)
+          bench.standIn.disturb(...new Array<Reply>(calls).fill(reply))
           const checked = await check(ref)
           expect(['unreachable', 'pending']).toContain(checked.type)
           if (checked.type === 'unreachable' && reply.status === 429) expect(checked.pollAfterMs).toBe(40_000)
@@ -277,7 +280,8 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
 
       test('a poll that is redirected does not carry the key there', async () => {
         const ref = await accepted()
-        bench.standIn.disturb({ status: 307, headers: { location: `${bench.trap.url}/stolen` } })
+        const away = { status: 307, headers: { location: `${bench.trap.url}/stolen` } }
+        bench.standIn.disturb(...new Array<Reply>(traits.callsPerPoll ?? 1).fill(away))
         expect(['unreachable', 'pending']).toContain((await check(ref)).type)
         expect(bench.trap.caught).toEqual([])
       })

@@ -63,7 +63,9 @@ export const LATENCY_MS = 3_000
 
 export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<Bench<S>> {
   const clock = testClock()
-  const standIn = await spec.standIn({ latencyMs: LATENCY_MS, now: clock.now, after: clock.after }).start()
+  // Webhooks are taken from `hooksDue`: nobody listens here.
+  const hooks = () => []
+  const standIn = await spec.standIn({ latencyMs: LATENCY_MS, now: clock.now, after: clock.after, hooks }).start()
   const trap = await openTrap()
   const http = createProviderHttp({
     providers: { [standIn.provider]: spec.origins?.(standIn.baseUrl) ?? trustOrigins(standIn.baseUrl) },

@@ -125,7 +125,7 @@ export abstract class StandIn {
     this.now = options.now ?? Date.now
     this.latencyMs = options.latencyMs ?? 0
     this.#api = createServer((request, response) => void this.#serve(request, response))
-    this.#files = createServer((request, response) => this.#serveFile(request, response))
+    this.#files = createServer((request, response) => void this.#serveFile(request, response))
   }
 
   /** Starts both servers. */
@@ -210,6 +210,11 @@ export abstract class StandIn {
   protected abstract answer(call: Call): Promise<Reply> | Reply
   /** Whether a call would make a job. */
   protected abstract isSubmit(call: Call): boolean
+  /** Answers a call at the files' origin, or leaves it to the outputs. */
+  protected async file(_call: Call): Promise<Reply | null> {
+    return null
+  }
+
   /** The webhook of a job in its present state, or null where the provider has none. */
   hookOf(_job: Job): Hook | null {
     return null
@@ -279,36 +284,25 @@ export abstract class StandIn {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const bytes = await bodyOf(request)
-    const url = new URL(request.url ?? '/', this.url)
-    const headers = headersOf(request)
-    const call: Call = {
-      method: request.method ?? 'GET',
-      path: url.pathname,
-      query: url.searchParams,
-      headers,
-      bytes,
-      json: bytes.length > 0 ? jsonOf(bytes) : undefined,
-    }
+    const call = await callOf(request, this.url)
     const reply = (this.isSubmit(call) ? undefined : this.#disturbances.shift()) ?? (await this.answer(call))
     this.calls.push({ ...call, status: reply.status })
-    if (reply.status === 0) return void request.socket.destroy()
-    const body = reply.json === undefined ? (reply.body ?? '') : JSON.stringify(reply.json)
-    const type = reply.json === undefined ? 'text/html' : 'application/json'
-    response.writeHead(reply.status, { 'content-type': type, ...reply.headers })
-    response.end(body)
+    write(reply, request, response)
   }
 
-  #serveFile(request: IncomingMessage, response: ServerResponse): void {
-    const headers = headersOf(request)
-    for (const name of ['authorization', 'x-key', 'x-goog-api-key']) if (headers[name]) this.leaks.push(name)
-    const id = new URL(request.url ?? '/', this.filesUrl).pathname.slice(1).replace(/\.\w+$/, '')
-    const job = this.jobs.get(id)
-    if (!job) return void response.writeHead(404).end()
+  async #serveFile(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const call = await callOf(request, this.filesUrl)
+    for (const name of ['authorization', 'x-key', 'x-goog-api-key']) if (call.headers[name]) this.leaks.push(name)
+    write((await this.file(call)) ?? this.#output(call.path), request, response)
+  }
+
+  #output(path: string): Reply {
+    const job = this.jobs.get(path.slice(1).replace(/\.\w+$/, ''))
+    if (!job) return { status: 404 }
     job.opens++
-    if (job.scene.type === 'expire' && job.opens <= job.scene.times) return void response.writeHead(403).end()
-    response.writeHead(200, { 'content-type': job.gives === 'video' ? 'video/mp4' : 'image/png' })
-    response.end(this.bytesOf(job))
+    if (job.scene.type === 'expire' && job.opens <= job.scene.times) return { status: 403 }
+    const type = job.gives === 'video' ? 'video/mp4' : 'image/png'
+    return { status: 200, body: this.bytesOf(job), headers: { 'content-type': type } }
   }
 }
 
@@ -346,6 +340,30 @@ function spoil(scene: Scene, reply: Reply): Reply {
     default:
       return reply
   }
+}
+
+async function callOf(request: IncomingMessage, origin: string): Promise<Call> {
+  const bytes = await bodyOf(request)
+  const url = new URL(request.url ?? '/', origin)
+  return {
+    method: request.method ?? 'GET',
+    path: url.pathname,
+    query: url.searchParams,
+    headers: headersOf(request),
+    bytes,
+    json: bytes.length > 0 ? jsonOf(bytes) : undefined,
+  }
+}
+
+function write(reply: Reply, request: IncomingMessage, response: ServerResponse): void {
+  if (reply.status === 0) {
+    request.socket.destroy()
+    return
+  }
+  const body = reply.json === undefined ? (reply.body ?? '') : JSON.stringify(reply.json)
+  const type = reply.json === undefined ? 'text/html' : 'application/json'
+  response.writeHead(reply.status, { 'content-type': type, ...reply.headers })
+  response.end(body)
 }
 
 const originOf = (server: Server): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}`

@@ -1,0 +1,124 @@
+import { describe, expect, test } from 'bun:test'
+import type { ErrorCode } from '../../src/core/errors.ts'
+import type { Json } from '../../src/core/json.ts'
+import { codeByName, createDashScope, dashScopeDialect, readCheck, submitAsk } from '../../src/providers/dashscope.ts'
+import type { Answer } from '../../src/providers/protocol.ts'
+import { protocolContract } from '../contract/protocol.contract.ts'
+import { DashScopeStandIn } from '../support/providers/dashscope.ts'
+import type { StandInOptions } from '../support/providers/stand-in.ts'
+
+const film = {
+  providerModel: 'wan2.6-i2v',
+  role: 'image_to_video' as const,
+  body: {
+    input: { img_url: 'https://cdn.example.org/boat.png', prompt: 'the boat drifts' },
+    parameters: { resolution: '720P', duration: 5, prompt_extend: true, watermark: false },
+  },
+}
+const picture = {
+  providerModel: 'qwen-image',
+  role: 'text_to_image' as const,
+  body: {
+    input: { messages: [{ role: 'user', content: [{ text: 'a red boat' }] as Json[] }] as Json[] },
+    parameters: { size: '1328*1328', watermark: false },
+  },
+}
+const task = {
+  providerModel: 'wan2.2-t2i-flash',
+  role: 'text_to_image' as const,
+  body: { input: { prompt: 'a red boat' }, parameters: { size: '1024*1024', n: 1 } },
+}
+const spec = { standIn: (options: StandInOptions) => new DashScopeStandIn(options), provider: createDashScope }
+const jobs = {
+  kind: 'job',
+  failures: {
+    input: 'content_rejected',
+    output: 'content_rejected',
+    error: 'provider_error',
+    canceled: 'canceled',
+    empty: 'output_invalid',
+  },
+  cancel: { queued: 'confirmed', running: 'failed', ended: 'failed' },
+  find: 'none',
+  strange: (id: string) => ({ output: { task_id: id, task_status: 'DREAMING' } }),
+  webhooks: 'none',
+  links: true,
+  upload: false,
+  canVanish: true,
+} as const
+
+protocolContract('dashscope films', { ...spec, order: film }, jobs)
+protocolContract('dashscope picture tasks', { ...spec, order: task }, jobs)
+protocolContract(
+  'dashscope pictures by messages',
+  { ...spec, order: picture },
+  {
+    kind: 'sync',
+    failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error' },
+    cancel: { queued: 'unsupported', running: 'unsupported', ended: 'unsupported' },
+    find: 'none',
+    webhooks: 'none',
+    links: false,
+    upload: false,
+    canVanish: false,
+  },
+)
+
+const answer = (json: Json): Answer => ({ status: 200, headers: {}, json, at: 0 })
+
+describe('dashscope', () => {
+  test('the service follows the input and the role; only tasks ask for async', () => {
+    const ask = (order: Parameters<typeof submitAsk>[1]) => {
+      const { url, headers } = submitAsk('https://dashscope-intl.aliyuncs.com/api/v1', order)
+      return [
+        url.slice('https://dashscope-intl.aliyuncs.com/api/v1/services/aigc/'.length),
+        headers?.['x-dashscope-async'],
+      ]
+    }
+    expect(ask(film)).toEqual(['video-generation/video-synthesis', 'enable'])
+    expect(ask(picture)).toEqual(['multimodal-generation/generation', undefined])
+    expect(ask(task)).toEqual(['text2image/image-synthesis', 'enable'])
+    expect(ask({ ...task, role: 'image_to_image' })).toEqual(['image2image/image-synthesis', 'enable'])
+    const keyFrames = { ...film, body: { input: { first_frame_url: 'https://x.example/a.png' } } }
+    expect(ask(keyFrames)).toEqual(['image2video/video-synthesis', 'enable'])
+  })
+
+  test('keeps the good pictures of a task of which one failed, and tells why when all did', () => {
+    const read = (results: Json[]) =>
+      readCheck(dashScopeDialect('k'), answer({ output: { task_status: 'SUCCEEDED', results } }), 10_000)
+    const refused = { code: 'DataInspectionFailed', message: 'm' }
+    expect(read([{ url: 'https://x.example/a.png' }, refused])).toMatchObject({ type: 'succeeded', media: [{}] })
+    expect(read([refused])).toMatchObject({ type: 'failed', error: { code: 'content_rejected' } })
+  })
+
+  test('asks their storage by https where it gives an http link', () => {
+    const output = {
+      task_status: 'SUCCEEDED',
+      video_url: 'http://dashscope-result-sgp.oss-ap-southeast-1.aliyuncs.com/x.mp4?Expires=1',
+    }
+    expect(readCheck(dashScopeDialect('k'), answer({ output }), 10_000)).toMatchObject({
+      media: [{ url: 'https://dashscope-result-sgp.oss-ap-southeast-1.aliyuncs.com/x.mp4?Expires=1' }],
+    })
+  })
+
+  test('tells every documented code', () => {
+    const table: [string, ErrorCode][] = [
+      ['InvalidApiKey', 'provider_unauthorized'],
+      ['AccessDenied', 'provider_unauthorized'],
+      ['AccessDenied.Unpurchased', 'model_not_enabled'],
+      ['Arrearage', 'insufficient_credit'],
+      ['ModelNotFound', 'model_not_enabled'],
+      ['InvalidParameter', 'invalid_input'],
+      ['InvalidParameter.DataInspection', 'invalid_input'],
+      ['InvalidURL', 'input_fetch_failed'],
+      ['DataInspectionFailed', 'content_rejected'],
+      ['DataInspectionFailed.green', 'content_rejected'],
+      ['Throttling', 'provider_rate_limited'],
+      ['Throttling.RateQuota', 'provider_rate_limited'],
+      ['Throttling.AllocationQuota', 'provider_rate_limited'],
+      ['LimitRequests', 'provider_rate_limited'],
+      ['InternalError.Timeout', 'provider_error'],
+    ]
+    for (const [name, code] of table) expect([name, codeByName(name)]).toEqual([name, code])
+  })
+})

@@ -1,0 +1,194 @@
+import { describe, expect, test } from 'bun:test'
+import type { ErrorCode } from '../../src/core/errors.ts'
+import type { Json } from '../../src/core/json.ts'
+import { createGoogle, googleDialect, readCheck, readPicture } from '../../src/providers/google.ts'
+import { type Answer, errorOf } from '../../src/providers/protocol.ts'
+import { protocolContract } from '../contract/protocol.contract.ts'
+import { bytesOf, openBench } from '../support/providers/bench.ts'
+import { GoogleStandIn } from '../support/providers/google.ts'
+import type { StandInOptions } from '../support/providers/stand-in.ts'
+
+const inlineData = { mimeType: 'image/png', data: 'iVBORw0KGgo=' }
+const picture = {
+  providerModel: 'gemini-3-pro-image',
+  role: 'image_to_image' as const,
+  body: {
+    contents: [{ role: 'user', parts: [{ text: 'make it night' }, { inlineData }] as Json[] }],
+    generationConfig: { responseModalities: ['IMAGE'], imageConfig: { aspectRatio: '16:9', imageSize: '2K' }, seed: 7 },
+  },
+}
+const film = {
+  providerModel: 'veo-3.1-generate-preview',
+  role: 'image_to_video' as const,
+  body: {
+    instances: [{ prompt: 'the boat drifts', image: { bytesBase64Encoded: 'iVBORw0KGgo=', mimeType: 'image/png' } }],
+    parameters: { aspectRatio: '16:9', resolution: '720p', durationSeconds: 8, seed: 7 },
+  },
+}
+const spec = { standIn: (options: StandInOptions) => new GoogleStandIn(options), provider: createGoogle }
+const unsupported = { queued: 'unsupported', running: 'unsupported', ended: 'unsupported' } as const
+
+protocolContract(
+  'google pictures',
+  { ...spec, order: picture },
+  {
+    kind: 'sync',
+    failures: { input: 'content_rejected', output: 'content_rejected', empty: 'provider_error' },
+    refusals: { input: null },
+    cancel: unsupported,
+    find: 'none',
+    webhooks: 'none',
+    links: false,
+    upload: false,
+    canVanish: false,
+  },
+)
+protocolContract(
+  'google films',
+  { ...spec, order: film },
+  {
+    kind: 'job',
+    failures: {
+      input: 'content_rejected',
+      output: 'content_rejected',
+      error: 'provider_error',
+      empty: 'output_invalid',
+    },
+    refusals: { input: null },
+    cancel: unsupported,
+    find: 'none',
+    strange: () => ({ name: 'models/veo/operations/op0', done: 'perhaps', metadata: {} }),
+    webhooks: 'none',
+    links: true,
+    upload: false,
+    canVanish: true,
+  },
+)
+
+const dialect = googleDialect('key-of-the-test')
+const answer = (json: Json, status = 200): Answer => ({ status, headers: {}, json, at: 0 })
+
+describe('google', () => {
+  test('takes the picture and leaves thoughts and words', async () => {
+    const bench = await openBench({ ...spec, order: picture })
+    const started = await bench.provider.start(bench.job(), bench.signal)
+    expect(started).toMatchObject({ type: 'succeeded', media: [{ mime: 'image/png' }] })
+    expect([...bench.stashed.values()][0]?.bytes.length).toBeGreaterThan(20)
+    await bench.stop()
+  })
+
+  test('a refusal in HTTP 200 is a refusal, of the input or of the output', () => {
+    for (const blockReason of [
+      'SAFETY',
+      'OTHER',
+      'BLOCKLIST',
+      'PROHIBITED_CONTENT',
+      'IMAGE_SAFETY',
+      'MODEL_ARMOR',
+      'JAILBREAK',
+    ]) {
+      expect(readPicture(dialect, answer({ promptFeedback: { blockReason } }))).toMatchObject({
+        type: 'refused',
+        error: { code: 'content_rejected', message: 'google refused the input' },
+      })
+    }
+    for (const finishReason of [
+      'SAFETY',
+      'IMAGE_SAFETY',
+      'PROHIBITED_CONTENT',
+      'RECITATION',
+      'IMAGE_RECITATION',
+      'BLOCKLIST',
+      'SPII',
+    ]) {
+      expect(readPicture(dialect, answer({ candidates: [{ finishReason }] }))).toMatchObject({
+        type: 'refused',
+        error: { code: 'content_rejected', message: 'google refused the output' },
+      })
+    }
+    for (const finishReason of ['NO_IMAGE', 'IMAGE_OTHER', 'STOP']) {
+      const candidates = [{ finishReason, content: { parts: [{ text: 'no' }] } }]
+      expect(readPicture(dialect, answer({ candidates }))).toMatchObject({ error: { code: 'provider_error' } })
+    }
+  })
+
+  test('the key opens the download at the API and stays there when it redirects', async () => {
+    const bench = await openBench({ ...spec, order: film })
+    const started = await bench.provider.start(bench.job(), bench.signal)
+    if (started.type !== 'accepted') throw new Error(started.type)
+    bench.clock.advance(10_000)
+    const done = await bench.provider.check(started.jobRef, bench.signal)
+    if (done.type !== 'succeeded') throw new Error(done.type)
+    const media = done.media[0] as { url: string }
+    const opened = await bench.provider.open(media, bench.signal)
+    if (!opened.ok) throw new Error(opened.error.message)
+    expect((await bytesOf(opened.stream)).length).toBeGreaterThan(100)
+    bench.standIn.downloadOrigin = bench.trap.url
+    const trapped = await bench.provider.open(media, bench.signal)
+    if (trapped.ok) await trapped.stream.cancel()
+    expect(bench.trap.caught).toHaveLength(1)
+    expect(bench.trap.caught[0]).not.toHaveProperty('x-goog-api-key')
+    // A download may not be sent into the private network either.
+    bench.standIn.downloadOrigin = 'http://169.254.169.254'
+    expect(await bench.provider.open(media, bench.signal)).toMatchObject({ ok: false, error: { retryable: false } })
+    await bench.stop()
+  })
+
+  test('reads the wish to wait out of the details', () => {
+    const error = (retryDelay: string) =>
+      errorOf(
+        dialect,
+        answer(
+          {
+            error: {
+              code: 429,
+              status: 'RESOURCE_EXHAUSTED',
+              message: 'm',
+              details: [{ '@type': 'x' }, { retryDelay }],
+            },
+          },
+          429,
+        ),
+      )
+    expect(error('34s').retryAfterMs).toBe(34_000)
+    expect(error('1.5s').retryAfterMs).toBe(1_500)
+    expect(error('soon').retryAfterMs).toBeUndefined()
+  })
+
+  test('tells every documented error', () => {
+    const table: [number, string, ErrorCode][] = [
+      [400, 'INVALID_ARGUMENT', 'invalid_input'],
+      [400, 'FAILED_PRECONDITION', 'insufficient_credit'],
+      [403, 'PERMISSION_DENIED', 'provider_unauthorized'],
+      [401, 'UNAUTHENTICATED', 'provider_unauthorized'],
+      [404, 'NOT_FOUND', 'model_not_enabled'],
+      [429, 'RESOURCE_EXHAUSTED', 'provider_rate_limited'],
+      [500, 'INTERNAL', 'provider_error'],
+      [503, 'UNAVAILABLE', 'provider_overloaded'],
+      [504, 'DEADLINE_EXCEEDED', 'provider_error'],
+    ]
+    for (const [code, status, ours] of table) {
+      expect([status, errorOf(dialect, answer({ error: { code, status, message: 'm' } }, code)).code]).toEqual([
+        status,
+        ours,
+      ])
+    }
+    const badKey = {
+      error: { code: 400, status: 'INVALID_ARGUMENT', message: 'm', details: [{ reason: 'API_KEY_INVALID' }] },
+    }
+    expect(errorOf(dialect, answer(badKey, 400)).code).toBe('provider_unauthorized')
+  })
+
+  test('an operation ends with what it was refused for', () => {
+    const name = 'models/veo/operations/op1'
+    const read = (more: Record<string, Json>) => readCheck(dialect, answer({ name, done: true, ...more }), 10_000)
+    expect(read({ error: { code: 8, message: 'quota' } })).toMatchObject({ error: { code: 'provider_rate_limited' } })
+    expect(read({ error: { code: 3, message: 'bad duration' } })).toMatchObject({ error: { code: 'invalid_input' } })
+    expect(read({ error: { code: 3, message: 'violates our usage guidelines' } })).toMatchObject({
+      error: { code: 'content_rejected' },
+    })
+    const samples = [{ video: { uri: 'https://x.example/v.mp4' } }]
+    const partly = { generatedSamples: samples, raiMediaFilteredCount: 1, raiMediaFilteredReasons: ['r'] }
+    expect(read({ response: { generateVideoResponse: partly } })).toMatchObject({ type: 'succeeded' })
+  })
+})

@@ -1,0 +1,110 @@
+import { describe, expect, test } from 'bun:test'
+import type { ErrorCode } from '../../src/core/errors.ts'
+import { createOpenAi, openAiDialect, submitAsk } from '../../src/providers/openai.ts'
+import { type Answer, errorOf } from '../../src/providers/protocol.ts'
+import { protocolContract } from '../contract/protocol.contract.ts'
+import { bytesOf, openBench } from '../support/providers/bench.ts'
+import { OpenAiStandIn } from '../support/providers/openai.ts'
+import type { StandInOptions } from '../support/providers/stand-in.ts'
+
+const order = {
+  providerModel: 'gpt-image-1.5',
+  role: 'text_to_image' as const,
+  body: { prompt: 'a red boat', size: '1536x1024', quality: 'high', output_format: 'webp' },
+}
+const PNG = 'data:image/png;base64,iVBORw0KGgo='
+const edit = {
+  ...order,
+  role: 'image_to_image' as const,
+  body: { prompt: 'make it night', images: [PNG, PNG], n: 2, input_fidelity: 'high' },
+}
+const spec = { standIn: (options: StandInOptions) => new OpenAiStandIn(options), provider: createOpenAi, order }
+const traits = {
+  kind: 'sync',
+  failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error' },
+  cancel: { queued: 'unsupported', running: 'unsupported', ended: 'unsupported' },
+  find: 'none',
+  webhooks: 'none',
+  links: false,
+  upload: false,
+  canVanish: false,
+} as const
+
+protocolContract('openai pictures', spec, traits)
+protocolContract('openai edits', { ...spec, order: edit }, traits)
+
+const dialect = openAiDialect('key-of-the-test')
+
+describe('openai', () => {
+  test('an edit leaves as a form with the bytes of every picture and the mask', async () => {
+    const bench = await openBench(spec)
+    const body = { ...edit.body, mask: PNG, n: 1 }
+    const started = await bench.provider.start(bench.job({ body }), bench.signal)
+    expect(started.type).toBe('succeeded')
+    expect(bench.standIn.edited.map(file => file.field)).toEqual(['image[]', 'image[]', 'mask'])
+    expect(bench.standIn.edited[0]?.bytes).toEqual(new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]))
+    expect(bench.standIn.submits()[0]?.body).toEqual({
+      model: 'gpt-image-1.5',
+      prompt: 'make it night',
+      n: 1,
+      input_fidelity: 'high',
+    })
+    await bench.stop()
+  })
+
+  test('a picture that is no data URI is refused before anything is sent', () => {
+    expect(
+      submitAsk('https://api.openai.com/v1', { ...edit, body: { prompt: 'x', images: ['https://x.example/a.png'] } }),
+    ).toBeNull()
+  })
+
+  test('keeps every picture of a call, with the type that was asked for', async () => {
+    const bench = await openBench(spec)
+    const started = await bench.provider.start(bench.job({ body: { ...order.body, n: 3 } }), bench.signal)
+    if (started.type !== 'succeeded') throw new Error(started.type)
+    expect(started.media).toHaveLength(3)
+    expect(started.media[0]?.mime).toBe('image/webp')
+    expect(bench.stashed.size).toBe(3)
+    await bench.stop()
+  })
+
+  test('a compatible server may answer with links, also relative ones, on its own origin', async () => {
+    const bench = await openBench(spec)
+    bench.standIn.links = true
+    const started = await bench.provider.start(bench.job(), bench.signal)
+    if (started.type !== 'succeeded') throw new Error(started.type)
+    const media = started.media[0] as { url: string }
+    expect(media.url).toStartWith(`${bench.standIn.url}/generated-images/`)
+    const opened = await bench.provider.open(media, bench.signal)
+    if (!opened.ok) throw new Error(opened.error.message)
+    expect((await bytesOf(opened.stream)).length).toBeGreaterThan(50)
+    await bench.stop()
+  })
+
+  test('tells every documented error', () => {
+    const table: [number, string, string | null, ErrorCode][] = [
+      [400, 'image_generation_user_error', 'moderation_blocked', 'content_rejected'],
+      [400, 'invalid_request_error', 'content_policy_violation', 'content_rejected'],
+      [400, 'billing_limit_user_error', 'billing_hard_limit_reached', 'insufficient_credit'],
+      [400, 'invalid_request_error', 'invalid_value', 'invalid_input'],
+      [400, 'invalid_request_error', 'unknown_parameter', 'invalid_input'],
+      [401, 'invalid_request_error', 'invalid_api_key', 'provider_unauthorized'],
+      [403, 'invalid_request_error', null, 'provider_unauthorized'],
+      [404, 'invalid_request_error', 'model_not_found', 'model_not_enabled'],
+      [429, 'requests', 'rate_limit_exceeded', 'provider_rate_limited'],
+      [429, 'insufficient_quota', 'insufficient_quota', 'insufficient_credit'],
+      [500, 'server_error', null, 'provider_error'],
+      [503, 'server_error', null, 'provider_overloaded'],
+    ]
+    for (const [status, type, code, ours] of table) {
+      const answer: Answer = { status, headers: {}, json: { error: { message: 'm', type, param: null, code } }, at: 0 }
+      expect([status, code, errorOf(dialect, answer).code]).toEqual([status, code, ours])
+    }
+  })
+
+  test('honours a wait in milliseconds', () => {
+    const json = { error: { message: 'm', type: 'requests', code: 'rate_limit_exceeded' } }
+    const headers = { 'retry-after-ms': '1500', 'retry-after': '2' }
+    expect(errorOf(dialect, { status: 429, headers, json, at: 0 }).retryAfterMs).toBe(1_500)
+  })
+})
