@@ -19,7 +19,7 @@ export interface NotifierDeps {
 export function createNotifier(deps: NotifierDeps): Notifier {
   return {
     compose: (run, at) => compose(deps, run, at),
-    send: (delivery, at) => send(deps, delivery, at),
+    send: (delivery, at, signal) => send(deps, delivery, at, signal),
   }
 }
 
@@ -40,7 +40,13 @@ function compose(deps: NotifierDeps, run: Run, at: number): NewDelivery | null {
   }
 }
 
-async function send(deps: NotifierDeps, delivery: ClaimedDelivery, at: number): Promise<SendOutcome> {
+/** Signs and posts once; the same for a delivery and for a ping. */
+export async function send(
+  deps: Pick<NotifierDeps, 'egress' | 'secretsOf' | 'version'>,
+  delivery: Pick<ClaimedDelivery, 'id' | 'body' | 'apiKeyId' | 'url'>,
+  at: number,
+  signal?: AbortSignal,
+): Promise<SendOutcome> {
   const { id, body } = delivery
   const timestampS = Math.floor(at / 1_000)
   const secrets = await deps.secretsOf(delivery.apiKeyId)
@@ -51,7 +57,7 @@ async function send(deps: NotifierDeps, delivery: ClaimedDelivery, at: number): 
     'webhook-timestamp': String(timestampS),
     'webhook-signature': sign({ id, timestampS, body, secrets }),
   }
-  const answer = await deps.egress.post(delivery.url, { headers, body })
+  const answer = await deps.egress.post(delivery.url, { headers, body, signal })
   if (answer.type === 'failed')
     return { type: 'failed', errorClass: answer.errorClass, ip: answer.ip, durationMs: answer.ms }
   return {

@@ -3,7 +3,8 @@
  *
  * 1. Only 2xx is delivered; 410 ends it; everything else is tried again, on a published schedule.
  * 2. `Retry-After` can lengthen a wait, never shorten it, never add an attempt.
- * 3. A fault of our own network burns no attempt.
+ * 3. A fault of our own network, or our own stop, burns no attempt.
+ * 4. An attempt that somebody asked for is made once: its failure brings back what was before.
  */
 export type DeliveryStatus = 'pending' | 'delivered' | 'exhausted' | 'gone'
 
@@ -24,21 +25,33 @@ export interface NewDelivery {
 
 export interface Delivery extends NewDelivery {
   status: DeliveryStatus
-  /** Attempts begun. Counted by the claim, so that a send that kills the process cannot be repeated for ever. */
+  /** Attempts of the schedule that were begun. Counted by the claim: a send that kills the process cannot be repeated for ever. */
   attempts: number
   updatedAt: number
   deliveredAt: number | null
   lastError: string | null
 }
 
+/** Why an attempt is made: by the schedule, or once because somebody asked for it. */
+export type Trigger = 'schedule' | 'manual' | 'recover'
+
+/** What a delivery was before somebody asked for an attempt; its failure brings that back. */
+export interface Prior {
+  status: DeliveryStatus
+  dueAt: number
+}
+
 export interface ClaimedDelivery extends Delivery {
+  trigger: Trigger
+  /** Null for the schedule's own attempts. */
+  prior: Prior | null
   /** Only the holder of the newest token may settle. `attempts` includes the one that this claim is for. */
   leaseToken: string
 }
 
 export interface DeliveryAttempt {
   no: number
-  trigger: 'schedule' | 'manual' | 'recover'
+  trigger: Trigger
   startedAt: number
   durationMs: number
   ip: string | null
@@ -57,7 +70,7 @@ export interface Settlement {
   status: DeliveryStatus
   /** When pending: the next try. */
   dueAt: number | null
-  /** False when the attempt must not count (our own network was down). */
+  /** False when nothing was tried of what was asked for (our own network was down, or we stopped): it stays asked for. */
   counts: boolean
   attempt: DeliveryAttempt
 }
@@ -72,6 +85,40 @@ export interface ClaimOrder {
   /** Hosts that may not be claimed now, with how many are in flight for the others. */
   inFlight: Readonly<Record<string, number>>
   closed: readonly string[]
+}
+
+/** Which deliveries of a key, newest first. */
+export interface DeliveryFilter {
+  apiKeyId: string
+  runId?: string
+  status?: readonly DeliveryStatus[]
+  /** host:port */
+  host?: string
+  /** Only older ones (created_at, id), for the next page. */
+  before?: { createdAt: number; id: string }
+  limit: number
+}
+
+/** Failed deliveries of a key that are to be tried once more, oldest first. */
+export interface RecoverOrder {
+  apiKeyId: string
+  /** Created at or after, and before (ms). */
+  since: number
+  until: number
+  /** host:port */
+  host?: string
+  at: number
+  /** The n-th is due n times this after `at`. */
+  spacingMs: number
+  /** At most so many; and where an earlier order ended. */
+  limit: number
+  after?: { createdAt: number; id: string }
+}
+
+export interface Recovered {
+  count: number
+  /** Where the next order goes on; null when there is no more. */
+  last: { createdAt: number; id: string } | null
 }
 
 export type SendOutcome =
@@ -95,34 +142,53 @@ const BREATH_MS = 60_000
 const RETRY_AFTER_CAP_MS = 24 * 3_600_000
 /** While nothing leaves this machine, we look again this often. */
 const EGRESS_DOWN_MS = 30_000
+/** An attempt that was begun so often and never settled kills the process, and is given up. */
+const MOST_BEGUN = SCHEDULE_S.length + 5
 
 export interface DeliveryVerdict {
   status: DeliveryStatus
   dueAt: number | null
   counts: boolean
   errorClass: string | null
-  /** Why this time was chosen: schedule, retry_after, breath, egress_down; null when there is no next time. */
+  /** Why this time was chosen: schedule, retry_after, breath, egress_down, stopped, as_before; null when there is no next time. */
   reason: string | null
 }
 
-/** `attempt` is the number of the one just made (from 1); jitter is 0 to 1 and spreads a wait by ± 20 %. */
-export function afterSending(outcome: SendOutcome, attempt: number, at: number, jitter: number): DeliveryVerdict {
+/** What an attempt is for: its number (from 1) in the schedule, or what its failure brings back. */
+export type Attempted = Pick<ClaimedDelivery, 'attempts' | 'prior'>
+
+/** False for a delivery whose attempts were begun and never ended. */
+export function mayTry({ attempts }: Attempted): boolean {
+  return attempts <= MOST_BEGUN
+}
+
+/** Jitter is 0 to 1 and spreads a wait by ± 20 %. */
+export function afterSending(outcome: SendOutcome, tried: Attempted, at: number, jitter: number): DeliveryVerdict {
   const errorClass = classOf(outcome)
-  if (errorClass === null) return { status: 'delivered', dueAt: null, counts: true, errorClass, reason: null }
-  if (outcome.type === 'answered' && outcome.status === 410)
-    return { status: 'gone', dueAt: null, counts: true, errorClass, reason: null }
-  if (errorClass === 'egress_down') {
-    return { status: 'pending', dueAt: at + EGRESS_DOWN_MS, counts: false, errorClass, reason: 'egress_down' }
-  }
-  const pauseS = SCHEDULE_S[attempt - 1]
-  if (pauseS === undefined) return { status: 'exhausted', dueAt: null, counts: true, errorClass, reason: null }
+  const base = { dueAt: null, counts: true, errorClass, reason: null }
+  if (errorClass === null) return { ...base, status: 'delivered' }
+  if (errorClass === 'egress_down')
+    return { ...base, status: 'pending', dueAt: at + EGRESS_DOWN_MS, counts: false, reason: 'egress_down' }
+  if (errorClass === 'aborted') return { ...base, status: 'pending', dueAt: at, counts: false, reason: 'stopped' }
+  const { prior } = tried
+  const isOpen = prior === null || prior.status === 'pending'
+  if (isOpen && outcome.type === 'answered' && outcome.status === 410) return { ...base, status: 'gone' }
+  if (prior)
+    return {
+      ...base,
+      status: prior.status,
+      dueAt: prior.status === 'pending' ? prior.dueAt : null,
+      reason: 'as_before',
+    }
+  const pauseS = SCHEDULE_S[tried.attempts - 1]
+  if (pauseS === undefined) return { ...base, status: 'exhausted' }
   const scheduled = Math.round(pauseS * 1_000 * (0.8 + 0.4 * jitter))
   const breath = needsBreath(outcome) ? BREATH_MS : 0
   const asked =
     outcome.type === 'answered' && (outcome.status === 429 || outcome.status === 503) ? (outcome.retryAfterMs ?? 0) : 0
   const wait = Math.max(scheduled, breath, Math.min(asked, RETRY_AFTER_CAP_MS))
   const reason = wait === scheduled ? 'schedule' : wait === breath ? 'breath' : 'retry_after'
-  return { status: 'pending', dueAt: at + wait, counts: true, errorClass, reason }
+  return { ...base, status: 'pending', dueAt: at + wait, reason }
 }
 
 function classOf(outcome: SendOutcome): string | null {

@@ -7,13 +7,17 @@ import type {
   ClaimOrder,
   Delivery,
   DeliveryAttempt,
+  DeliveryFilter,
   DeliveryStatus,
   NewDelivery,
+  Recovered,
+  RecoverOrder,
   SendOutcome,
   Settlement,
 } from './delivery.ts'
 import type { Problem, StepError } from './errors.ts'
 import type { Json, JsonObject } from './json.ts'
+import type { ApiKey, Spending, WebhookSecret } from './keys.ts'
 import type { Adjustment, CancelOutcome, Output, ProviderMedia, Run, RunEvent, RunStatus } from './run.ts'
 
 // ── Models ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -277,6 +281,25 @@ export interface Store {
   nextDeliveryAt(): Promise<number | null>
   deliveriesOf(runId: string): Promise<Delivery[]>
   deliveryAttempts(deliveryId: string): Promise<DeliveryAttempt[]>
+  delivery(id: string): Promise<Delivery | null>
+  /** Newest first, without their bodies. */
+  deliveries(filter: DeliveryFilter): Promise<Omit<Delivery, 'body'>[]>
+  /** Makes a delivery due once more, whatever its state; nothing changes while it is being sent. False when there is none. */
+  resend(id: string, at: number): Promise<boolean>
+  /** Makes exhausted and gone deliveries due once more. */
+  recover(order: RecoverOrder): Promise<Recovered>
+  /** All keys, the revoked ones too, oldest first. */
+  apiKeys(): Promise<ApiKey[]>
+  /** Adds a key together with its first secret; replaces the key of the same id otherwise. */
+  saveApiKey(key: ApiKey, secret?: WebhookSecret): Promise<void>
+  /** Notes when keys were last used. */
+  touchApiKeys(used: Readonly<Record<string, number>>): Promise<void>
+  /** The secrets of a key, newest first. */
+  webhookSecrets(apiKeyId: string): Promise<WebhookSecret[]>
+  /** A new secret; the one before signs along until `retiresAt`, older ones are forgotten. */
+  rotateWebhookSecret(secret: WebhookSecret, retiresAt: number): Promise<void>
+  /** What attempts cost that began at or after a time, estimates where nothing better is known. */
+  spending(since: number): Promise<Spending[]>
   addMedia(row: MediaRow): Promise<void>
   media(id: string): Promise<MediaRow | null>
   /** Media whose run ended (or that were uploaded) before a time. */
@@ -308,6 +331,11 @@ export class StorageUnavailable extends Error {
   override name = 'StorageUnavailable'
 }
 
+/** The key has as many waiting runs as it may have. */
+export class QueueFull extends Error {
+  override name = 'QueueFull'
+}
+
 /** The server is stopping: the caller should come back. */
 export class Draining extends Error {
   override name = 'Draining'
@@ -319,7 +347,7 @@ export interface Notifier {
   /** The delivery of an ended run, its body final; null when the run has no callback. */
   compose(run: Run, at: number): NewDelivery | null
   /** Sends one signed attempt. Never throws. */
-  send(delivery: ClaimedDelivery, at: number): Promise<SendOutcome>
+  send(delivery: ClaimedDelivery, at: number, signal: AbortSignal): Promise<SendOutcome>
 }
 
 /** Time, chance and ids. Everything that waits waits here. */

@@ -4,6 +4,7 @@
  * 1. Opens at 5 time-outs in a row, or at 70 % failures of at least 10 attempts since the first
  *    failure of the last 5 minutes.
  * 2. Closed for 60 s, doubling to 30 minutes; then one probe decides.
+ * 3. What says nothing about the host (our own network, our own stop) changes nothing.
  */
 
 interface Host {
@@ -22,6 +23,8 @@ const FAILED_SHARE = 0.7
 /** Attempts remembered per host. */
 const REMEMBERED = 99
 const TIMEOUTS = 5
+/** Above this many failing hosts the old ones are looked through. */
+const MOST_HOSTS = 1_000
 
 export class HostBreakers {
   #hosts = new Map<string, Host>()
@@ -37,9 +40,24 @@ export class HostBreakers {
     if (host && host.closedUntil > 0 && host.closedUntil <= at) host.probing = true
   }
 
+  /** Somebody who should know says that the host may be tried again: the next attempt is the probe. */
+  invite(name: string, at: number): void {
+    const host = this.#hosts.get(name)
+    if (host) host.closedUntil = Math.min(host.closedUntil, at)
+  }
+
+  /** An attempt ended without a word about the host. */
+  forget(name: string): void {
+    const host = this.#hosts.get(name)
+    if (host) host.probing = false
+  }
+
   /** An attempt ended; `errorClass` null is success. */
   learn(name: string, errorClass: string | null, at: number): void {
-    if (errorClass === 'egress_down') return
+    if (errorClass === 'egress_down' || errorClass === 'aborted') {
+      this.forget(name)
+      return
+    }
     const host = this.#hosts.get(name) ?? {
       recent: [],
       timeouts: 0,
@@ -58,11 +76,21 @@ export class HostBreakers {
       Object.assign(host, { timeouts: 0, closedUntil: 0, pauseMs: FIRST_PAUSE_MS, probing: false })
       return
     }
+    this.#trim(at)
     host.timeouts = errorClass === 'timeout' || errorClass === 'connect_timeout' ? host.timeouts + 1 : 0
     const many = host.recent.length >= MIN_ATTEMPTS && failed / host.recent.length >= FAILED_SHARE
     if (!host.probing && !many && host.timeouts < TIMEOUTS) return
     host.closedUntil = at + host.pauseMs
     host.pauseMs = Math.min(LONGEST_PAUSE_MS, host.pauseMs * 2)
     host.probing = false
+  }
+
+  /** Hosts whose failures are long over are forgotten: whoever names hosts must not fill our memory. */
+  #trim(at: number): void {
+    if (this.#hosts.size <= MOST_HOSTS) return
+    for (const [name, host] of this.#hosts) {
+      const newest = host.recent.at(-1)?.at ?? 0
+      if (!host.probing && host.closedUntil <= at && at - newest >= WINDOW_MS) this.#hosts.delete(name)
+    }
   }
 }

@@ -5,8 +5,9 @@
  * 2. Claims are leased and fenced; the lease is longer than an attempt may take.
  * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host.
  * 4. The loop has no logic: what follows an attempt is decided by core/delivery.
+ * 5. A stop waits a while for what is being sent, then cuts it off; what was cut off is due at the next start.
  */
-import { afterSending, type ClaimedDelivery, type SendOutcome } from '../core/delivery.ts'
+import { afterSending, type ClaimedDelivery, type DeliveryVerdict, mayTry, type SendOutcome } from '../core/delivery.ts'
 import type { Clock, Notifier, Observer, Store } from '../core/ports.ts'
 import { HostBreakers } from './host-breakers.ts'
 
@@ -24,6 +25,8 @@ const PLACES_PER_HOST = 4
 const LEASE_MS = 45_000
 /** While storage refuses writes, or a host is closed, we look again this often. */
 const LOOK_AGAIN_MS = 1_000
+/** What a stop waits for receivers: most answer within a second, and the platform kills us after 20 or 30. */
+const GRACE_MS = 10_000
 
 export class Outbox {
   readonly #deps: OutboxDeps
@@ -34,6 +37,8 @@ export class Outbox {
   #claiming: Promise<void> | null = null
   #again = false
   #stopped = false
+  #isCutOff = false
+  readonly #cut = new AbortController()
 
   constructor(deps: OutboxDeps) {
     this.#deps = deps
@@ -67,12 +72,21 @@ export class Outbox {
     await Promise.all(this.#sending)
   }
 
-  /** Claims nothing more and waits for what is being sent. */
-  async drain(): Promise<void> {
+  /** A delivery to this host was asked for by somebody who should know that it works again. */
+  invite(host: string): void {
+    this.#breakers.invite(host, this.#deps.clock.now())
+    this.wake()
+  }
+
+  /** Claims nothing more and waits for what is being sent, for at most `graceMs`; then it is cut off and settled as not made. */
+  async drain(graceMs = GRACE_MS): Promise<void> {
     this.#stopped = true
     this.#disarm?.()
     await this.#claiming
+    const { clock } = this.#deps
+    const disarm = clock.at(clock.now() + graceMs, () => this.#cut.abort(new Error('stopping')))
     await Promise.all(this.#sending)
+    disarm()
   }
 
   async #round(): Promise<void> {
@@ -126,45 +140,81 @@ export class Outbox {
   }
 
   async #attempt(delivery: ClaimedDelivery): Promise<void> {
-    const { clock, notifier, store, observer } = this.#deps
+    const { clock, notifier } = this.#deps
     const startedAt = clock.now()
+    if (!mayTry(delivery)) {
+      await this.#settle(delivery, startedAt, NEVER_ENDED, null)
+      return
+    }
     this.#breakers.begin(delivery.host, startedAt)
-    const outcome = await notifier.send(delivery, startedAt)
+    let outcome: SendOutcome
+    try {
+      outcome = await notifier.send(delivery, startedAt, this.#cut.signal)
+    } catch (error) {
+      this.#breakers.forget(delivery.host)
+      throw error
+    }
     const at = clock.now()
-    const no = delivery.attempts
-    const verdict = afterSending(outcome, no, at, clock.random())
+    const verdict = afterSending(outcome, delivery, at, clock.random())
     this.#breakers.learn(delivery.host, verdict.errorClass, at)
-    const httpStatus = outcome.type === 'answered' ? outcome.status : null
+    this.#watchNetwork(verdict.errorClass)
+    await this.#settle(delivery, startedAt, verdict, outcome)
+  }
+
+  async #settle(
+    delivery: ClaimedDelivery,
+    startedAt: number,
+    verdict: DeliveryVerdict,
+    outcome: SendOutcome | null,
+  ): Promise<void> {
+    const { clock, store, observer } = this.#deps
+    const { id: deliveryId, runId, leaseToken, trigger } = delivery
+    const { status, dueAt, counts, errorClass, reason } = verdict
+    const httpStatus = outcome?.type === 'answered' ? outcome.status : null
+    const durationMs = outcome?.durationMs ?? 0
     await store.settle({
-      deliveryId: delivery.id,
-      leaseToken: delivery.leaseToken,
-      at,
-      status: verdict.status,
-      dueAt: verdict.dueAt,
-      counts: verdict.counts,
+      deliveryId,
+      leaseToken,
+      at: clock.now(),
+      status,
+      dueAt,
+      counts,
       attempt: {
-        no,
-        trigger: 'schedule',
+        // An attempt outside the schedule has the number after the last one of the schedule.
+        no: delivery.attempts + (trigger === 'schedule' ? 0 : 1),
+        trigger,
         startedAt,
-        durationMs: outcome.durationMs,
-        ip: outcome.ip,
+        durationMs,
+        ip: outcome?.ip ?? null,
         httpStatus,
-        errorClass: verdict.errorClass,
-        reply: replyOf(outcome),
-        nextAt: verdict.dueAt,
-        reason: verdict.reason,
+        errorClass,
+        reply: outcome && replyOf(outcome),
+        nextAt: dueAt,
+        reason,
       },
     })
-    const { id: deliveryId, runId } = delivery
-    observer.deliveryTried({
-      deliveryId,
-      runId,
-      status: verdict.status,
-      httpStatus,
-      errorClass: verdict.errorClass,
-      ms: outcome.durationMs,
-    })
+    observer.deliveryTried({ deliveryId, runId, status, httpStatus, errorClass, ms: durationMs })
   }
+
+  /** Says once that nothing leaves this machine: an operator should know, and needs no more than one line. */
+  #watchNetwork(errorClass: string | null): void {
+    if (errorClass === 'aborted') return
+    const isDown = errorClass === 'egress_down'
+    if (isDown && !this.#isCutOff)
+      this.#deps.observer.fault(
+        'egress',
+        new Error('callbacks do not leave this machine: its network or resolver is down'),
+      )
+    this.#isCutOff = isDown
+  }
+}
+
+const NEVER_ENDED: DeliveryVerdict = {
+  status: 'exhausted',
+  dueAt: null,
+  counts: true,
+  errorClass: 'never_ended',
+  reason: null,
 }
 
 /** What the receiver said; for a redirect, where it pointed, since that is what an operator must see. */

@@ -1,6 +1,13 @@
 /** The part of the Store's contract about callbacks: claims, leases, settlements, their log. */
 import { expect, test } from 'bun:test'
-import type { ClaimedDelivery, ClaimOrder, DeliveryAttempt, NewDelivery, Settlement } from '../../src/core/delivery.ts'
+import type {
+  ClaimedDelivery,
+  ClaimOrder,
+  DeliveryAttempt,
+  DeliveryFilter,
+  NewDelivery,
+  Settlement,
+} from '../../src/core/delivery.ts'
 import { cancelTurn, creation, deliveryOf, queuedRun, T0, turn } from '../support/store-runs.ts'
 import type { Subject } from './store.contract.ts'
 
@@ -8,6 +15,7 @@ export function deliveriesContract(subject: Subject): void {
   storing(subject)
   claiming(subject)
   settling(subject)
+  asking(subject)
 }
 
 function storing(subject: Subject): void {
@@ -205,6 +213,123 @@ function settling(subject: Subject): void {
     await store.claim(claimOrder({ leaseToken: 'L1' }))
     await expect(store.settle(settlement(delivery!.id, { status: 'pending', dueAt: null }))).rejects.toThrow()
     expect(await store.deliveryAttempts(delivery!.id)).toEqual([])
+  })
+}
+
+function asking(subject: Subject): void {
+  const list = async (more: Partial<DeliveryFilter> = {}) =>
+    (await subject.store.deliveries({ apiKeyId: 'key_a', limit: 100, ...more })).map(each => each.id)
+
+  test('a list of deliveries is the key’s own, newest first, by run, status and host, page after page', async () => {
+    const { store } = subject
+    const made = await deliver(
+      subject,
+      Array.from({ length: 9 }, (_, n) => ({ createdAt: T0 + (n >> 1), host: `h${n % 2}:443` })),
+    )
+    await deliver(subject, [{ apiKeyId: 'key_b' }])
+    const order = made.toSorted((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1))
+    const ids = order.map(each => each.id)
+    expect(await list()).toEqual(ids)
+    const { body: _, ...first } = order[0]!
+    const fresh = {
+      status: 'pending',
+      attempts: 0,
+      updatedAt: first.createdAt,
+      deliveredAt: null,
+      lastError: null,
+    } as const
+    expect((await store.deliveries({ apiKeyId: 'key_a', limit: 1 }))[0]).toEqual({ ...first, ...fresh })
+    expect(await store.delivery(first.id)).toEqual({ ...order[0]!, ...fresh })
+    expect(await store.delivery('msg_none')).toBeNull()
+    expect(await list({ host: 'h1:443' })).toEqual(order.filter(each => each.host === 'h1:443').map(each => each.id))
+    expect(await list({ runId: made[3]!.runId })).toEqual([made[3]!.id])
+    expect(await list({ runId: made[3]!.runId, host: 'h0:443' })).toEqual([])
+    const [claimed] = await store.claim(claimOrder({ leaseToken: 'L1', limit: 1, at: T0 + 99 }))
+    await store.settle(settlement(claimed!.id, { status: 'exhausted' }))
+    expect(await list({ status: ['exhausted'] })).toEqual([claimed!.id])
+    expect(await list({ status: ['pending'] })).toEqual(ids.filter(id => id !== claimed!.id))
+    expect(await list({ status: ['pending', 'exhausted'] })).toEqual(ids)
+    expect(await list({ status: ['gone', 'exhausted'], host: claimed!.host })).toEqual([claimed!.id])
+    for (const more of [{}, { host: 'h0:443' }, { status: ['pending'] as const }]) {
+      const paged: string[] = []
+      let before: DeliveryFilter['before']
+      for (;;) {
+        const page = await store.deliveries({ apiKeyId: 'key_a', limit: 2, ...more, before })
+        paged.push(...page.map(each => each.id))
+        if (page.length < 2) break
+        before = { createdAt: page[1]!.createdAt, id: page[1]!.id }
+      }
+      expect(paged).toEqual(await list(more))
+    }
+  })
+
+  test('a resend is one more attempt outside the schedule; what it was before comes back with the claim', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    const { id, runId } = delivery!
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    // While it is being sent, that is the attempt.
+    expect(await store.resend(id, T0 + 1)).toBe(true)
+    expect(await store.settle(settlement(id, { dueAt: T0 + 5_000 }))).toBe(true)
+    expect(await store.resend(id, T0 + 2)).toBe(true)
+    expect(await store.resend(id, T0 + 3)).toBe(true)
+    const [manual] = await store.claim(claimOrder({ at: T0 + 4, leaseToken: 'L2' }))
+    expect(manual).toMatchObject({
+      id,
+      attempts: 1,
+      trigger: 'manual',
+      prior: { status: 'pending', dueAt: T0 + 5_000 },
+    })
+    const restarted = await subject.reopen()
+    await restarted.freeLeases()
+    const [again] = await restarted.claim(claimOrder({ at: T0 + 4, leaseToken: 'L3' }))
+    expect(again).toMatchObject({ id, attempts: 1, trigger: 'manual', prior: { status: 'pending', dueAt: T0 + 5_000 } })
+    const down = settlement(id, {
+      leaseToken: 'L3',
+      dueAt: T0 + 9,
+      counts: false,
+      attempt: attemptOf({ trigger: 'manual' }),
+    })
+    await restarted.settle(down)
+    const [third] = await restarted.claim(claimOrder({ at: T0 + 9, leaseToken: 'L4' }))
+    expect(third).toMatchObject({ attempts: 1, trigger: 'manual', prior: { status: 'pending', dueAt: T0 + 5_000 } })
+    await restarted.settle(settlement(id, { leaseToken: 'L4', at: T0 + 10, status: 'delivered' }))
+    expect(await restarted.deliveriesOf(runId)).toMatchObject([
+      { status: 'delivered', attempts: 1, deliveredAt: T0 + 10 },
+    ])
+    await restarted.resend(id, T0 + 20)
+    expect((await restarted.counts()).deliveries).toMatchObject({ pending: 1, delivered: 0 })
+    const [after] = await restarted.claim(claimOrder({ at: T0 + 20, leaseToken: 'L5' }))
+    expect(after).toMatchObject({ trigger: 'manual', prior: { status: 'delivered' } })
+    await restarted.settle(settlement(id, { leaseToken: 'L5', at: T0 + 21, status: 'delivered' }))
+    expect((await restarted.counts()).deliveries).toMatchObject({ pending: 0, delivered: 1 })
+    expect(await restarted.claim(claimOrder({ at: T0 + 9e9 }))).toEqual([])
+    expect(await restarted.resend('msg_none', T0)).toBe(false)
+  })
+
+  test('a recovery takes failed deliveries of a time and a host once, oldest first, one after the other', async () => {
+    const { store } = subject
+    const wishes = Array.from({ length: 6 }, (_, n) => ({ createdAt: T0 + n, host: n === 4 ? 'other:443' : 'h:443' }))
+    const made = await deliver(subject, wishes)
+    const all = await store.claim(claimOrder({ leaseToken: 'L1', at: T0 + 9 }))
+    const ends = ['exhausted', 'gone', 'delivered', 'exhausted', 'exhausted', 'exhausted'] as const
+    for (const { id } of all) {
+      const status = ends[made.findIndex(each => each.id === id)]!
+      await store.settle(settlement(id, { at: T0 + 9, status }))
+    }
+    const order = { apiKeyId: 'key_a', since: T0, until: T0 + 5, host: 'h:443', at: T0 + 50, spacingMs: 10, limit: 2 }
+    expect(await store.recover({ ...order, apiKeyId: 'key_b' })).toEqual({ count: 0, last: null })
+    const first = await store.recover(order)
+    expect(first).toEqual({ count: 2, last: { createdAt: T0 + 1, id: made[1]!.id } })
+    expect(await store.recover({ ...order, after: first.last! })).toEqual({ count: 1, last: null })
+    expect((await store.counts()).deliveries).toMatchObject({ pending: 3, exhausted: 2, delivered: 1, gone: 0 })
+    expect(await store.recover(order)).toEqual({ count: 0, last: null })
+    const claimed = await store.claim(claimOrder({ at: T0 + 55, leaseToken: 'L2' }))
+    expect(claimed.map(each => [each.id, each.trigger, each.prior?.status])).toEqual([
+      [made[0]!.id, 'recover', 'exhausted'],
+      [made[3]!.id, 'recover', 'exhausted'],
+    ])
+    expect(await store.nextDeliveryAt()).toBe(T0 + 60)
   })
 }
 

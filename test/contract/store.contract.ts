@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { type MediaRow, StorageUnavailable, type Store } from '../../src/core/ports.ts'
 import { cancelTurn, creation, nextId, output, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
 import { deliveriesContract } from './store.contract.deliveries.ts'
+import { keysContract } from './store.contract.keys.ts'
 import { listContract } from './store.contract.lists.ts'
 import { runsContract } from './store.contract.runs.ts'
 import { watchContract } from './store.contract.watch.ts'
@@ -53,6 +54,7 @@ export function storeContract(name: string, open: () => Promise<StoreHarness>): 
     describe('lists', () => listContract(subject))
     describe('the log', () => watchContract(subject))
     describe('deliveries', () => deliveriesContract(subject))
+    describe('keys', () => keysContract(subject))
     describe('media', () => mediaContract(subject))
     describe('secrets, counts and the end', () => upkeepContract(subject))
   })

@@ -1,11 +1,20 @@
 /** Every statement of the store is served by an index: nothing that a million runs would make slow. */
 import { Database } from 'bun:sqlite'
 import { expect, test } from 'bun:test'
-import { cancelTurn, creation, deliveryOf, output, queuedRun, T0 } from '../support/store-runs.ts'
+import {
+  apiKey,
+  cancelTurn,
+  creation,
+  deliveryOf,
+  output,
+  queuedRun,
+  T0,
+  webhookSecret,
+} from '../support/store-runs.ts'
 import { openTempStore } from '../support/store-temp.ts'
 
 /** What may be read from end to end: lists that a statement makes itself, and tables of a few rows. */
-const SMALL = ['hosts', 'used', 'open', 'ranked', 'm', 'chains', 'counters']
+const SMALL = ['hosts', 'used', 'open', 'ranked', 'm', 'chains', 'counters', 'api_keys']
 
 test('no statement reads a large table from end to end, and pages are read in order', async () => {
   const statements = new Set<string>()
@@ -52,6 +61,18 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
   await store.nextDeliveryAt()
   await store.deliveriesOf(run.id)
   await store.deliveryAttempts(delivery.id)
+  await store.delivery(delivery.id)
+  for (const more of [{}, { runId: run.id }, { host: 'h:443' }, { status: ['gone'] as const }])
+    await store.deliveries({ apiKeyId: 'key_a', limit: 5, ...more })
+  await store.recover({ apiKeyId: 'key_a', since: 0, until: T0, at: T0, spacingMs: 1, limit: 5 })
+  await store.resend(delivery.id, T0)
+  await store.apiKeys()
+  const key = apiKey()
+  await store.saveApiKey(key, webhookSecret(key.id))
+  await store.touchApiKeys({ [key.id]: T0 })
+  await store.webhookSecrets(key.id)
+  await store.rotateWebhookSecret(webhookSecret(key.id), T0)
+  await store.spending(0)
   const attempt = { no: 1, trigger: 'schedule' as const, startedAt: T0, durationMs: 1, ip: null, httpStatus: 200 }
   const rest = { errorClass: null, reply: null, nextAt: null, reason: null }
   const settlement = { deliveryId: delivery.id, leaseToken: 'L', at: T0, dueAt: null, counts: true }

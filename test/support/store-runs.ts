@@ -2,11 +2,13 @@
  * Runs for tests of a Store: in every state, by hand and by chance, and the commits that bring them there.
  * Ids and times are counted, so that a failure reads the same each time.
  */
+
 import fc from 'fast-check'
 import type { Chain, PlannedStep } from '../../src/core/chain.ts'
 import type { NewDelivery } from '../../src/core/delivery.ts'
 import { stepError } from '../../src/core/errors.ts'
 import type { JsonObject } from '../../src/core/json.ts'
+import type { ApiKey, WebhookSecret } from '../../src/core/keys.ts'
 import type { CreateCommit, RunCommit } from '../../src/core/ports.ts'
 import {
   type Attempt,
@@ -168,6 +170,34 @@ export function deliveryOf(run: Run, more: Partial<NewDelivery> = {}): NewDelive
     body: new Uint8Array([0, 255, 123, 34, 10, 0]),
     dueAt: T0,
     createdAt: T0,
+    ...more,
+  }
+}
+
+export function apiKey(more: Partial<ApiKey> = {}): ApiKey {
+  const id = nextId()
+  return {
+    ...{
+      id: `key_${id}`,
+      name: 'test',
+      hash: `hash-${id}`,
+      prefix: 'bck_live_ab12',
+      last4: 'wxyz',
+      scopes: ['runs:read'],
+    },
+    ...{ createdAt: T0, expiresAt: null, revokedAt: null, lastUsedAt: null, previous: null },
+    ...{ ratePerMinute: null, maxRunning: null, maxQueued: null, dailyBudgetUsd: null },
+    ...more,
+  }
+}
+
+export function webhookSecret(apiKeyId: string, more: Partial<WebhookSecret> = {}): WebhookSecret {
+  return {
+    id: `sec_${nextId()}`,
+    apiKeyId,
+    sealed: new Uint8Array([1, 0, 255]),
+    createdAt: T0,
+    retiresAt: null,
     ...more,
   }
 }

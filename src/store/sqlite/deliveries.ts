@@ -4,7 +4,8 @@
  * 1. A lease is a delivery whose `ready_at` lies at the lease's end: nobody else finds it, and it comes back by itself.
  * 2. Only the token of the newest claim may settle; a late answer is written to the log and decides nothing.
  * 3. An attempt is counted when it is claimed, so that one that kills the process cannot be repeated for ever.
- * 4. A claim reads as many index entries as there are hosts with waiting deliveries, and a few for each of them:
+ * 4. An attempt that somebody asked for is outside the schedule: it is not counted, and its failure brings back what was.
+ * 5. A claim reads as many index entries as there are hosts with waiting deliveries, and a few for each of them:
  *    ten thousand deliveries for one dead host cost nothing.
  */
 import type { Database } from 'bun:sqlite'
@@ -13,9 +14,13 @@ import type {
   ClaimOrder,
   Delivery,
   DeliveryAttempt,
+  DeliveryFilter,
   DeliveryStatus,
   NewDelivery,
+  Recovered,
+  RecoverOrder,
   Settlement,
+  Trigger,
 } from '../../core/delivery.ts'
 import type { Counters } from './counters.ts'
 
@@ -29,6 +34,9 @@ interface DeliveryRow {
   body: Uint8Array
   status: string
   attempts: number
+  trigger: string
+  prior_status: string | null
+  prior_due_at: number | null
   due_at: number
   lease_token: string | null
   created_at: number
@@ -49,6 +57,25 @@ interface AttemptRow {
   next_at: number | null
   reason: string | null
 }
+
+interface StateRow {
+  id: string
+  status: string
+  trigger: string
+  due_at: number
+  lease_token: string | null
+  created_at: number
+}
+
+type ListRow = Omit<DeliveryRow, 'body' | 'lease_token' | 'trigger' | 'prior_status' | 'prior_due_at'>
+type Values = Record<string, string | number | null>
+
+/** All but the body, which may be long. */
+const LIST =
+  'id, run_id, api_key_id, type, url, host, status, attempts, due_at, created_at, updated_at, delivered_at, last_error'
+const STATE = 'id, status, trigger, due_at, lease_token, created_at'
+const OLDER = '(created_at < $at OR (created_at = $at AND id < $id)) ORDER BY created_at DESC, id DESC LIMIT $limit'
+const AMONG = '($statuses IS NULL OR status IN (SELECT value FROM json_each($statuses)))'
 
 export class DeliveryTables {
   readonly #counters: Counters
@@ -78,7 +105,7 @@ export class DeliveryTables {
         inFlight: JSON.stringify(order.inFlight),
         closed: JSON.stringify(order.closed),
       })
-      .map(row => ({ ...deliveryOf(row), leaseToken: order.leaseToken }))
+      .map(row => claimedOf(row, order.leaseToken))
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
   }
 
@@ -86,7 +113,7 @@ export class DeliveryTables {
     const { deliveryId, leaseToken, at, status, dueAt, counts, attempt } = settlement
     if (status === 'pending' && dueAt === null) throw new Error(`delivery ${deliveryId} waits for no time`)
     const held = this.#sql.settle.run(
-      ...[status, dueAt, counts ? 0 : 1, at, status === 'delivered' ? at : null, attempt.errorClass],
+      ...[status, dueAt, counts, at, status === 'delivered' ? at : null, attempt.errorClass],
       ...[deliveryId, leaseToken],
     )
     const late = held.changes === 0
@@ -116,6 +143,48 @@ export class DeliveryTables {
   attempts(deliveryId: string): DeliveryAttempt[] {
     return this.#sql.attempts.all(deliveryId).map(attemptOf)
   }
+
+  get(id: string): Delivery | null {
+    const row = this.#sql.get.get(id)
+    return row ? deliveryOf(row) : null
+  }
+
+  list({ apiKeyId, runId, status = [], host, before, limit }: DeliveryFilter): Omit<Delivery, 'body'>[] {
+    const [only] = status
+    const values = { key: apiKeyId, limit, at: before?.createdAt ?? Number.MAX_SAFE_INTEGER, id: before?.id ?? '' }
+    const more = { run: runId ?? null, host: host ?? null, statuses: status.length > 0 ? JSON.stringify(status) : null }
+    const rows = (): ListRow[] => {
+      if (runId !== undefined) return this.#sql.listRun.all({ ...values, ...more, run: runId })
+      if (host !== undefined) return this.#sql.listHost.all({ ...values, ...more, host })
+      if (only !== undefined && status.length === 1) return this.#sql.listStatus.all({ ...values, status: only })
+      return this.#sql.list.all({ ...values, statuses: more.statuses })
+    }
+    return rows().map(summaryOf)
+  }
+
+  resend(id: string, at: number): boolean {
+    const row = this.#sql.state.get(id)
+    if (!row) return false
+    // Being sent just now, or asked for already: that is the attempt.
+    if (row.lease_token !== null || row.trigger !== 'schedule') return true
+    this.#ask(row, 'manual', at, at)
+    return true
+  }
+
+  recover(order: RecoverOrder): Recovered {
+    const { apiKeyId, since, until, host, at, spacingMs, limit, after } = order
+    const [afterAt, afterId] = [after?.createdAt ?? -1, after?.id ?? '']
+    const rows = this.#sql.failed.all({ key: apiKeyId, since, until, host: host ?? null, afterAt, afterId, limit })
+    for (const [n, row] of rows.entries()) this.#ask(row, 'recover', at + n * spacingMs, at)
+    const last = rows.at(-1)
+    const more = last !== undefined && rows.length === limit
+    return { count: rows.length, last: more ? { createdAt: last.created_at, id: last.id } : null }
+  }
+
+  #ask(row: StateRow, trigger: Trigger, dueAt: number, at: number): void {
+    this.#sql.ask.run(...[trigger, row.status, row.due_at, dueAt, at, row.id])
+    this.#counters.move(`deliveries.${row.status as DeliveryStatus}`, 'deliveries.pending')
+  }
 }
 
 function statements(db: Database) {
@@ -143,14 +212,17 @@ function statements(db: Database) {
            ORDER BY n.ready_at LIMIT $perHost)
          WHERE open.room > 0
        )
-       UPDATE deliveries SET lease_token = $token, ready_at = $until, attempts = attempts + 1, updated_at = $at
+       UPDATE deliveries SET lease_token = $token, ready_at = $until, updated_at = $at,
+         attempts = attempts + (trigger = 'schedule')
        WHERE id IN (SELECT id FROM ranked WHERE rank <= room ORDER BY rank, ready_at, id LIMIT $limit)
        RETURNING *`,
     ),
-    settle: db.prepare<unknown, (string | number | null)[]>(
+    settle: db.prepare<unknown, (string | number | boolean | null)[]>(
       `UPDATE deliveries SET status = ?1, due_at = coalesce(?2, due_at), ready_at = coalesce(?2, due_at),
-         attempts = attempts - ?3, updated_at = ?4, delivered_at = coalesce(?5, delivered_at), last_error = ?6,
-         lease_token = NULL
+         attempts = attempts - (NOT ?3 AND trigger = 'schedule'), updated_at = ?4,
+         delivered_at = coalesce(?5, delivered_at), last_error = ?6, lease_token = NULL,
+         trigger = iif(?3, 'schedule', trigger), prior_status = iif(?3, NULL, prior_status),
+         prior_due_at = iif(?3, NULL, prior_due_at)
        WHERE id = ?7 AND lease_token = ?8`,
     ),
     exists: db.prepare<unknown, [string]>(`SELECT 1 FROM deliveries WHERE id = ?`),
@@ -164,11 +236,50 @@ function statements(db: Database) {
     ),
     next: db.prepare<{ at: number | null }, []>(`SELECT min(ready_at) AS at FROM deliveries WHERE status = 'pending'`),
     ofRun: db.prepare<DeliveryRow, [string]>(`SELECT * FROM deliveries WHERE run_id = ? ORDER BY created_at, id`),
+    get: db.prepare<DeliveryRow, [string]>(`SELECT * FROM deliveries WHERE id = ?`),
+    state: db.prepare<StateRow, [string]>(`SELECT ${STATE} FROM deliveries WHERE id = ?`),
+    ask: db.prepare<unknown, (string | number)[]>(
+      `UPDATE deliveries SET status = 'pending', trigger = ?1, prior_status = ?2, prior_due_at = ?3, due_at = ?4,
+         ready_at = ?4, updated_at = ?5
+       WHERE id = ?6`,
+    ),
+    failed: db.prepare<StateRow, [Values]>(
+      `SELECT ${STATE} FROM deliveries INDEXED BY deliveries_list
+       WHERE api_key_id = $key AND created_at >= $since AND created_at < $until AND status IN ('exhausted', 'gone')
+         AND ($host IS NULL OR host = $host)
+         AND (created_at > $afterAt OR (created_at = $afterAt AND id > $afterId))
+       ORDER BY created_at, id LIMIT $limit`,
+    ),
+    list: db.prepare<ListRow, [Values]>(
+      `SELECT ${LIST} FROM deliveries INDEXED BY deliveries_list WHERE api_key_id = $key AND ${AMONG} AND ${OLDER}`,
+    ),
+    listStatus: db.prepare<ListRow, [Values]>(
+      `SELECT ${LIST} FROM deliveries INDEXED BY deliveries_list_status
+       WHERE api_key_id = $key AND status = $status AND ${OLDER}`,
+    ),
+    listHost: db.prepare<ListRow, [Values]>(
+      `SELECT ${LIST} FROM deliveries INDEXED BY deliveries_list_host
+       WHERE api_key_id = $key AND host = $host AND ${AMONG} AND ${OLDER}`,
+    ),
+    listRun: db.prepare<ListRow, [Values]>(
+      `SELECT ${LIST} FROM deliveries INDEXED BY deliveries_run
+       WHERE run_id = $run AND api_key_id = $key AND ($host IS NULL OR host = $host) AND ${AMONG} AND ${OLDER}`,
+    ),
     attempts: db.prepare<AttemptRow, [string]>(`SELECT * FROM delivery_attempts WHERE delivery_id = ? ORDER BY id`),
   }
 }
 
 function deliveryOf(row: DeliveryRow): Delivery {
+  return { ...summaryOf(row), body: row.body }
+}
+
+function claimedOf(row: DeliveryRow, leaseToken: string): ClaimedDelivery {
+  const { trigger, prior_status: status, prior_due_at: dueAt } = row
+  const prior = status === null || dueAt === null ? null : { status: status as DeliveryStatus, dueAt }
+  return { ...deliveryOf(row), trigger: trigger as Trigger, prior, leaseToken }
+}
+
+function summaryOf(row: ListRow): Omit<Delivery, 'body'> {
   return {
     id: row.id,
     runId: row.run_id,
@@ -176,7 +287,6 @@ function deliveryOf(row: DeliveryRow): Delivery {
     type: row.type,
     url: row.url,
     host: row.host,
-    body: row.body,
     dueAt: row.due_at,
     createdAt: row.created_at,
     status: row.status as DeliveryStatus,

@@ -7,7 +7,17 @@
  * 4. Faults of the disk arrive as StorageUnavailable; the store needs no restart to recover.
  */
 import type { Database } from 'bun:sqlite'
-import type { ClaimedDelivery, ClaimOrder, Delivery, DeliveryAttempt, Settlement } from '../../core/delivery.ts'
+import type {
+  ClaimedDelivery,
+  ClaimOrder,
+  Delivery,
+  DeliveryAttempt,
+  DeliveryFilter,
+  Recovered,
+  RecoverOrder,
+  Settlement,
+} from '../../core/delivery.ts'
+import type { ApiKey, Spending, WebhookSecret } from '../../core/keys.ts'
 import {
   type CreateCommit,
   type Created,
@@ -25,6 +35,7 @@ import { DeliveryTables } from './deliveries.ts'
 import { asStorageError } from './errors.ts'
 import { EventFeed } from './feed.ts'
 import { GroupCommit } from './group-commit.ts'
+import { KeyTables } from './keys.ts'
 import { RunList } from './run-list.ts'
 import { RunTables } from './runs.ts'
 import { SmallTables } from './small-tables.ts'
@@ -40,6 +51,7 @@ export class SqliteStore implements Store {
   readonly #runs: RunTables
   readonly #list: RunList
   readonly #deliveries: DeliveryTables
+  readonly #keys: KeyTables
   readonly #small: SmallTables
   readonly #counters: Counters
   readonly #cursors = new Map<string, number>()
@@ -55,6 +67,7 @@ export class SqliteStore implements Store {
     this.#runs = new RunTables(db, this.#counters)
     this.#list = new RunList(db)
     this.#deliveries = new DeliveryTables(db, this.#counters)
+    this.#keys = new KeyTables(db)
     this.#small = new SmallTables(db)
   }
 
@@ -176,6 +189,48 @@ export class SqliteStore implements Store {
 
   async deliveryAttempts(deliveryId: string): Promise<DeliveryAttempt[]> {
     return this.#read(() => this.#deliveries.attempts(deliveryId))
+  }
+
+  async delivery(id: string): Promise<Delivery | null> {
+    return this.#read(() => this.#deliveries.get(id))
+  }
+
+  async deliveries(filter: DeliveryFilter): Promise<Omit<Delivery, 'body'>[]> {
+    return this.#read(() => this.#deliveries.list(filter))
+  }
+
+  async resend(id: string, at: number): Promise<boolean> {
+    return this.#group.write(() => this.#deliveries.resend(id, at))
+  }
+
+  async recover(order: RecoverOrder): Promise<Recovered> {
+    return this.#group.write(() => this.#deliveries.recover(order))
+  }
+
+  // ── Keys ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async apiKeys(): Promise<ApiKey[]> {
+    return this.#read(() => this.#keys.all())
+  }
+
+  async saveApiKey(key: ApiKey, secret?: WebhookSecret): Promise<void> {
+    return this.#group.write(() => this.#keys.save(key, secret))
+  }
+
+  async touchApiKeys(used: Readonly<Record<string, number>>): Promise<void> {
+    return this.#group.write(() => this.#keys.touch(used))
+  }
+
+  async webhookSecrets(apiKeyId: string): Promise<WebhookSecret[]> {
+    return this.#read(() => this.#keys.secrets(apiKeyId))
+  }
+
+  async rotateWebhookSecret(secret: WebhookSecret, retiresAt: number): Promise<void> {
+    return this.#group.write(() => this.#keys.rotateSecret(secret, retiresAt))
+  }
+
+  async spending(since: number): Promise<Spending[]> {
+    return this.#read(() => this.#keys.spending(since))
   }
 
   // ── Media, secrets ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,84 @@
+/** The part of the Store's contract about keys: what they are, their secrets, what they spent. */
+import { expect, test } from 'bun:test'
+import { apiKey, attempt, creation, leap, nextId, queuedRun, runAt, T0, webhookSecret } from '../support/store-runs.ts'
+import type { Subject } from './store.contract.ts'
+
+export function keysContract(subject: Subject): void {
+  test('a key comes back as it was saved, and a second save replaces it', async () => {
+    const { store } = subject
+    const ada = apiKey({ createdAt: T0 + 1 })
+    const bob = apiKey({
+      ...{ createdAt: T0, expiresAt: T0 + 9, scopes: ['runs:write', 'keys:manage'], dailyBudgetUsd: 1.5 },
+      ...{ ratePerMinute: 60, maxRunning: 2, maxQueued: 3, previous: { hash: 'old', until: T0 + 5 } },
+    })
+    await store.saveApiKey(ada)
+    await store.saveApiKey(bob)
+    expect(await store.apiKeys()).toEqual([bob, ada])
+    const changed = { ...bob, revokedAt: T0 + 3, previous: null, hash: 'new' }
+    await store.saveApiKey(changed)
+    expect(await (await subject.reopen()).apiKeys()).toEqual([changed, ada])
+  })
+
+  test('two keys never have the same text', async () => {
+    const { store } = subject
+    const key = apiKey()
+    await store.saveApiKey(key)
+    await expect(store.saveApiKey({ ...apiKey(), hash: key.hash })).rejects.toThrow()
+    expect(await store.apiKeys()).toHaveLength(1)
+  })
+
+  test('the last use moves forward only, and of known keys', async () => {
+    const { store } = subject
+    const key = apiKey()
+    await store.saveApiKey(key)
+    await store.touchApiKeys({ [key.id]: T0 + 5, nobody: T0 })
+    await store.touchApiKeys({ [key.id]: T0 + 4 })
+    expect(await store.apiKeys()).toEqual([{ ...key, lastUsedAt: T0 + 5 }])
+  })
+
+  test('a key and its first secret are saved together or not at all', async () => {
+    const { store } = subject
+    const [key, other] = [apiKey(), apiKey()]
+    const secret = webhookSecret(key.id)
+    await store.saveApiKey(key, secret)
+    expect(await store.webhookSecrets(key.id)).toEqual([secret])
+    await expect(store.saveApiKey(other, { ...secret, apiKeyId: other.id })).rejects.toThrow()
+    expect(await store.apiKeys()).toEqual([key])
+  })
+
+  test('a rotation leaves two secrets, newest first; the next one drops the oldest', async () => {
+    const { store } = subject
+    const key = apiKey()
+    const [first, second, third] = [0, 1, 2].map(n => webhookSecret(key.id, { createdAt: T0 + n }))
+    await store.saveApiKey(key, first)
+    await store.rotateWebhookSecret(second!, T0 + 86_400_000)
+    expect(await store.webhookSecrets(key.id)).toEqual([second!, { ...first!, retiresAt: T0 + 86_400_000 }])
+    await store.rotateWebhookSecret(third!, T0 + 99)
+    expect(await (await subject.reopen()).webhookSecrets(key.id)).toEqual([third!, { ...second!, retiresAt: T0 + 99 }])
+    expect(await subject.store.webhookSecrets(nextId())).toEqual([])
+  })
+
+  test('spending tells what attempts cost since a time: the ended ones as a sum, each open one by itself', async () => {
+    const { store } = subject
+    const estimate = { estimatedUsd: 0.05, actualUsd: null, basis: 'listed' as const }
+    const ended = { outcome: 'failed' as const, endedAt: T0 + 9 }
+    const tries = [
+      attempt(1, { ...ended, startedAt: T0 - 1, cost: estimate }),
+      attempt(2, { ...ended, startedAt: T0, cost: { ...estimate, actualUsd: 0.04 } }),
+      attempt(3, { ...ended, startedAt: T0 + 1, cost: { estimatedUsd: null, actualUsd: null, basis: 'unknown' } }),
+    ]
+    const live = attempt(4, { startedAt: T0 + 2, cost: estimate })
+    const queued = queuedRun()
+    const run = runAt(queued, 0, { status: 'submitting', attempt: live, lookup: null }, tries)
+    await store.create(creation(queued))
+    await store.commit(leap(queued, run))
+    const spent = await store.spending(T0)
+    expect(spent).toHaveLength(2)
+    const [sum, open] = spent.toSorted((a, b) => Number(a.attempt !== null) - Number(b.attempt !== null))
+    expect(sum).toMatchObject({ apiKeyId: run.apiKeyId, attempt: null })
+    expect(sum?.usd).toBeCloseTo(0.04, 9)
+    const stepId = run.steps.find(step => step.status === 'submitting')?.id
+    expect(open).toEqual({ apiKeyId: run.apiKeyId, usd: 0.05, attempt: { stepId: stepId!, no: 4, startedAt: T0 + 2 } })
+    expect(await store.spending(T0 + 10)).toEqual([])
+  })
+}
