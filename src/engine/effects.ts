@@ -121,14 +121,19 @@ async function submit(deps: EffectDeps, run: Run, step: Step, attempt: Attempt, 
       case 'refused':
         return refused(started.error)
       case 'unknown':
-        return { type: 'step.submit_unknown', error: started.error, askAt: deps.clock.now() + provider.settleMs }
+        return { type: 'step.submit_unknown', error: started.error, askAt: firstLookAt(deps, provider) }
     }
   } catch (error) {
     deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
     if (!began) return refused(stepError('internal', 'the request could not be made'))
     const lost = stepError('outcome_unknown', 'the submit broke on our side', { provider: attempt.provider })
-    return { type: 'step.submit_unknown', error: lost, askAt: deps.clock.now() + provider.settleMs }
+    return { type: 'step.submit_unknown', error: lost, askAt: firstLookAt(deps, provider) }
   }
+}
+
+/** A provider that can be asked needs a moment before its `none` is to be trusted; the others have nothing to wait for. */
+function firstLookAt(deps: EffectDeps, provider: Provider): number {
+  return deps.clock.now() + (provider.find ? provider.settleMs : 0)
 }
 
 async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
@@ -136,7 +141,7 @@ async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
   const now = deps.clock.now()
   if (!provider) return { type: 'step.still_unknown', askAt: null }
   const trusted = attempt.startedAt + provider.settleMs
-  if (now < trusted) return { type: 'step.still_unknown', askAt: trusted }
+  if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
   const { token, providerModel, startedAt } = attempt
   const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
   if (found.type === 'found')

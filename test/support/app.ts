@@ -1,0 +1,81 @@
+/** The whole application inside the test's own process, with a configuration read from an environment as always. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pino from 'pino'
+import { type App, createApp } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import type { StandIn } from './providers/stand-in.ts'
+import { API_KEY, CALLBACK_SECRET } from './server.ts'
+
+export class RunningApp {
+  readonly dir = mkdtempSync(join(tmpdir(), 'babychain-app-'))
+  /** Everything that was logged, as it stands in the log. */
+  log = ''
+  url = ''
+  #app: App | null = null
+  readonly #env: Record<string, string>
+
+  constructor(env: Record<string, string>) {
+    this.#env = env
+  }
+
+  async start(): Promise<this> {
+    const read = readConfig({
+      PORT: '0',
+      BABYCHAIN_DATA_DIR: join(this.dir, 'data'),
+      BABYCHAIN_API_KEY: API_KEY,
+      BABYCHAIN_CALLBACK_SECRET: CALLBACK_SECRET,
+      ...this.#env,
+    })
+    if (!read.ok) throw new Error(read.problems.join('\n'))
+    const write = (line: string): void => {
+      this.log += line
+    }
+    const log = pino({ level: 'trace' }, { write })
+    this.#app = await createApp(read.config, { log })
+    this.url = (await this.#app.start()).url
+    return this
+  }
+
+  async stop(): Promise<void> {
+    await this.#app?.stop(2_000)
+    this.#app = null
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+
+  request(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(this.url + path, { ...init, headers: { authorization: `Bearer ${API_KEY}`, ...init.headers } })
+  }
+
+  async post<T>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
+    const answer = await this.request(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(body),
+    })
+    return answer.json() as Promise<T>
+  }
+
+  async json<T>(path: string): Promise<T> {
+    return (await this.request(path)).json() as Promise<T>
+  }
+}
+
+/** The variables with which an application finds stand-ins in place of the providers. */
+export function pointedAt(
+  standIns: Record<string, { key: string; base: string; standIn: StandIn }>,
+): Record<string, string> {
+  const env: Record<string, string> = {}
+  const hosts: string[] = []
+  for (const { key, base, standIn } of Object.values(standIns)) {
+    env[key] = standIn.key
+    env[base] = standIn.baseUrl
+    hosts.push(new URL(standIn.url).host, new URL(standIn.filesUrl).host)
+  }
+  return { ...env, BABYCHAIN_EGRESS_ALLOW: hosts.join(',') }
+}
