@@ -12,7 +12,7 @@ import type { Clock } from '../core/ports.ts'
 import { isEnded, type Run } from '../core/run.ts'
 import type { ApiDeps } from './deps.ts'
 import { presentEvent } from './dto/run.ts'
-import { type Authorized, type Context, guarded } from './exchange.ts'
+import { type Authorized, type Context, type Exchange, guarded } from './exchange.ts'
 import * as docs from './openapi/runs.ts'
 import { parameterProblem } from './problem.ts'
 import { ownRun } from './runs.ts'
@@ -33,13 +33,13 @@ const MOST_BUFFERED = 1 << 20
 const STALL_MS = 15_000
 
 async function events(deps: ApiDeps, exchange: Authorized): Promise<Response> {
-  const { request, server, url } = exchange
+  const { request, url } = exchange
   const run = await ownRun(deps, exchange)
   const after = placeOf(request, url, run)
   // 204 tells an EventSource that there is nothing to come back for.
   if (isEnded(run) && after === run.lastSeq) return new Response(null, { status: 204 })
-  server?.timeout(request, 0)
-  return new Response(stream(deps, request.signal, run, after), {
+  exchange.allowSilence(0)
+  return new Response(exchange.head ? null : stream(deps, exchange, run, after), {
     headers: {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache, no-transform',
@@ -57,10 +57,10 @@ function placeOf(request: Request, url: URL, run: Run): number {
   return after <= run.lastSeq ? after : 0
 }
 
-function stream(deps: ApiDeps, reader: AbortSignal, run: Run, after: number): ReadableStream<Uint8Array> {
+function stream(deps: ApiDeps, exchange: Exchange, run: Run, after: number): ReadableStream<Uint8Array> {
   const gone = new AbortController()
-  const signal = AbortSignal.any([gone.signal, reader, deps.draining])
-  const valve = createValve(deps.clock, gone)
+  const signal = AbortSignal.any([gone.signal, exchange.request.signal, deps.draining])
+  const valve = createValve(deps.clock)
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
@@ -69,17 +69,23 @@ function stream(deps: ApiDeps, reader: AbortSignal, run: Run, after: number): Re
         const stopPings = pings(deps.clock, () => (controller.desiredSize ?? 0) > 0 && say(': ping\n\n'))
         pump(deps, run, after, signal, async text => {
           say(text)
-          if ((controller.desiredSize ?? 0) <= 0) await valve.opens()
+          if ((controller.desiredSize ?? 0) > 0 || (await valve.opens())) return
+          gone.abort()
+          // Bun would keep the socket until the reader takes what it does not take.
+          exchange.allowSilence(1)
+          controller.error(new Error('the reader does not read'))
         })
           .catch(error => deps.log.warn({ err: error, run_id: run.id }, 'event stream broke off'))
           .finally(() => {
             stopPings()
-            valve.close()
             close(controller)
           })
       },
       pull: () => valve.open(),
-      cancel: () => gone.abort(),
+      cancel() {
+        gone.abort()
+        valve.open()
+      },
     },
     new ByteLengthQueuingStrategy({ highWaterMark: MOST_BUFFERED }),
   )
@@ -102,27 +108,21 @@ async function pump(
   }
 }
 
-/** Stops the pump while the reader's buffer is full, and gives the reader up when it stays full. */
-function createValve(clock: Clock, gone: AbortController) {
-  let open: (() => void) | null = null
-  let forget: (() => void) | null = null
-  const release = (): void => {
-    forget?.()
-    open?.()
-    open = null
-    forget = null
-  }
+/** Stops the pump while the reader's buffer is full. */
+function createValve(clock: Clock) {
+  let settle: ((opened: boolean) => void) | null = null
   return {
+    /** True when there is room again; false when the reader has taken nothing for too long. */
     opens: () =>
-      new Promise<void>(resolve => {
-        open = resolve
-        forget = clock.at(clock.now() + STALL_MS, () => {
-          gone.abort()
-          release()
-        })
+      new Promise<boolean>(resolve => {
+        const forget = clock.at(clock.now() + STALL_MS, () => settle?.(false))
+        settle = opened => {
+          forget()
+          settle = null
+          resolve(opened)
+        }
       }),
-    open: release,
-    close: release,
+    open: () => settle?.(true),
   }
 }
 

@@ -5,14 +5,18 @@
  * 2. A handler gives a Response or throws; what it throws becomes a problem document here.
  * 3. Handlers read the Request themselves (Elysia parses nothing), so that limits hold while a body streams in.
  */
-import type { ApiDeps, Principal, Scope, Server } from './deps.ts'
+import type { ApiDeps, Principal, Scope } from './deps.ts'
 import { ApiProblem, asProblem, bodyProblem, drainingProblem, problemResponse } from './problem.ts'
 import type { Waiters } from './wait.ts'
 
 export interface Exchange {
   readonly request: Request
-  /** Null where there is no socket: in tests that call `fetch` by hand. */
-  readonly server: Server | null
+  /** True for HEAD: routes see a GET, and what is costly need not be done. */
+  readonly head: boolean
+  /** Address of the peer; empty where there is no socket. */
+  readonly peer: string
+  /** Lets this exchange be silent for so many seconds, 0 for ever: Bun cuts silent handlers after 10 s. */
+  allowSilence(seconds: number): void
   readonly url: URL
   readonly requestId: string
   /** The route's pattern, for metrics and logs: paths hold ids and must not become labels. */

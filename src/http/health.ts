@@ -6,7 +6,7 @@
  *    through a proxy counts as from elsewhere.
  */
 import { Elysia } from 'elysia'
-import type { ApiDeps, Server } from './deps.ts'
+import type { ApiDeps } from './deps.ts'
 import { authenticate, type Context, type Exchange, json, open } from './exchange.ts'
 import * as docs from './openapi/catalog.ts'
 import { ApiProblem } from './problem.ts'
@@ -50,8 +50,7 @@ async function metrics(deps: ApiDeps, exchange: Exchange): Promise<Response> {
   })
 }
 
-function isLocal({ server, request }: { server: Server | null; request: Request }): boolean {
-  const address = server?.requestIP(request)?.address ?? ''
+function isLocal({ peer, request }: Exchange): boolean {
   const forwarded = ['forwarded', 'x-forwarded-for', 'via', 'fly-client-ip'].some(name => request.headers.has(name))
-  return !forwarded && /^(127\.|::1$|::ffff:127\.)/.test(address)
+  return !forwarded && /^(127\.|::1$|::ffff:127\.)/.test(peer)
 }

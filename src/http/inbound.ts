@@ -29,11 +29,12 @@ async function receive(deps: ApiDeps, { request, params }: Exchange): Promise<Re
   const { engine, store, clock, log } = deps
   const provider = params.provider ?? ''
   const token = params.token ?? ''
-  const place = /^[A-Za-z0-9_-]{16,64}$/.test(token) ? await store.attemptByToken(token) : null
+  const place = /^[A-Za-z0-9_-]{1,64}$/.test(token) ? await store.attemptByToken(token) : null
   if (place?.provider !== provider) throw new ApiProblem('not_found', 'There is no such address.')
   const body = await readBytes(request, WEBHOOK_BYTES)
   const headers = Object.fromEntries(request.headers)
-  const hint = await deps.inbound(provider, { headers, body, at: clock.now() })
+  const query = Object.fromEntries(new URL(request.url).searchParams)
+  const hint = await deps.inbound(provider, { headers, query, body, at: clock.now() })
   if (hint === null) throw new ApiProblem('not_found', 'There is no such address.')
   if (hint.type === 'refused') {
     log.warn({ provider, run_id: place.runId, reason: hint.reason }, 'inbound webhook refused')

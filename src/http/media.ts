@@ -64,8 +64,8 @@ async function read(deps: ApiDeps, exchange: Exchange): Promise<Response> {
   if (range.type === 'unsatisfiable') throw unsatisfiable(stored.bytes)
   const part = range.type === 'part' ? range : undefined
   const length = part ? part.end - part.start + 1 : stored.bytes
-  const stream = request.method === 'HEAD' ? null : await deps.media.open(stored.mediaId, part)
-  if (request.method !== 'HEAD' && !stream) throw unknownMedia()
+  const stream = exchange.head ? null : await deps.media.open(stored.mediaId, part)
+  if (!exchange.head && !stream) throw unknownMedia()
   return new Response(stream, {
     status: part ? 206 : 200,
     headers: {
@@ -127,9 +127,9 @@ const MOST_FORMS = 4
 type Picture = { mime: string | null; length: number | null; stream: ReadableStream<Uint8Array> }
 
 async function upload(deps: ApiDeps, exchange: Authorized, forms: { open: number }): Promise<Response> {
-  const { request, server, principal } = exchange
+  const { request, principal } = exchange
   // Bun re-arms its idle timer only after 160 KB: at its default a slow line would be cut in the middle.
-  server?.timeout(request, 120)
+  exchange.allowSilence(120)
   const type = mediaType(request)
   if (type === 'multipart/form-data') {
     if (forms.open >= MOST_FORMS) throw busy()
@@ -224,7 +224,7 @@ function formError(name: string, code: string, detail: string): RequestError {
 
 async function parseForm(bytes: Uint8Array, type: string): ReturnType<Response['formData']> {
   try {
-    return await new Response(bytes, { headers: { 'content-type': type } }).formData()
+    return await new Response(bytes as Uint8Array<ArrayBuffer>, { headers: { 'content-type': type } }).formData()
   } catch {
     throw bodyProblem('invalid_request', 'The body is no multipart form.', {
       hint: "curl -F 'file=@picture.png' sends one.",
@@ -234,19 +234,23 @@ async function parseForm(bytes: Uint8Array, type: string): ReturnType<Response['
 
 /** The stream of some chunks; what cuts it is noted, since whoever reads it only learns that it broke. */
 function streamOf(chunks: AsyncGenerator<Uint8Array, void>, cut: { by: unknown }): ReadableStream<Uint8Array> {
+  let open = true
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       try {
         const { done, value } = await chunks.next()
+        // The reader may have gone while we waited for the caller's next bytes.
+        if (!open) return
         if (done) controller.close()
         else controller.enqueue(value)
       } catch (error) {
         cut.by = error
-        controller.error(error)
+        if (open) controller.error(error)
       }
     },
-    cancel: async () => {
-      await chunks.return()
+    cancel() {
+      open = false
+      chunks.return().catch(() => {}) // the caller went away first
     },
   })
 }

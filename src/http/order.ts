@@ -5,12 +5,13 @@
  * 2. A link that may never be dialled is told in one sentence, whatever the reason: it must not say what our network holds.
  * 3. `media:{id}` is a picture of the same API key; somebody else's is as unknown as one that never was.
  */
-import { type Chain, type PlannedStep, plan } from '../core/chain.ts'
+import { type Chain, escapePointer, type PlannedStep, plan } from '../core/chain.ts'
 import type { Problem } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Role } from '../core/ports.ts'
+import type { Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
-import { type CreateRunDto, createRun } from './dto.ts'
+import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
 import { ApiProblem, type RequestError } from './problem.ts'
 import { checker, isObject } from './shape.ts'
 
@@ -44,7 +45,7 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
   const planned = hasInput ? plan(chain, sent.input, deps.catalog) : null
   const problems = planned && !planned.ok ? planned.problems : []
   const sound = hasInput ? soundSteps(chain, sent.input, deps.catalog, problems) : []
-  const errors: RequestError[] = [...shape, ...problems]
+  const errors: RequestError[] = [...shape, ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem }))]
   errors.push(...checkWebhookUrl(deps, sent.webhook_url))
   errors.push(...(await checkPictures(deps, principal, sound)))
   const keys = chain.steps.map(step => step.key)
@@ -66,6 +67,8 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
   }
 }
 
+const SCHEMA_HINT = 'GET /api/v1/models/{maker}/{name} has the JSON Schema of the parameters.'
+
 function soundSteps(
   chain: Chain,
   input: Json | undefined,
@@ -83,6 +86,22 @@ function soundSteps(
     const params = input[`${key}_params`]
     return [{ key, role, model, params: isObject(params) ? params : {} }]
   })
+}
+
+const checkResume = checker(resumeRun.schema)
+
+/** All mistakes of the body of a resume. */
+export function examineResume(deps: ApiDeps, run: Run, body: Json): RequestError[] {
+  const errors = checkResume(body)
+  if (errors.length > 0 || !isObject(body)) return errors
+  const keys = run.steps.map(step => step.key)
+  const from = body.from_step_key
+  if (typeof from === 'string' && !keys.includes(from)) errors.push(unknownStep('/from_step_key', from, keys))
+  const steps = run.steps.flatMap(({ key, model }) => {
+    const found = deps.catalog.find(model)
+    return found ? [{ key, model: found }] : []
+  })
+  return [...errors, ...checkProviders(deps, keys, steps, body.provider_order)]
 }
 
 /** The refusal of a body with these mistakes: 422 when only links are wrong, else 400. */
@@ -143,7 +162,7 @@ async function checkPicture(
 function checkProviders(
   deps: ApiDeps,
   keys: readonly string[],
-  steps: readonly SoundStep[],
+  steps: readonly Pick<SoundStep, 'key' | 'model'>[],
   order: Json | undefined,
 ): RequestError[] {
   const base = '/provider_order'
@@ -152,14 +171,16 @@ function checkProviders(
     return steps.length < keys.length ? [] : unknownProviders(base, order, known)
   }
   return Object.entries(isObject(order) ? order : {}).flatMap(([key, list]) => {
-    const pointer = `${base}/${key.slice(0, 80)}`
-    if (!keys.includes(key)) {
-      const hint = `Steps of this chain: ${keys.join(', ')}.`
-      return [{ pointer, code: 'unknown_step', detail: `there is no step ${key.slice(0, 80)}`, hint }]
-    }
+    const pointer = `${base}/${escapePointer(key)}`
+    if (!keys.includes(key)) return [unknownStep(pointer, key, keys)]
     const step = steps.find(each => each.key === key)
     return step ? unknownProviders(pointer, list as Json[], new Set(providersOf(deps, step))) : []
   })
+}
+
+function unknownStep(pointer: string, key: string, keys: readonly string[]): RequestError {
+  const hint = `Steps of this chain: ${keys.join(', ')}.`
+  return { pointer, code: 'unknown_step', detail: `there is no step ${key.slice(0, 80)}`, hint }
 }
 
 function unknownProviders(pointer: string, order: readonly Json[], known: ReadonlySet<string>): RequestError[] {
@@ -178,7 +199,7 @@ function unknownProviders(pointer: string, order: readonly Json[], known: Readon
 }
 
 /** Where a step could go in any mode, so that the same request is valid with and without keys. */
-function providersOf(deps: ApiDeps, { model }: SoundStep): string[] {
+function providersOf(deps: ApiDeps, { model }: Pick<SoundStep, 'model'>): string[] {
   return [...deps.routesOf(model), ...model.routes].map(route => route.provider)
 }
 

@@ -14,13 +14,12 @@ import { readJson } from './body.ts'
 import { namedChain } from './chains.ts'
 import type { ApiDeps } from './deps.ts'
 import { presentRun } from './dto/run.ts'
-import { type ResumeRunDto, type RunDto, resumeRun } from './dto.ts'
+import type { ResumeRunDto, RunDto } from './dto.ts'
 import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
 import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
 import * as docs from './openapi/runs.ts'
-import { examine, orderByStep, refusal } from './order.ts'
+import { examine, examineResume, orderByStep, refusal } from './order.ts'
 import { ApiProblem } from './problem.ts'
-import { checker } from './shape.ts'
 import { preferredWait, waitOf } from './wait.ts'
 
 export function runRoutes(context: Context) {
@@ -137,8 +136,6 @@ async function cancel({ deps }: Context, exchange: Authorized): Promise<Response
   throw new ApiProblem('not_cancelable', detail, { extra: { run: body } })
 }
 
-const checkResume = checker(resumeRun.schema)
-
 async function resume(context: Context, exchange: Authorized): Promise<Response> {
   const { deps } = context
   const { request, params } = exchange
@@ -148,7 +145,7 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
   if (repeat) return answerRepeat(repeat)
 
-  const errors = checkResume(body)
+  const errors = examineResume(deps, before, body)
   if (errors.length > 0) throw refusal(errors)
   const order = body as ResumeRunDto
   const { clock } = deps

@@ -111,22 +111,27 @@ function unseal(text: string, key: Uint8Array): Sealed | null {
   }
 }
 
+/** For our own pages, not part of the public API: left out of its document. */
+const hidden = { detail: { hide: true } }
+
 export function sessionRoutes(context: Context) {
   return new Elysia({ name: 'session' })
     .get(
       '/api/v1/session',
       open(context, exchange => state(context, exchange)),
+      hidden,
     )
     .post(
       '/api/v1/session',
       open(context, exchange => signIn(context, exchange)),
-      { parse: 'none' },
+      { parse: 'none', ...hidden },
     )
     .delete(
       '/api/v1/session',
       open(context, () =>
         json(200, { object: 'session', signed_in: false }, { 'set-cookie': setCookie('', 0, false) }),
       ),
+      hidden,
     )
 }
 

@@ -4,6 +4,7 @@
  */
 import type { TObject } from 'typebox'
 import { Compile } from 'typebox/compile'
+import { Settings } from 'typebox/system'
 import { escapePointer, unknownField } from '../core/chain.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { RequestError } from './problem.ts'
@@ -15,11 +16,18 @@ export function checker(schema: TObject): Check {
   const compiled = Compile(schema)
   const known = Object.keys(schema.properties)
   return value => {
-    if (compiled.Check(value)) return []
-    const flaws = compiled.Errors(value).filter(({ schemaPath }) => !schemaPath.includes('/propertyNames'))
-    return mergeChoices(flaws).flatMap(flaw => describe(flaw, schema, known))
+    const fields = isObject(value) ? Object.entries(value) : []
+    const unknown = fields.filter(([key]) => !known.includes(key)).map(([key]) => unknownField('', key, known))
+    // Without the unknown ones, which the validator would each tell twice, and then have no words left for others.
+    const rest = unknown.length > 0 ? Object.fromEntries(fields.filter(([key]) => known.includes(key))) : value
+    if (compiled.Check(rest)) return unknown
+    const flaws = compiled.Errors(rest).filter(({ schemaPath }) => !schemaPath.includes('/propertyNames'))
+    return [...unknown, ...mergeChoices(flaws).flatMap(flaw => describe(flaw, schema, known))]
   }
 }
+
+/** The validator stops at 8 by itself. */
+Settings.Set({ maxErrors: 100 })
 
 type Flaw = ReturnType<ReturnType<typeof Compile>['Errors']>[number]
 
@@ -50,19 +58,14 @@ function describe(error: Flaw, schema: TObject, known: readonly string[]): Reque
       const { requiredProperties } = params as { requiredProperties: string[] }
       return requiredProperties.map(key => at(`${instancePath}/${key}`, 'required', `${key} is required`))
     }
-    case 'additionalProperties': {
-      if (instancePath !== '') return [] // its values were wrong, and have been told
-      const { additionalProperties } = params as { additionalProperties: string[] }
-      return additionalProperties.map(key => unknownField(instancePath, key, known))
-    }
     case 'propertyNames': {
       const { propertyNames } = params as { propertyNames: string[] }
       return propertyNames.map(key =>
         at(`${instancePath}/${escapePointer(key)}`, 'length', `a key of ${name} must have 1 to 40 characters`),
       )
     }
-    case 'boolean':
-      return [] // the `false` of additionalProperties
+    case 'additionalProperties':
+      return [] // its values were wrong, and have been told
     default:
       return [at(instancePath, CODES[keyword] ?? keyword, `${name} ${withArticles(message)}`)]
   }

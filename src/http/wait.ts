@@ -28,13 +28,12 @@ export function createWaiters({ store, engine, clock, draining }: ApiDeps): Wait
     get count() {
       return count
     },
-    async untilEnd({ request, server }, run, seconds) {
+    async untilEnd(exchange, run, seconds) {
       if (isEnded(run) || seconds <= 0 || count >= MOST_WAITERS) return run
-      // Bun cuts a handler that is silent for 10 s.
-      server?.timeout(request, seconds + 5)
+      exchange.allowSilence(seconds + 5)
       const over = new AbortController()
       const forget = clock.at(clock.now() + seconds * 1000, () => over.abort())
-      const signal = AbortSignal.any([over.signal, request.signal, draining])
+      const signal = AbortSignal.any([over.signal, exchange.request.signal, draining])
       count += 1
       try {
         for await (const event of store.watch(run.id, run.lastSeq, signal)) {

@@ -14,18 +14,16 @@ export const time = (description: string) => text(description, { format: 'date-t
 export const uuid = (description: string) => text(description, { format: 'uuid' })
 export const anything = (description: string) => Type.Record(Type.String(), Type.Unknown(), { description })
 
-/** A schema with a name in the document, and the reference to it that other schemas hold. */
-const named: Record<string, TSchema> = {}
-export function define<S extends TSchema>(
-  name: string,
-  schema: S,
-): { schema: S; ref: ReturnType<typeof refer<Static<S>>> } {
-  named[name] = schema
-  return { schema, ref: refer<Static<S>>(name) }
+export interface Named<S extends TSchema = TSchema> {
+  name: string
+  schema: S
+  /** What other schemas hold in its place. */
+  ref: ReturnType<typeof refer<Static<S>>>
 }
-const refer = <T>(name: string) => Type.Unsafe<T>({ $ref: `#/components/schemas/${name}` })
 
-/** Every named schema so far, for the document. */
-export function namedSchemas(): Readonly<Record<string, TSchema>> {
-  return named
+/** A resource: a schema with a name in the document. */
+export function define<S extends TSchema>(name: string, schema: S): Named<S> {
+  return { name, schema, ref: refer<Static<S>>(name) }
 }
+
+const refer = <T>(name: string) => Type.Unsafe<T>({ $ref: `#/components/schemas/${name}` })

@@ -7,7 +7,8 @@
  */
 import { toOpenAPISchema } from '@elysiajs/openapi/openapi'
 import type { AnyElysia } from 'elysia'
-import { namedSchemas } from '../dto/schema.ts'
+import * as catalogShapes from '../dto/catalog.ts'
+import * as runShapes from '../dto.ts'
 import { RUN_SUCCEEDED } from './examples.ts'
 import { refusals, schemaRef } from './operation.ts'
 
@@ -40,12 +41,15 @@ export function describeApi(routes: AnyElysia, version: string): Readonly<OpenAp
         bearer: { type: 'http', scheme: 'bearer', description: 'An API key: `Authorization: Bearer bck_live_…`.' },
       },
       responses: refusals(),
-      schemas: namedSchemas(),
+      schemas: Object.fromEntries(SHAPES.map(({ name, schema }) => [name, schema])),
     },
   }
   // Through JSON, so that nothing of the schema library's own stays in it.
   return deepFreeze(JSON.parse(JSON.stringify(document)) as OpenApiDocument)
 }
+
+/** Every named shape. */
+const SHAPES = [...Object.values(runShapes), ...Object.values(catalogShapes)]
 
 const DESCRIPTION = `One call creates a durable **run** of a **chain** of image and video models; every output becomes the next input; one signed **callback** ends it.
 

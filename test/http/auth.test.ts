@@ -1,0 +1,108 @@
+/** Who may do what, and how little strangers learn. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { StorageUnavailable } from '../../src/core/ports.ts'
+import seed from '../fixtures/seed.request.json'
+import { HttpWorld } from '../support/http-world.ts'
+
+let world: HttpWorld
+beforeAll(async () => {
+  world = await HttpWorld.open()
+})
+afterAll(() => world.close())
+
+const GUARDED: [string, string][] = [
+  ['POST', '/api/v1/chains/chain1/runs'],
+  ['POST', '/api/v1/chains/chain1/estimate'],
+  ['GET', '/api/v1/chains/get/00000000-0000-7000-8000-000000000001'],
+  ['GET', '/api/v1/runs'],
+  ['GET', '/api/v1/runs/00000000-0000-7000-8000-000000000001'],
+  ['GET', '/api/v1/runs/00000000-0000-7000-8000-000000000001/events'],
+  ['POST', '/api/v1/runs/00000000-0000-7000-8000-000000000001/cancel'],
+  ['POST', '/api/v1/runs/00000000-0000-7000-8000-000000000001/resume'],
+  ['GET', '/api/v1/chains'],
+  ['GET', '/api/v1/models'],
+  ['GET', '/api/v1/models/bfl/flux-2-flex'],
+  ['POST', '/api/v1/media'],
+  ['GET', '/api/v1/media/00000000-0000-7000-8000-000000000001'],
+  ['GET', '/metrics'],
+]
+
+describe('without a valid key', () => {
+  for (const [method, path] of GUARDED) {
+    test(`${method} ${path} is 401, whatever else is wrong`, async () => {
+      const wrong = { body: method === 'POST' ? '{"broken' : undefined, headers: { 'content-type': 'text/plain' } }
+      for (const key of [null, 'nobody', '']) {
+        const response = await world.ask(method, `${path}?limit=x&wait=x`, { key, ...wrong })
+        expect([key, response.status]).toEqual([key, 401])
+        expect(response.headers.get('www-authenticate')).toBe('Bearer realm="babychain"')
+        expect(await response.json()).toMatchObject({ code: 'unauthenticated', status: 401, retryable: false })
+      }
+    })
+  }
+
+  test('a body of any size is not read', async () => {
+    let pulled = 0
+    const body = new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          pulled += 1
+          controller.enqueue(new Uint8Array(1024))
+        },
+      },
+      { highWaterMark: 0 },
+    )
+    const response = await world.ask('POST', '/api/v1/chains/chain1/runs', { key: null, body })
+    expect([response.status, pulled]).toEqual([401, 0])
+  })
+})
+
+test('health, readiness and the Swagger page need no key', async () => {
+  for (const path of ['/healthz', '/readyz', '/swagger', '/swagger/json', '/swagger/start.js']) {
+    expect([path, (await world.ask('GET', path, { key: null })).status]).toEqual([path, 200])
+  }
+})
+
+describe('the Authorization header', () => {
+  const get = (authorization: string) => world.ask('GET', '/api/v1/runs', { key: null, headers: { authorization } })
+
+  test('names its scheme in any case', async () => {
+    for (const header of ['Bearer key-of-ada', 'bearer key-of-ada', 'BEARER   key-of-ada ']) {
+      expect([header, (await get(header)).status]).toEqual([header, 200])
+    }
+  })
+
+  test('of another form is 401', async () => {
+    for (const header of ['key-of-ada', 'Basic a2V5', 'Bearer', 'Bearer key of ada', `Bearer ${'a'.repeat(513)}`]) {
+      expect([header.slice(0, 30), (await get(header)).status]).toEqual([header.slice(0, 30), 401])
+    }
+  })
+
+  test('twice is 400, even when both are right', async () => {
+    const response = await get('Bearer key-of-ada, Bearer key-of-ada')
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ errors: [{ parameter: 'Authorization' }] })
+  })
+})
+
+test('a key that may only read is 403 where something is made, and the answer names the scope', async () => {
+  for (const [method, path] of GUARDED.filter(([method, path]) => method === 'POST' && !path.endsWith('estimate'))) {
+    const response = await world.ask(method, path, { key: 'key-of-a-reader', body: seed })
+    expect([path, response.status]).toEqual([path, 403])
+    expect(await response.text()).toContain('runs:write')
+  }
+  expect((await world.ask('GET', '/api/v1/runs', { key: 'key-of-a-reader' })).status).toBe(200)
+  const estimate = await world.ask('POST', '/api/v1/chains/chain1/estimate', { key: 'key-of-a-reader', body: seed })
+  expect(estimate.status).toBe(200)
+})
+
+test('while keys cannot be looked up nobody is turned away as a stranger', async () => {
+  const down = await HttpWorld.open(deps => ({
+    ...deps,
+    auth: async () => {
+      throw new StorageUnavailable('the disk is full')
+    },
+  }))
+  const response = await down.ask('GET', '/api/v1/runs')
+  expect([response.status, response.headers.get('retry-after')]).toEqual([503, '2'])
+  await down.close()
+})

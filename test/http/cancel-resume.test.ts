@@ -1,0 +1,157 @@
+/** Stopping a run, and going on from where one stopped. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import seed from '../fixtures/seed.request.json'
+import { HttpWorld } from '../support/http-world.ts'
+
+interface Run {
+  id: string
+  status: string
+  resumed_from: string | null
+  max_cost_usd: number | null
+  provider_order: Record<string, string[]>
+  cancel_requested_at: string | null
+  cost: { actual_usd: number } | null
+  steps: {
+    id: string
+    status: string
+    inherited: boolean
+    provider_cancel: string | null
+    cost: object | null
+    generation_output_file?: string[]
+  }[]
+}
+
+let world: HttpWorld
+beforeAll(async () => {
+  world = await HttpWorld.open()
+})
+afterAll(() => world.close())
+beforeEach(() => {
+  world.provider.instant = false
+})
+
+async function atStep(index: number): Promise<string> {
+  world.provider.instant = index > 0
+  const id = await world.run(seed)
+  await world.until(async () => {
+    const run = await world.engine.run(id)
+    if (run?.steps[index - 1]?.status === 'succeeded') world.provider.instant = false
+    return run?.steps[index]?.status === 'running'
+  })
+  world.provider.instant = false
+  return id
+}
+
+async function failed(): Promise<string> {
+  const id = await atStep(1)
+  world.provider.failNext()
+  await world.runToEnd(id)
+  return id
+}
+
+describe('cancel', () => {
+  test('stops the job at the provider, and says so', async () => {
+    const id = await atStep(0)
+    const response = await world.ask('POST', `/api/v1/runs/${id}/cancel`)
+    expect([200, 202]).toContain(response.status)
+    await world.runToEnd(id)
+    const run = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+    expect(run).toMatchObject({ status: 'canceled', steps: [{ status: 'canceled', provider_cancel: 'confirmed' }, {}] })
+    expect(run.cancel_requested_at).toMatch(/\+00:00$/)
+    expect(world.provider.started.filter(job => job.runId === id)).toHaveLength(1)
+  })
+
+  test('may be said again', async () => {
+    const id = await atStep(0)
+    await world.ask('POST', `/api/v1/runs/${id}/cancel`)
+    await world.runToEnd(id)
+    const first = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+    const again = await world.ask('POST', `/api/v1/runs/${id}/cancel`)
+    expect([again.status, await again.json()]).toEqual([200, first])
+  })
+
+  test('keeps what the finished steps gave and cost', async () => {
+    const id = await atStep(1)
+    await world.ask('POST', `/api/v1/runs/${id}/cancel`)
+    await world.runToEnd(id)
+    const run = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+    expect(run.steps[0]).toMatchObject({ status: 'succeeded', cost: { actual_usd: 0.05 } })
+    expect(run.steps[0]?.generation_output_file).toHaveLength(1)
+  })
+
+  test('of a run that has ended otherwise is 409, with the run', async () => {
+    world.provider.instant = true
+    const id = await world.run(seed)
+    await world.runToEnd(id)
+    const response = await world.ask('POST', `/api/v1/runs/${id}/cancel`)
+    expect(response.status).toBe(409)
+    expect(await response.json()).toMatchObject({ code: 'not_cancelable', run: { id, status: 'succeeded' } })
+  })
+})
+
+describe('resume', () => {
+  test('makes a new run that keeps the paid steps', async () => {
+    const id = await failed()
+    const submits = world.provider.started.length
+    world.provider.instant = true
+    const response = await world.ask('POST', `/api/v1/runs/${id}/resume`)
+    const run = (await response.json()) as Run
+    expect(response.status).toBe(202)
+    expect(response.headers.get('location')).toBe(`/api/v1/chains/get/${run.id}`)
+    expect(run).toMatchObject({
+      resumed_from: id,
+      steps: [{ status: 'succeeded', inherited: true }, { status: 'queued' }],
+    })
+    await world.runToEnd(run.id)
+    const ended = await world.json<Run>('GET', `/api/v1/runs/${run.id}`)
+    const old = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+    expect(ended.status).toBe('succeeded')
+    expect(ended.steps[0]?.generation_output_file).toEqual(old.steps[0]?.generation_output_file as string[])
+    expect(ended.cost).toMatchObject({ actual_usd: 0.05 })
+    expect(world.provider.started).toHaveLength(submits + 1)
+    expect(old.status).toBe('failed')
+  })
+
+  test('may begin at a finished step, prefer another provider and allow more money', async () => {
+    const id = await failed()
+    world.provider.instant = true
+    const body = { from_step_key: 'text_to_image', provider_order: ['studio'], max_cost_usd: 3.5 }
+    const run = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`, { body })
+    expect(run).toMatchObject({
+      max_cost_usd: 3.5,
+      provider_order: { text_to_image: ['studio'], image_to_video: ['studio'] },
+      steps: [{ inherited: false }, { inherited: false }],
+    })
+    expect((await world.runToEnd(run.id)).status).toBe('succeeded')
+  })
+
+  test('of a run that runs, or has succeeded, is 409', async () => {
+    const running = await atStep(0)
+    const say = async (id: string) => {
+      const response = await world.ask('POST', `/api/v1/runs/${id}/resume`)
+      return [response.status, ((await response.json()) as { code: string }).code]
+    }
+    expect(await say(running)).toEqual([409, 'not_resumable'])
+    world.provider.instant = true
+    await world.runToEnd(running)
+    expect(await say(running)).toEqual([409, 'not_resumable'])
+  })
+
+  test('refuses bad bodies as creating does', async () => {
+    const id = await failed()
+    for (const [body, status, pointer] of [
+      [{ from: 'x' }, 400, '/from'],
+      [{ max_cost_usd: -1 }, 400, '/max_cost_usd'],
+      [{ from_step_key: 7 }, 400, '/from_step_key'],
+      [{ from_step_key: 'nothing' }, 400, '/from_step_key'],
+      [{ provider_order: ['nobody'] }, 400, '/provider_order/0'],
+      [{ provider_order: { nothing: [] } }, 400, '/provider_order/nothing'],
+      ['{"a', 400, ''],
+      [[], 400, ''],
+    ] as const) {
+      const response = await world.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+      expect([body, response.status]).toEqual([body, status])
+      expect(((await response.json()) as { errors: { pointer: string }[] }).errors[0]?.pointer).toBe(pointer)
+    }
+  })
+})

@@ -1,0 +1,146 @@
+/** Idempotency-Key: rules ID-1 to ID-7 (numbers of the rules in the names). */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { canonical } from '../../src/http/idempotency.ts'
+import seed from '../fixtures/seed.request.json'
+import { HttpWorld } from '../support/http-world.ts'
+
+const PATH = '/api/v1/chains/chain1/runs'
+type Run = { id: string; status: string; code?: string; run_id?: string; resumed_from?: string }
+
+let world: HttpWorld
+beforeAll(async () => {
+  world = await HttpWorld.open()
+})
+afterAll(() => world.close())
+
+let keys = 0
+const newKey = (): string => `key-${++keys}`
+const post = (key: string, body: unknown = seed, more: { key?: string; path?: string } = {}) =>
+  world.ask('POST', more.path ?? PATH, {
+    body,
+    headers: { 'idempotency-key': key },
+    ...(more.key ? { key: more.key } : {}),
+  })
+const total = async (): Promise<number> => Object.values((await world.store.counts()).runs).reduce((a, b) => a + b)
+
+describe('the same key and body', () => {
+  test('50 times at once make one run and 50 equal answers', async () => {
+    const before = await total()
+    const key = newKey()
+    const answers = await Promise.all(Array.from({ length: 50 }, () => post(key)))
+    const texts = await Promise.all(answers.map(answer => answer.text()))
+    expect(new Set(texts).size).toBe(1)
+    expect(new Set(answers.map(answer => answer.status))).toEqual(new Set([202]))
+    expect(answers.filter(answer => answer.headers.get('idempotent-replayed') === 'true')).toHaveLength(49)
+    expect(await total()).toBe(before + 1)
+  })
+
+  test('later get the first answer again, with its place, however the run went on (ID-4)', async () => {
+    const key = newKey()
+    const first = await post(key)
+    const text = await first.text()
+    await world.runToEnd((JSON.parse(text) as Run).id)
+    const again = await post(key)
+    expect([again.status, await again.text()]).toEqual([202, text])
+    expect(again.headers.get('idempotent-replayed')).toBe('true')
+    expect(again.headers.get('location')).toBe(first.headers.get('location'))
+    expect(first.headers.get('idempotent-replayed')).toBeNull()
+  })
+
+  test('of a failed run get that failed run, and spend nothing (ID-6)', async () => {
+    world.provider.instant = false
+    const key = newKey()
+    const { id } = (await (await post(key)).json()) as Run
+    await world.until(async () => (await world.engine.run(id))?.steps[0]?.status === 'running')
+    world.provider.failNext()
+    world.provider.instant = true
+    expect((await world.runToEnd(id)).status).toBe('failed')
+    const submits = world.provider.started.length
+    expect(((await (await post(key)).json()) as Run).id).toBe(id)
+    expect(world.provider.started).toHaveLength(submits)
+  })
+
+  test('written in another way are the same request (ID-2)', async () => {
+    const key = newKey()
+    const { id } = (await (await post(key)).json()) as Run
+    const { input, ...rest } = seed
+    const { text_to_image_params, ...others } = input
+    const reordered = { ...rest, input: { ...others, text_to_image_params } }
+    const spaced = JSON.stringify(reordered, null, 4).replace('593', '593.0').replace('1024', '1.024e3')
+    const again = await world.ask('POST', PATH, { body: spaced, headers: { 'idempotency-key': `"${key}"` } })
+    expect([again.status, ((await again.json()) as Run).id]).toEqual([202, id])
+  })
+})
+
+describe('the same key with another body', () => {
+  test('is 422 and names the first run', async () => {
+    const key = newKey()
+    const { id } = (await (await post(key)).json()) as Run
+    const before = await total()
+    const other = await post(key, { ...seed, metadata: { order: '1' } })
+    expect(other.status).toBe(422)
+    expect(await other.json()).toMatchObject({ code: 'idempotency_key_reused', run_id: id })
+    expect(await total()).toBe(before)
+  })
+
+  test('is another request on another path, and of another owner (ID-2, ID-7)', async () => {
+    const key = newKey()
+    const ids = await Promise.all([
+      post(key),
+      post(key, seed, { path: '/api/v1/chains/chain101/runs' }),
+      post(key, seed, { key: 'key-of-bob' }),
+    ])
+    const answers = (await Promise.all(ids.map(each => each.json()))) as Run[]
+    expect(new Set(answers.map(run => run.id)).size).toBe(3)
+  })
+})
+
+test('a refused request leaves its key free (ID-3)', async () => {
+  const key = newKey()
+  expect((await post(key, { ...seed, nonsense: 1 })).status).toBe(400)
+  expect((await post(key, { ...seed, webhook_url: 'https://127.0.0.1/' })).status).toBe(422)
+  const made = await post(key)
+  expect([made.status, made.headers.get('idempotent-replayed')]).toEqual([202, null])
+})
+
+test('a resume with a key makes one run, too (ID-7)', async () => {
+  world.provider.instant = false
+  const id = await world.run(seed)
+  await world.until(async () => (await world.engine.run(id))?.steps[0]?.status === 'running')
+  world.provider.failNext()
+  world.provider.instant = true
+  await world.runToEnd(id)
+  const key = newKey()
+  const resume = () => world.ask('POST', `/api/v1/runs/${id}/resume`, { headers: { 'idempotency-key': key } })
+  const answers = (await Promise.all([resume(), resume(), resume()].map(async each => (await each).json()))) as Run[]
+  expect(new Set(answers.map(run => run.id)).size).toBe(1)
+  expect(answers[0]?.resumed_from).toBe(id)
+})
+
+describe('a malformed key is 400 (ID-1):', () => {
+  for (const key of ['', ' ', '""', 'a b', 'a,b', 'ä', 'a'.repeat(256), '"open', 'a/b', '{}']) {
+    test(JSON.stringify(key.slice(0, 20)), async () => {
+      const response = await post(key)
+      expect(response.status).toBe(400)
+      expect(await response.json()).toMatchObject({ code: 'idempotency_key_invalid' })
+    })
+  }
+
+  test('255 characters of the allowed ones are fine', async () => {
+    expect((await post(`${'aZ0_-:.'.repeat(36)}abc`)).status).toBe(202)
+  })
+})
+
+test('without a key every request is a new run, unless the installation wants keys', async () => {
+  expect(await world.run(seed)).not.toBe(await world.run(seed))
+  const strict = await HttpWorld.open(deps => ({ ...deps, requireIdempotencyKey: true }))
+  const response = await strict.ask('POST', PATH, { body: seed })
+  expect([response.status, ((await response.json()) as Run).code]).toEqual([400, 'idempotency_key_invalid'])
+  await strict.close()
+})
+
+test('canonical JSON is equal for equal values, and for those only', () => {
+  expect(canonical({ b: [1, { d: null, c: 'é' }], a: -0 })).toBe('{"a":0,"b":[1,{"c":"é","d":null}]}')
+  expect(canonical({ a: '1' })).not.toBe(canonical({ a: 1 }))
+  expect(canonical({ a: [1, 2] })).not.toBe(canonical({ a: [2, 1] }))
+})

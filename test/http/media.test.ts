@@ -1,0 +1,264 @@
+/** Files: uploads, links, ranges, and what a reader may do with them. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { StorageUnavailable } from '../../src/core/ports.ts'
+import { createLinks } from '../../src/http/links.ts'
+import { parseRange } from '../../src/http/range.ts'
+import { BASE, changed, HttpWorld } from '../support/http-world.ts'
+import { sampleFilm, samplePicture, sha256 } from '../support/sample-media.ts'
+
+interface Media {
+  id: string
+  ref: string
+  mime: string
+  bytes: number
+  sha256: string
+  width: number
+  height: number
+  url: string
+}
+
+let world: HttpWorld
+let png: Uint8Array
+beforeAll(async () => {
+  world = await HttpWorld.open()
+  png = await samplePicture('png')
+})
+afterAll(() => world.close())
+
+const upload = (body: unknown, type = 'image/png') =>
+  world.ask('POST', '/api/v1/media', { body, headers: { 'content-type': type } })
+const form = (...files: [string, Blob | string][]): FormData => {
+  const made = new FormData()
+  for (const [name, value] of files) made.append(name, value as Blob)
+  return made
+}
+const uploaded = async (body: unknown = png): Promise<Media> => (await upload(body)).json() as Promise<Media>
+const fromLink = (url: string, headers: Record<string, string> = {}, method = 'GET') =>
+  world.ask(method, url.slice(BASE.length), { key: null, headers })
+
+describe('an upload', () => {
+  for (const format of ['png', 'jpeg', 'webp'] as const) {
+    test(`of a ${format}, raw or in a form, is kept and described by its bytes`, async () => {
+      const bytes = await samplePicture(format)
+      const file = new File([bytes as Uint8Array<ArrayBuffer>], 'a.bin', { type: 'application/x-anything' })
+      for (const response of [
+        await upload(bytes, 'application/octet-stream'),
+        await world.ask('POST', '/api/v1/media', { body: form(['file', file]) }),
+      ]) {
+        const media = (await response.json()) as Media
+        expect(response.status).toBe(201)
+        expect(response.headers.get('location')).toBe(`/api/v1/media/${media.id}`)
+        expect(media).toMatchObject({
+          object: 'media',
+          ref: `media:${media.id}`,
+          mime: `image/${format}`,
+          bytes: bytes.length,
+          sha256: sha256(bytes),
+          width: 40,
+          height: 30,
+        })
+        const got = await fromLink(media.url)
+        expect([got.headers.get('content-type'), sha256(await got.bytes())]).toEqual([`image/${format}`, sha256(bytes)])
+      }
+    })
+  }
+
+  const svg = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+  const refused: [string, () => unknown, string, number, string][] = [
+    [
+      'a web page that says it is a picture',
+      () => '<html><script>1</script></html>',
+      'image/png',
+      415,
+      'unsupported_media',
+    ],
+    ['an SVG', () => svg, 'image/svg+xml', 415, 'unsupported_media'],
+    ['a film', () => sampleFilm(), 'image/png', 415, 'unsupported_media'],
+    ['half a picture', () => png.subarray(0, png.length - 40), 'image/png', 415, 'unsupported_media'],
+    ['nothing', () => new Uint8Array(0), 'image/png', 415, 'unsupported_media'],
+    ['another content type', () => png, 'text/html', 415, 'unsupported_media_type'],
+    ['a form that is none', () => 'hello', 'multipart/form-data; boundary=x', 400, 'invalid_request'],
+    ['a form without a boundary', () => 'hello', 'multipart/form-data', 400, 'invalid_request'],
+  ]
+  for (const [name, body, type, status, code] of refused) {
+    test(`of ${name} is ${status}`, async () => {
+      const response = await upload(body(), type)
+      const problem = (await response.json()) as { code: string; errors: { pointer: string; hint: string }[] }
+      expect([response.status, problem.code]).toEqual([status, code])
+      expect(problem.errors[0]?.hint).toBeTruthy()
+    })
+  }
+
+  test('of a form with other fields, two files or no file is 400 and names them', async () => {
+    const file = new Blob([png as Uint8Array<ArrayBuffer>])
+    for (const [body, pointers] of [
+      [form(['picture', file]), ['/picture', '/file']],
+      [form(['file', file], ['file', file]), ['/file']],
+      [form(['file', 'text']), ['/file']],
+      [form(['file', file], ['purpose', 'x']), ['/purpose']],
+    ] as const) {
+      const response = await world.ask('POST', '/api/v1/media', { body })
+      const { errors } = (await response.json()) as { errors: { pointer: string }[] }
+      expect([response.status, errors.map(error => error.pointer)]).toEqual([400, [...pointers]])
+    }
+  })
+
+  test('while the disk is full is 503', async () => {
+    const full = await HttpWorld.open(deps => ({
+      ...deps,
+      media: changed(deps.media, {
+        keep: async () => {
+          throw new StorageUnavailable('no space')
+        },
+      }),
+    }))
+    const response = await full.ask('POST', '/api/v1/media', { body: png, headers: { 'content-type': 'image/png' } })
+    expect([response.status, response.headers.get('retry-after')]).toEqual([503, '2'])
+    await full.close()
+  })
+
+  test('in a form waits its turn: a fifth one at once is asked to come again', async () => {
+    const doors: (() => void)[] = []
+    const slow = () =>
+      new ReadableStream<Uint8Array>({
+        start(controller) {
+          doors.push(() => controller.close())
+        },
+      })
+    const headers = { 'content-type': 'multipart/form-data; boundary=x' }
+    const four = Array.from({ length: 4 }, () => world.ask('POST', '/api/v1/media', { body: slow(), headers }))
+    await world.quiet()
+    const fifth = await world.ask('POST', '/api/v1/media', { body: 'x', headers })
+    expect([fifth.status, fifth.headers.get('retry-after')]).toEqual([429, '1'])
+    for (const open of doors) open()
+    expect((await Promise.all(four)).map(response => response.status)).toEqual([400, 400, 400, 400])
+  })
+})
+
+describe('who reads', () => {
+  test('the owner by key, everyone by link, and nobody else', async () => {
+    const { id, url } = await uploaded()
+    const path = `/api/v1/media/${id}`
+    expect((await world.ask('GET', path)).status).toBe(200)
+    expect((await world.ask('GET', path, { key: 'key-of-a-reader' })).status).toBe(200)
+    expect((await fromLink(url)).status).toBe(200)
+    expect((await world.ask('GET', path, { key: 'key-of-bob' })).status).toBe(404)
+    expect((await world.ask('GET', path, { key: null })).status).toBe(401)
+  })
+
+  test('a link lasts at least a week, then it is 401', async () => {
+    const other = await HttpWorld.open()
+    const media = (await (
+      await other.ask('POST', '/api/v1/media', { body: png, headers: { 'content-type': 'image/png' } })
+    ).json()) as Media
+    const get = async () => (await other.ask('GET', media.url.slice(BASE.length), { key: null })).status
+    other.clock.advance(7 * 86_400_000)
+    expect(await get()).toBe(200)
+    other.clock.advance(86_400_001)
+    expect(await get()).toBe(401)
+    await other.close()
+  })
+
+  test('a link that was changed in any way is 401', async () => {
+    const { id, url } = await uploaded()
+    const second = await uploaded()
+    const link = new URL(url)
+    const bad = [
+      url.replace(id, second.id),
+      url.replace(/expires=\d+/, found => `expires=${Number(found.slice(8)) + 86_400}`),
+      url.replace(/expires=/, 'expires=0'),
+      url.replace(/signature=./, found => (found.endsWith('A') ? 'signature=B' : 'signature=A')),
+      `${url}A`,
+      url.replace(/signature=.*/, 'signature='),
+      url.replace(/expires=\d+&/, ''),
+      `${link.origin}${link.pathname}?signature=${link.searchParams.get('signature')}&expires=1e99`,
+    ]
+    for (const each of bad) expect([each, (await fromLink(each)).status]).toEqual([each, 401])
+  })
+
+  test('a media that is not there is 404, even with a right link', async () => {
+    const gone = world.deps.links.media('00000000-0000-7000-8000-0000000abcde', world.clock.now())
+    expect((await fromLink(gone)).status).toBe(404)
+    expect((await world.ask('GET', '/api/v1/media/..%2f..%2fetc%2fpasswd')).status).toBe(404)
+  })
+})
+
+describe('what a reader gets', () => {
+  test('cannot act as a page of ours', async () => {
+    const { id, url } = await uploaded()
+    expect(Object.fromEntries((await fromLink(url)).headers)).toMatchObject({
+      'content-type': 'image/png',
+      'content-length': String(png.length),
+      'content-disposition': `inline; filename="${id}.png"`,
+      'x-content-type-options': 'nosniff',
+      'accept-ranges': 'bytes',
+      'cache-control': 'private, max-age=86400, immutable',
+    })
+    expect((await fromLink(url)).headers.get('content-security-policy')).toMatch(/^default-src 'none';.* sandbox$/)
+  })
+
+  test('is not sent again when it is there already', async () => {
+    const { url, sha256: hash } = await uploaded()
+    const again = await fromLink(url, { 'if-none-match': `"${hash}"` })
+    expect([again.status, await again.text()]).toEqual([304, ''])
+  })
+
+  test('may be a range', async () => {
+    const { url, sha256: hash } = await uploaded()
+    const size = png.length
+    for (const [range, from, to] of [
+      ['bytes=0-0', 0, 0],
+      ['bytes=10-19', 10, 19],
+      ['bytes=10-', 10, size - 1],
+      ['bytes=-5', size - 5, size - 1],
+      [`bytes=0-${size * 10}`, 0, size - 1],
+      [`bytes=-${size * 10}`, 0, size - 1],
+    ] as const) {
+      const response = await fromLink(url, { range })
+      expect([
+        range,
+        response.status,
+        response.headers.get('content-range'),
+        response.headers.get('content-length'),
+      ]).toEqual([range, 206, `bytes ${from}-${to}/${size}`, String(to - from + 1)])
+      expect(await response.bytes()).toEqual(png.subarray(from, to + 1))
+    }
+    const stale = await fromLink(url, { range: 'bytes=0-1', 'if-range': '"other"' })
+    expect([stale.status, (await stale.bytes()).length]).toEqual([200, size])
+    expect((await fromLink(url, { range: 'bytes=0-1', 'if-range': `"${hash}"` })).status).toBe(206)
+  })
+
+  test('is 416 for a range that is not there, with the size', async () => {
+    const { url } = await uploaded()
+    for (const range of [`bytes=${png.length}-`, 'bytes=9-3', 'bytes=-0', 'bytes=a-b', 'bytes=-', 'bytes=']) {
+      const response = await fromLink(url, { range })
+      expect([range, response.status, response.headers.get('content-range')]).toEqual([
+        range,
+        416,
+        `bytes */${png.length}`,
+      ])
+      expect(response.headers.get('content-type')).toBe('application/problem+json')
+    }
+  })
+
+  test('is the whole for several ranges and for units that nobody knows', async () => {
+    const { url } = await uploaded()
+    for (const range of ['bytes=0-1,4-5', 'pages=1-2', 'bytes 0-1']) {
+      expect([range, (await fromLink(url, { range })).status]).toEqual([range, 200])
+    }
+  })
+})
+
+test('an empty file has no range', () => {
+  expect(parseRange('bytes=0-', 0)).toEqual({ type: 'unsatisfiable' })
+  expect(parseRange('bytes=-5', 0)).toEqual({ type: 'unsatisfiable' })
+  expect(parseRange(null, 0)).toEqual({ type: 'whole' })
+})
+
+test('links need a real secret, and another secret makes other links', () => {
+  expect(() => createLinks({ key: new Uint8Array(16), baseUrl: () => BASE })).toThrow('32 bytes')
+  const make = (fill: number) => createLinks({ key: new Uint8Array(32).fill(fill), baseUrl: () => BASE })
+  const url = new URL(make(1).media('a', 0))
+  const query = { expires: url.searchParams.get('expires'), signature: url.searchParams.get('signature') }
+  expect([make(1).allows('a', query, 0), make(2).allows('a', query, 0)]).toEqual([true, false])
+})
