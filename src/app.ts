@@ -25,11 +25,11 @@ import type { Principal } from './http/deps.ts'
 import { presentCallback } from './http/dto/callback.ts'
 import { createLinks } from './http/links.ts'
 import { createMetrics } from './http/metrics.ts'
+import { createSessions, type Sessions } from './http/session.ts'
 import { createCatalog } from './models/catalog.ts'
 import { createEgress } from './net/egress.ts'
 import { newSecret, parseSecret } from './net/signature.ts'
 import { openMedia } from './store/media/media.ts'
-import { s3Access } from './store/media/s3.ts'
 import { openSqliteStore } from './store/sqlite/open.ts'
 
 export interface Overrides {
@@ -41,8 +41,8 @@ export interface Overrides {
 
 export interface App {
   fetch(request: Request): Promise<Response>
-  /** Listens and takes up unfinished runs; gives the address. */
-  start(): Promise<{ url: string }>
+  /** Listens and takes up unfinished runs; gives the address. `pages` answer GET on their paths, in Bun's route patterns. */
+  start(pages?: Pages): Promise<{ url: string }>
   /** Drains and closes; gives up waiting after `graceMs`. */
   stop(graceMs?: number): Promise<void>
   /** What a newcomer wants to see: links, and the API key where it was just made. */
@@ -50,6 +50,8 @@ export interface App {
   apiKey: string | null
   log: Logger
 }
+
+export type Pages = Readonly<Record<string, { GET(request: Request): Response | Promise<Response> }>>
 
 /** What a stop waits for submits and callbacks; Fly and systemd give at least this much. */
 const GRACE_MS = 20_000
@@ -86,7 +88,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     dataDir: config.dataDir,
     root: mediaRoot(config),
     rows: store,
-    s3: s3Access(process.env),
+    s3: config.s3,
     now: clock.now,
   })
   const ownHosts = config.publicUrl ? [new URL(config.publicUrl).host] : []
@@ -98,6 +100,11 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     : providersOf(config, { clock, egress, readPicture })
   const routesOf = routesFor(config)
   const links = createLinks({ key: deriveKey(master.bytes, 'media links'), baseUrl })
+  const sessions = createSessions({
+    key: deriveKey(master.bytes, 'browser sessions'),
+    now: clock.now,
+    secure: config.publicUrl?.startsWith('https:') ?? false,
+  })
   const providers = new Map(own.providers.map(provider => [provider.id, provider]))
   const capacity = new Capacity({ concurrency: id => config.concurrency[id] ?? providers.get(id)?.concurrency ?? 1 })
 
@@ -137,6 +144,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     routesOf,
     providers: own.providers,
     auth: key => owner.auth(key),
+    sessions,
     checkUrl: url => egress.check(url).ok,
     inbound: async (id, request) => (await providers.get(id)?.webhook?.(request)) ?? null,
     links,
@@ -145,7 +153,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     metrics,
     log,
   })
-  const parked = { registry, outbox, sweeper, draining, store, own, owner }
+  const parked = { registry, outbox, sweeper, draining, store, own, owner, sessions }
   return serving(config, api, address, parked, log)
 }
 
@@ -157,6 +165,7 @@ interface Parked {
   store: Store
   own: { close(): void }
   owner: Owner
+  sessions: Sessions
 }
 
 function serving(
@@ -172,10 +181,10 @@ function serving(
     get apiKey() {
       return parts.owner.created ?? config.apiKey
     },
-    greeting: url => greeting(url, parts.owner.created, config),
+    greeting: url => greeting(url, parts.owner.created, parts.sessions, config),
     fetch: request => api.fetch(request),
-    async start() {
-      server = listen(config, api)
+    async start(pages = {}) {
+      server = listen(config, api, pages)
       address.url = `http://${hostOf(config.host)}:${server.port}`
       await parts.owner.ensure()
       await parts.registry.start()
@@ -198,7 +207,7 @@ function serving(
 }
 
 /** @throws Error with a sentence when the port is taken */
-function listen(config: Config, api: ReturnType<typeof createApi>) {
+function listen(config: Config, api: ReturnType<typeof createApi>, pages: Pages) {
   try {
     return Bun.serve({
       port: config.port,
@@ -207,6 +216,7 @@ function listen(config: Config, api: ReturnType<typeof createApi>) {
       maxRequestBodySize: 64 << 20,
       idleTimeout: 30,
       development: false,
+      routes: pages,
       fetch: (request, server) => api.fetch(request, server),
     })
   } catch (error) {
@@ -317,11 +327,14 @@ function hostOf(host: string): string {
   return name.includes(':') ? `[${name}]` : name
 }
 
-function greeting(url: string, created: string | null, config: Config): string {
+function greeting(url: string, created: string | null, sessions: Sessions, config: Config): string {
   const key = created ?? (config.apiKey ? '$BABYCHAIN_API_KEY' : '<the key printed at the first start>')
+  const known = created ?? config.apiKey
   const lines = [
     `BabyChain ${pkg.version} runs in mode ${config.mode}.`,
     '',
+    // In the fragment, which browsers send to nobody.
+    `  Lab      ${url}/${known ? `#token=${sessions.token(known)}   (signs in once, for 15 minutes)` : ''}`,
     `  Swagger  ${url}/swagger`,
     `  Health   ${url}/readyz`,
     ...(created ? [`  API key  ${created}   (shown this once: keep it)`] : []),

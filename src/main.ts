@@ -10,6 +10,7 @@ import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { check } from './main/check.ts'
 import { demo } from './main/demo.ts'
+import { labPages } from './main/pages.ts'
 
 const COMMANDS: Record<string, (config: Config, args: readonly string[]) => Promise<number>> = {
   serve,
@@ -45,7 +46,7 @@ Settings are environment variables; the README has the table.`
 
 async function serve(config: Config): Promise<number> {
   const app = await createApp(config)
-  const { url } = await app.start()
+  const { url } = await app.start(labPages())
   if (process.stdout.isTTY || config.mode === 'sandbox') process.stdout.write(app.greeting(url))
   const signal = await nextSignal()
   app.log.info({ signal }, 'draining')

@@ -77,7 +77,10 @@ describe('the house', () => {
   test('the import scanner misses nothing that the compiler sees', () => {
     for (const [path, text] of tree) {
       const seen = importsOf(path, text).map(found => found.specifier)
-      for (const { path: specifier } of transpiler(path).scanImports(text)) expect([path, ...seen]).toContain(specifier)
+      const written = transpiler(path)
+        .scanImports(text)
+        .filter(found => !found.path.endsWith('/jsx-dev-runtime')) // the compiler's own, of a file with JSX
+      for (const { path: specifier } of written) expect([path, ...seen]).toContain(specifier)
     }
   })
 })

@@ -1,0 +1,86 @@
+/**
+ * The Lab's only way to the server: the public API, with the session's cookie.
+ *
+ * 1. Every refusal becomes an `ApiFailure` that holds the problem document; no answer at all is one too (status 0).
+ * 2. A 401 anywhere means that the session has ended: the page asks to sign in and keeps what was typed.
+ */
+import { signal } from '@preact/signals'
+import type { ProblemDto } from '../http/dto.ts'
+
+export interface Session {
+  signed_in: boolean
+  mode: 'sandbox' | 'byok'
+  version: string
+  scopes?: string[]
+  started_at?: string
+}
+
+/** Null until the server has answered. */
+export const session = signal<Session | null>(null)
+
+export class ApiFailure extends Error {
+  override name = 'ApiFailure'
+  readonly status: number
+  readonly problem: ProblemDto | null
+
+  constructor(status: number, problem: ProblemDto | null) {
+    super(problem?.detail ?? (status === 0 ? 'The server does not answer.' : `The server answered ${status}.`))
+    this.status = status
+    this.problem = problem
+  }
+
+  /** This server has no such route: it is older than this page, or built without it. */
+  get missing(): boolean {
+    return this.status === 404 || this.status === 405
+  }
+}
+
+export interface Call {
+  body?: unknown
+  headers?: Readonly<Record<string, string>>
+  signal?: AbortSignal
+}
+
+/** @throws ApiFailure */
+export async function api<T>(method: string, path: string, call: Call = {}): Promise<T> {
+  const raw = call.body instanceof Blob
+  const headers: Record<string, string> = { ...call.headers }
+  if (call.body !== undefined && !raw) headers['content-type'] = 'application/json'
+  const init: RequestInit = { method, headers, credentials: 'same-origin' }
+  if (call.body !== undefined) init.body = raw ? (call.body as Blob) : JSON.stringify(call.body)
+  if (call.signal) init.signal = call.signal
+  const response = await fetch(path, init).catch((error: unknown) => {
+    if (call.signal?.aborted) throw error
+    throw new ApiFailure(0, null)
+  })
+  if (response.ok) return (response.status === 204 ? null : await response.json()) as T
+  throw await failureOf(response)
+}
+
+export async function failureOf(response: Response): Promise<ApiFailure> {
+  const isProblem = response.headers.get('content-type')?.includes('json') ?? false
+  const problem = isProblem ? ((await response.json().catch(() => null)) as ProblemDto | null) : null
+  if (response.status === 401 && session.value?.signed_in) session.value = { ...session.value, signed_in: false }
+  return new ApiFailure(response.status, problem)
+}
+
+export async function askSession(): Promise<void> {
+  session.value = await api<Session>('GET', '/api/v1/session')
+}
+
+/** @throws ApiFailure 401 */
+export async function signIn(credential: { key: string } | { token: string }): Promise<void> {
+  await api<Session>('POST', '/api/v1/session', { body: credential })
+  await askSession()
+}
+
+export async function signOut(): Promise<void> {
+  await api('DELETE', '/api/v1/session')
+  await askSession()
+}
+
+/** Links name the server as others reach it; the page stays on the origin that it came from. */
+export function local(url: string): string {
+  const at = new URL(url, location.href)
+  return at.pathname.startsWith('/api/v1/media/') ? at.pathname + at.search : url
+}

@@ -1,0 +1,110 @@
+/** The callback of a run: where it stands, each POST and its answer, and sending it again. */
+import { useSignal } from '@preact/signals'
+import type { RunDto } from '../http/dto.ts'
+import { ApiFailure } from './api.ts'
+import { type DeliveryWithAttempts, deliveryOf, resend } from './delivery.ts'
+import { age, clockTime, span } from './format.ts'
+import { now } from './now.ts'
+
+export function CallbackPane({ run, refresh }: { run: RunDto; refresh(): void }) {
+  if (!run.webhook_url) return null
+  const { callback } = run
+  return (
+    <section class="pane callback" aria-label="Callback">
+      <header class="pane-head">
+        <h2>callback</h2>
+        {callback && <span class={`badge ${callback.status}`}>{callback.status}</span>}
+      </header>
+      <p class="url">
+        <code>{run.webhook_url}</code>
+      </p>
+      {callback ? (
+        <>
+          <p>{callbackSentence(callback)}</p>
+          <DeliveryDetail id={callback.id} attempts={callback.attempts} refresh={refresh} />
+        </>
+      ) : (
+        <p class="dim">One signed message is sent when the run has ended.</p>
+      )}
+    </section>
+  )
+}
+
+function callbackSentence(callback: NonNullable<RunDto['callback']>): string {
+  const tries = callback.attempts === 1 ? 'one attempt' : `${callback.attempts} attempts`
+  switch (callback.status) {
+    case 'delivered':
+      return `Delivered with ${tries}${callback.delivered_at ? `, ${age(callback.delivered_at, now.value)}` : ''}.`
+    case 'gone':
+      return 'The receiver answered 410: it wants no more of these.'
+    case 'exhausted':
+      return `Given up after ${tries}: ${callback.last_error ?? 'no answer'}.`
+    case 'pending': {
+      const left = callback.due_at ? Date.parse(callback.due_at) - now.value : 0
+      const why = callback.last_error ? ` The last attempt ended with ${callback.last_error}.` : ''
+      return `${left > 0 ? `Next attempt in ${span(left)}.` : 'Being sent.'}${why}`
+    }
+  }
+}
+
+/** Asked for by hand: who only watches a run need not load its deliveries. */
+export function DeliveryDetail({ id, attempts, refresh }: { id: string; attempts: number; refresh(): void }) {
+  const detail = useSignal<DeliveryWithAttempts | null>(null)
+  const said = useSignal<string | null>(null)
+  const act = async (what: () => Promise<void>) => {
+    said.value = null
+    try {
+      await what()
+    } catch (error) {
+      if (!(error instanceof ApiFailure)) throw error
+      said.value = error.missing ? 'Deliveries are not available on this server.' : error.message
+    }
+  }
+  const show = () =>
+    act(async () => {
+      detail.value = await deliveryOf(id)
+    })
+  return (
+    <>
+      <p class="adds">
+        <button type="button" class="quiet" onClick={() => void show()}>
+          show {attempts === 1 ? 'the attempt' : `${attempts} attempts`}
+        </button>
+        <button
+          type="button"
+          class="quiet"
+          onClick={() =>
+            void act(async () => {
+              await resend(id)
+              said.value = 'Sent again, with the same webhook-id.'
+              refresh()
+              if (detail.value) detail.value = await deliveryOf(id)
+            })
+          }
+        >
+          resend
+        </button>
+      </p>
+      {said.value && (
+        <p class="note" role="status">
+          {said.value}
+        </p>
+      )}
+      {detail.value && (
+        <ol class="tries">
+          {(detail.value.attempt_log ?? []).map(each => (
+            <li key={each.no}>
+              <span class={`badge ${each.http_status !== null && each.http_status < 300 ? 'succeeded' : 'failed'}`}>
+                {each.http_status ?? each.error_class ?? '–'}
+              </span>
+              <time dateTime={each.started_at}>{clockTime(each.started_at)}</time>
+              <span class="num">{span(each.duration_ms)}</span>
+              <span class="dim">{each.trigger}</span>
+              {each.reply && <q class="words">{each.reply}</q>}
+            </li>
+          ))}
+        </ol>
+      )}
+    </>
+  )
+}

@@ -1,0 +1,84 @@
+/**
+ * What a newcomer has done, ticked off by what the server knows: runs, their callbacks, and runs older than the process
+ * that ended them. It goes away when all is done, or when it is sent away.
+ */
+import { computed, signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import type { RunDto, RunListDto } from '../http/dto.ts'
+import { api, session } from './api.ts'
+import { models } from './catalog.ts'
+
+const DISMISSED = 'babychain.checklist'
+const dismissed = signal(localStorage.getItem(DISMISSED) === 'done')
+const recent = signal<readonly RunDto[]>([])
+
+const items = computed(() => {
+  const mine = new Set(JSON.parse(localStorage.getItem('babychain.mine') ?? '[]') as string[])
+  const began = Date.parse(session.value?.started_at ?? '') || Infinity
+  const runs = recent.value
+  const outlived = (run: RunDto) =>
+    run.status === 'succeeded' && Date.parse(run.created_at) < began && Date.parse(run.updated_at) > began
+  const own = [...models.value.values()].some(model =>
+    model.routes.some(route => route.configured && route.provider !== 'sandbox'),
+  )
+  return [
+    { text: 'ran a chain', done: runs.some(run => run.status === 'succeeded'), how: 'press Run below' },
+    { text: 'called the API', done: runs.some(run => !mine.has(run.id)), how: 'copy the code below into a terminal' },
+    {
+      text: 'got a callback',
+      done: runs.some(run => run.callback?.status === 'delivered'),
+      how: 'name a receiver, or use the built-in inbox',
+    },
+    { text: 'added a provider key', done: own, how: 'set BFL_API_KEY or another one, and restart' },
+    {
+      text: 'killed it, and it went on',
+      done: runs.some(outlived),
+      how: 'kill -9 the server while a run is under way, start it again',
+    },
+  ]
+})
+
+export function Checklist() {
+  useEffect(() => {
+    void api<RunListDto>('GET', '/api/v1/runs?limit=30')
+      .then(list => {
+        recent.value = list.data
+      })
+      .catch(() => {})
+  }, [])
+  const done = items.value.filter(item => item.done).length
+  if (dismissed.value || done === items.value.length) return null
+  return (
+    <details class="checklist">
+      <summary>
+        <span class="pips" aria-hidden="true">
+          {items.value.map(item => (
+            <i key={item.text} class={item.done ? 'on' : ''} />
+          ))}
+        </span>
+        first steps {done}/{items.value.length}
+      </summary>
+      <ul>
+        {items.value.map(item => (
+          <li key={item.text} class={item.done ? 'done' : ''}>
+            <span aria-hidden="true">{item.done ? '✓' : '·'}</span>
+            <span>
+              {item.text}
+              {item.done ? <span class="offscreen"> (done)</span> : <small>{item.how}</small>}
+            </span>
+          </li>
+        ))}
+      </ul>
+      <button
+        type="button"
+        class="quiet"
+        onClick={() => {
+          localStorage.setItem(DISMISSED, 'done')
+          dismissed.value = true
+        }}
+      >
+        do not show this again
+      </button>
+    </details>
+  )
+}

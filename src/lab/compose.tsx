@@ -1,0 +1,362 @@
+/** Composing: a chain, a card for each step, the callback, the price, the one button, and the code of exactly this. */
+import { useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import type { ChainDto, ModelDto } from '../http/dto/catalog.ts'
+import { ApiFailure, session } from './api.ts'
+import { blockedBy, chains, details, type ModelRow, models } from './catalog.ts'
+import { Checklist } from './checklist.tsx'
+import { CodePanel } from './code.tsx'
+import {
+  body,
+  chain,
+  checking,
+  chooseChain,
+  chooseModel,
+  draft,
+  errors,
+  estimate,
+  hindrance,
+  randomKey,
+  setParams,
+  startRun,
+  unreadable,
+} from './draft.ts'
+import { Form } from './form.tsx'
+import { money, plural, roleName, span } from './format.ts'
+import { go } from './nav.ts'
+import { handOver } from './run-page.tsx'
+import { isPicture, type Params, type Schema } from './schema.ts'
+import { Wire } from './strip.tsx'
+
+type TemplateStep = ChainDto['steps'][number]
+
+export function Compose() {
+  const current = chain.value
+  const snippetKey = useSignal(randomKey())
+  useEffect(() => {
+    document.title = 'Compose · BabyChain Lab'
+    document.querySelector<HTMLTextAreaElement>('.card textarea:not(.raw)')?.focus({ preventScroll: true })
+  }, [current?.slug])
+  if (!current) return <p class="dim loading">loading the catalogue …</p>
+  return (
+    <>
+      <div class="lead">
+        <h1>
+          Every output becomes the <em>next input</em>.
+        </h1>
+        <Checklist />
+      </div>
+      <ChainPicker />
+      <div class="strip" data-steps={current.steps.length}>
+        {current.steps.map((step, i) => (
+          <>
+            {i > 0 && (
+              <Wire
+                key={`w${step.step_key}`}
+                state="idle"
+                from={current.steps[i - 1]?.step_kind ?? 'image'}
+                to={step.step_kind}
+              />
+            )}
+            <StepCard key={step.step_key} step={step} />
+          </>
+        ))}
+      </div>
+      <RunBar />
+      {body.value && (
+        <CodePanel
+          topics={[
+            {
+              title: 'create this run',
+              subject: { does: 'create', slug: current.slug, body: body.value, key: snippetKey.value },
+            },
+            { title: 'verify the callback', subject: { does: 'verify' } },
+          ]}
+        />
+      )}
+    </>
+  )
+}
+
+function ChainPicker() {
+  return (
+    <fieldset class="chains" aria-label="Chain">
+      {chains.value.map(each => (
+        <label key={each.slug} class="chain">
+          <input
+            type="radio"
+            name="chain"
+            class="offscreen"
+            checked={each.slug === chain.value?.slug}
+            onChange={() => chooseChain(each.slug)}
+          />
+          <strong>{each.slug}</strong>
+          <span>
+            {each.steps.map((step, i) => (
+              <span key={step.step_key}>
+                {i > 0 && <b aria-hidden="true"> → </b>}
+                <i class={step.step_kind}>{roleName(step.step_key)}</i>
+              </span>
+            ))}
+          </span>
+        </label>
+      ))}
+    </fieldset>
+  )
+}
+
+function StepCard({ step }: { step: TemplateStep }) {
+  const key = step.step_key
+  const asJson = useSignal(false)
+  const chosen = draft.value.models[key] ?? ''
+  const detail = details.value.get(chosen)
+  const params = draft.value.params[key] ?? {}
+  const priced = estimate.value?.steps.find(each => each.step_key === key)
+  const base = `/input/${step.params_field}`
+  const own = [...errors.value].filter(
+    ([pointer]) => pointer === base || pointer === `/input/chain_models/${step.model_field}`,
+  )
+  const strange = [...errors.value].filter(
+    ([pointer]) => pointer.startsWith(`${base}/`) && !Object.hasOwn(propertiesOf(detail), pointer.split('/')[3] ?? ''),
+  )
+  const wiredField = detail?.picture_field.split('/')[1] ?? ''
+  const wiredSchema = (detail?.params_schema as { properties?: Record<string, object> } | undefined)?.properties?.[
+    wiredField
+  ]
+  const wired = step.depends_on.length > 0 && wiredSchema && isPicture(wiredSchema) ? wiredField : null
+  return (
+    <article class={`card pane ${step.step_kind}`} aria-labelledby={`h-${key}`}>
+      <header class="pane-head">
+        <h2 id={`h-${key}`}>
+          <span class="no">{String(step.step_index + 1).padStart(2, '0')}</span> {roleName(key)}
+        </h2>
+        <fieldset class="tabs" aria-label={`Write ${roleName(key)} as`}>
+          <button type="button" aria-pressed={!asJson.value} onClick={() => (asJson.value = false)}>
+            Form
+          </button>
+          <button type="button" aria-pressed={asJson.value} onClick={() => (asJson.value = true)}>
+            JSON
+          </button>
+        </fieldset>
+      </header>
+      <ModelPicker step={step} chosen={chosen} />
+      {step.depends_on.map(before => (
+        <p class="takes" key={before}>
+          <span aria-hidden="true">⟵</span> takes the picture of <b>{roleName(before)}</b>
+        </p>
+      ))}
+      {!detail ? (
+        <p class="dim">loading its parameters …</p>
+      ) : asJson.value ? (
+        <JsonEditor step={key} value={params} />
+      ) : (
+        <Form
+          schema={detail.params_schema}
+          value={params}
+          pointer={base}
+          errors={errors.value}
+          wired={wired}
+          set={next => setParams(key, next)}
+        />
+      )}
+      {[...own, ...strange].flatMap(([pointer, list]) =>
+        list.map(error => (
+          <p class="wrong" key={pointer + error.code}>
+            {error.detail} {error.hint && <span class="dim">{error.hint}</span>}
+          </p>
+        )),
+      )}
+      <footer class="card-foot">
+        <span>{priced ? money(priced.price_usd) : '–'}</span>
+        <span>{priced ? `usually ${span(priced.expected_ms)}` : '–'}</span>
+        <span class="dim">{priced?.provider ? `via ${priced.provider}` : ''}</span>
+      </footer>
+    </article>
+  )
+}
+
+function propertiesOf(model: ModelDto | undefined): Record<string, Schema> {
+  return (model?.params_schema as Schema | undefined)?.properties ?? {}
+}
+
+function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
+  const able = step.models.flatMap(id => models.value.get(id) ?? [])
+  const makers = Map.groupBy(able, (model: ModelRow) => model.id.split('/')[0] ?? '')
+  const blocked = models.value.get(chosen)
+  return (
+    <div class="field wide model">
+      <label class="offscreen" for={`m-${step.step_key}`}>
+        Model of {roleName(step.step_key)}
+      </label>
+      <select
+        id={`m-${step.step_key}`}
+        value={chosen}
+        onChange={event => void chooseModel(step.step_key, event.currentTarget.value)}
+      >
+        {[...makers].map(([maker, list]) => (
+          <optgroup label={maker} key={maker}>
+            {list.map(model => {
+              const reason = blockedBy(model)
+              return (
+                <option value={model.id} key={model.id} disabled={reason !== null && model.id !== chosen}>
+                  {model.id}
+                  {reason ? ` — ${reason}` : ''}
+                </option>
+              )
+            })}
+          </optgroup>
+        ))}
+      </select>
+      {blocked && !blocked.available && <small class="wrong">{blockedBy(blocked)}</small>}
+    </div>
+  )
+}
+
+function JsonEditor({ step, value }: { step: string; value: Params }) {
+  const text = useSignal(JSON.stringify(value, null, 2))
+  const bad = unreadable.value[step]
+  const read = (typed: string) => {
+    text.value = typed
+    const { [step]: _, ...others } = unreadable.value
+    try {
+      const parsed: unknown = JSON.parse(typed)
+      if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+        throw new Error('params are an object')
+      unreadable.value = others
+      setParams(step, parsed as Params)
+    } catch (error) {
+      unreadable.value = { ...others, [step]: error instanceof Error ? error.message : String(error) }
+    }
+  }
+  useEffect(
+    () => () => {
+      const { [step]: _, ...others } = unreadable.value
+      unreadable.value = others
+    },
+    [step],
+  )
+  return (
+    <div class={`field wide${bad ? ' bad' : ''}`}>
+      <label class="offscreen" for={`j-${step}`}>
+        Parameters of {roleName(step)} as JSON
+      </label>
+      <textarea
+        id={`j-${step}`}
+        class="raw"
+        rows={12}
+        spellcheck={false}
+        value={text.value}
+        onInput={event => read(event.currentTarget.value)}
+      />
+      {bad && <small class="wrong">{bad}</small>}
+    </div>
+  )
+}
+
+function RunBar() {
+  const busy = useSignal(false)
+  const failed = useSignal<ApiFailure | null>(null)
+  const reason = hindrance.value
+  const price = estimate.value
+  const run = async () => {
+    if (busy.value || hindrance.value) return
+    busy.value = true
+    failed.value = null
+    try {
+      const made = await startRun()
+      handOver(made)
+      go(`/runs/${made.id}`)
+    } catch (error) {
+      if (error instanceof ApiFailure) failed.value = error
+      else throw error
+    } finally {
+      busy.value = false
+    }
+  }
+  useEffect(() => {
+    const key = (event: KeyboardEvent) => {
+      if (event.key === 'Enter' && (event.metaKey || event.ctrlKey)) void run()
+    }
+    addEventListener('keydown', key)
+    return () => removeEventListener('keydown', key)
+  }, [])
+  const urlErrors = errors.value.get('/webhook_url') ?? []
+  const costErrors = errors.value.get('/max_cost_usd') ?? []
+  return (
+    <section class="runbar pane" aria-label="Run">
+      <div class="fields">
+        <div class={`field${urlErrors.length ? ' bad' : ''}`}>
+          <label for="webhook">Final callback</label>
+          <input
+            id="webhook"
+            type="url"
+            value={draft.value.webhookUrl}
+            placeholder="https://your-app.example.com/hook (optional)"
+            onInput={event => (draft.value = { ...draft.value, webhookUrl: event.currentTarget.value.trim() })}
+          />
+          <InboxButton />
+          {urlErrors.map(error => (
+            <small class="wrong" key={error.code}>
+              {error.detail} {error.hint}
+            </small>
+          ))}
+        </div>
+        <div class={`field narrow${costErrors.length ? ' bad' : ''}`}>
+          <label for="maxcost">Spend at most, US$</label>
+          <input
+            id="maxcost"
+            type="number"
+            min="0"
+            step="0.01"
+            value={draft.value.maxCostUsd}
+            placeholder="no limit"
+            onInput={event => (draft.value = { ...draft.value, maxCostUsd: event.currentTarget.value })}
+          />
+          {costErrors.map(error => (
+            <small class="wrong" key={error.code}>
+              {error.detail}
+            </small>
+          ))}
+        </div>
+      </div>
+      <div class="go">
+        <p class="sum" aria-live="polite">
+          <b>{price?.valid ? money(price.total_usd) : '–'}</b>
+          <span>{price?.valid ? `${plural(price.steps.length, 'step')}, usually ${span(price.expected_ms)}` : ''}</span>
+          {session.value?.mode === 'sandbox' && <span class="dim">sandbox: nothing is charged</span>}
+        </p>
+        <div>
+          <button
+            type="button"
+            class="primary"
+            disabled={reason !== null || busy.value}
+            aria-describedby="why"
+            onClick={() => void run()}
+          >
+            {busy.value ? 'starting …' : 'Run the chain'} <kbd>⌃↵</kbd>
+          </button>
+          <p id="why" class={`why${reason && !checking.value ? ' wrong' : ''}`} role="status">
+            {failed.value ? `${failed.value.message} ${failed.value.problem?.hint ?? ''}` : (reason ?? '')}
+          </p>
+        </div>
+      </div>
+    </section>
+  )
+}
+
+/** In the sandbox the server has a receiver of its own, so that a callback can be seen without setting one up. */
+function InboxButton() {
+  if (session.value?.mode !== 'sandbox') return null
+  const url = `${location.origin}/lab/inbox`
+  const used = draft.value.webhookUrl === url
+  return (
+    <button
+      type="button"
+      class="quiet"
+      aria-pressed={used}
+      onClick={() => (draft.value = { ...draft.value, webhookUrl: used ? '' : url })}
+    >
+      {used ? '✓ built-in inbox' : 'use the built-in inbox'}
+    </button>
+  )
+}

@@ -1,0 +1,173 @@
+/** Every callback: filters in the address, attempts, resend, recover after an outage, a test ping. */
+import { signal, useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import { ApiFailure, session } from './api.ts'
+import { DeliveryDetail } from './callback-pane.tsx'
+import { type Delivery, deliveries, ping, recover } from './delivery.ts'
+import { age, plural, shortId } from './format.ts'
+import { go, place } from './nav.ts'
+import { now } from './now.ts'
+
+const STATUSES = ['pending', 'delivered', 'exhausted', 'gone']
+const shown = signal<readonly Delivery[] | null>(null)
+const cursor = signal<string | null>(null)
+const failure = signal<ApiFailure | null>(null)
+
+async function load(query: string, after: string | null = null): Promise<void> {
+  const page = new URLSearchParams(query)
+  if (after) page.set('cursor', after)
+  try {
+    const list = await deliveries(page.toString())
+    shown.value = after ? [...(shown.value ?? []), ...list.data] : list.data
+    cursor.value = list.next_cursor
+    failure.value = null
+  } catch (error) {
+    if (error instanceof ApiFailure) failure.value = error
+  }
+}
+
+export function Deliveries() {
+  const params = place.value.searchParams
+  const query = params.toString()
+  useEffect(() => {
+    document.title = 'Deliveries · BabyChain Lab'
+    void load(query)
+  }, [query])
+  const pick = (status: string) => {
+    const next = new URLSearchParams(params)
+    if (next.get('status') === status) next.delete('status')
+    else next.set('status', status)
+    go(`/deliveries${next.size ? `?${next}` : ''}`, true)
+  }
+  if (failure.value?.missing) return <NotHere />
+  return (
+    <div class="listpage">
+      <header class="page-head">
+        <h1>Deliveries</h1>
+        <fieldset class="filters" aria-label="Status">
+          {STATUSES.map(status => (
+            <button
+              type="button"
+              key={status}
+              class={`chip ${status}`}
+              aria-pressed={params.get('status') === status}
+              onClick={() => pick(status)}
+            >
+              {status}
+            </button>
+          ))}
+        </fieldset>
+      </header>
+      {failure.value && <p class="notice">{failure.value.message}</p>}
+      <Tools reload={() => void load(query)} />
+      {shown.value?.length === 0 && (
+        <div class="empty">
+          <p>No callback was sent yet.</p>
+          <p class="dim">A run with a webhook_url gets one signed message when it ends.</p>
+        </div>
+      )}
+      <ul class="deliverylist">
+        {shown.value?.map(each => (
+          <li key={each.id} class="pane">
+            <p>
+              <span class={`badge ${each.status}`}>{each.status}</span>
+              <b>{each.type}</b>
+              {each.run_id && <a href={`/runs/${each.run_id}`}>run {shortId(each.run_id)}</a>}
+              <code class="url">{each.url}</code>
+              <span class="dim">{plural(each.attempts, 'attempt')}</span>
+              {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
+              <time dateTime={each.created_at}>{age(each.created_at, now.value)}</time>
+            </p>
+            <DeliveryDetail id={each.id} attempts={each.attempts} refresh={() => void load(query)} />
+          </li>
+        ))}
+      </ul>
+      {cursor.value && (
+        <button type="button" class="secondary more-button" onClick={() => void load(query, cursor.value)}>
+          older deliveries
+        </button>
+      )}
+    </div>
+  )
+}
+
+function NotHere() {
+  return (
+    <div class="empty">
+      <h1>Deliveries are not available on this server.</h1>
+      <p class="dim">Callbacks are sent all the same; each run shows its own.</p>
+    </div>
+  )
+}
+
+function Tools({ reload }: { reload(): void }) {
+  const url = useSignal('')
+  const hours = useSignal('1')
+  const said = useSignal<string | null>(null)
+  const act = async (what: () => Promise<unknown>, done: string) => {
+    try {
+      await what()
+      said.value = done
+      reload()
+    } catch (error) {
+      if (!(error instanceof ApiFailure)) throw error
+      said.value = error.missing
+        ? 'This is not available on this server.'
+        : `${error.message} ${error.problem?.hint ?? ''}`
+    }
+  }
+  return (
+    <section class="pane tools" aria-label="Tools">
+      <form
+        onSubmit={event => {
+          event.preventDefault()
+          void act(() => ping(url.value), 'A test message is on its way.')
+        }}
+      >
+        <label for="ping">Send a signed test message to</label>
+        <span class="inline">
+          <input
+            id="ping"
+            type="url"
+            required
+            placeholder="https://your-app.example.com/hook"
+            value={url.value}
+            onInput={event => (url.value = event.currentTarget.value)}
+          />
+          <button type="submit" class="secondary">
+            ping
+          </button>
+          {session.value?.mode === 'sandbox' && (
+            <button type="button" class="quiet" onClick={() => (url.value = `${location.origin}/lab/inbox`)}>
+              built-in inbox
+            </button>
+          )}
+        </span>
+      </form>
+      <form
+        onSubmit={event => {
+          event.preventDefault()
+          const since = new Date(Date.now() - Number(hours.value) * 3_600_000).toISOString()
+          void act(() => recover(since), 'What was not delivered since then is due again.')
+        }}
+      >
+        <label for="since">After an outage of yours: send again what failed in the last</label>
+        <span class="inline">
+          <select id="since" value={hours.value} onChange={event => (hours.value = event.currentTarget.value)}>
+            <option value="1">hour</option>
+            <option value="24">day</option>
+            <option value="168">week</option>
+          </select>
+          <button type="submit" class="secondary">
+            recover
+          </button>
+        </span>
+      </form>
+      {said.value && (
+        <p class="note" role="status">
+          {said.value}
+        </p>
+      )}
+    </section>
+  )
+}

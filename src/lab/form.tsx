@@ -1,0 +1,314 @@
+/**
+ * A form for any JSON Schema of the catalogue: every field has its help, its range and its default, and says what is
+ * wrong with it where it stands. What is left empty is not sent, so the model's own default holds.
+ */
+import { useId } from 'preact/hooks'
+import type { RequestErrorDto } from '../http/dto.ts'
+import { PictureInput } from './pictures.tsx'
+import { isCommon, isPicture, type Json, labelOf, type Params, type Schema, sample } from './schema.ts'
+
+export type Errors = ReadonlyMap<string, readonly RequestErrorDto[]>
+
+interface FieldProps {
+  schema: Schema
+  name: string
+  value: Json | undefined
+  pointer: string
+  required: boolean
+  errors: Errors
+  set(value: Json | undefined): void
+}
+
+export interface FormProps {
+  schema: Schema
+  value: Params
+  pointer: string
+  errors: Errors
+  /** Filled by the step before: not asked for. */
+  wired: string | null
+  set(value: Params): void
+}
+
+export function Form({ schema, value, pointer, errors, wired, set }: FormProps) {
+  const fields = Object.entries(schema.properties ?? {}).filter(([key]) => key !== wired)
+  const field = ([key, inner]: [string, Schema]) => (
+    <Field
+      key={key}
+      schema={inner}
+      name={key}
+      value={value[key]}
+      pointer={`${pointer}/${key}`}
+      required={schema.required?.includes(key) ?? false}
+      errors={errors}
+      set={next => set(withKey(value, key, next))}
+    />
+  )
+  const common = fields.filter(([key]) => isCommon(key, schema))
+  const rest = fields.filter(([key]) => !isCommon(key, schema))
+  const given = rest.filter(([key]) => value[key] !== undefined)
+  const wrong = rest.some(([key]) => [...errors.keys()].some(at => at.startsWith(`${pointer}/${key}`)))
+  return (
+    <div class="fields">
+      {common.map(field)}
+      {rest.length > 0 && (
+        <details class="more" open={wrong}>
+          <summary>
+            {rest.length} more setting{rest.length === 1 ? '' : 's'}
+            {given.length > 0 && <span class="dim"> · {given.length} set</span>}
+          </summary>
+          <div class="fields">{rest.map(field)}</div>
+        </details>
+      )}
+    </div>
+  )
+}
+
+function withKey(value: Params, key: string, next: Json | undefined): Params {
+  const copy = { ...value }
+  if (next === undefined) delete copy[key]
+  else copy[key] = next
+  return copy
+}
+
+function Field(props: FieldProps) {
+  const { schema, name, pointer, errors, required } = props
+  const id = useId()
+  const wrong = errors.get(pointer) ?? []
+  if (schema.const !== undefined) return null
+  const wide = isWide(schema)
+  const group = schema.type === 'object' || (schema.type === 'array' && !isPicture(schema))
+  const help = schema.description && <small id={`${id}-help`}>{schema.description}</small>
+  const problems = wrong.map(error => (
+    <small class="wrong" key={error.code + error.detail}>
+      {error.detail}
+    </small>
+  ))
+  if (group)
+    return (
+      <fieldset class="group" data-pointer={pointer}>
+        <legend>{labelOf(name, schema)}</legend>
+        {help}
+        <Group {...props} />
+        {problems}
+      </fieldset>
+    )
+  return (
+    <div class={`field${wide ? ' wide' : ''}${wrong.length ? ' bad' : ''}`} data-pointer={pointer}>
+      <label for={id}>
+        {labelOf(name, schema)}
+        {required && <span class="must"> required</span>}
+      </label>
+      <Control {...props} id={id} described={schema.description ? `${id}-help` : undefined} wrong={wrong.length > 0} />
+      {help}
+      {problems}
+    </div>
+  )
+}
+
+function isWide(schema: Schema): boolean {
+  return schema.format === 'textarea' || isPicture(schema) || (schema.maxLength ?? 0) > 200
+}
+
+type ControlProps = FieldProps & { id: string; described: string | undefined; wrong: boolean }
+
+function Control({ schema, value, set, id, described, wrong, name }: ControlProps) {
+  const common = { id, 'aria-describedby': described, 'aria-invalid': wrong || undefined }
+  const read = (event: Event) => (event.currentTarget as HTMLInputElement).value
+  const hint = schema.default === undefined ? '' : `default ${String(schema.default)}`
+  if (isPicture(schema)) {
+    const list = Array.isArray(value)
+    const first = list ? value[0] : value
+    return (
+      <PictureInput {...common} label={name} value={String(first ?? '')} set={ref => set(pictureValue(schema, ref))} />
+    )
+  }
+  if (schema.enum)
+    return (
+      <select
+        {...common}
+        value={value === undefined ? '' : JSON.stringify(value)}
+        onChange={event => {
+          const text = (event.currentTarget as HTMLSelectElement).value
+          set(text === '' ? undefined : (JSON.parse(text) as Json))
+        }}
+      >
+        <option value="">{hint || '–'}</option>
+        {schema.enum.map(each => (
+          <option key={String(each)} value={JSON.stringify(each)}>
+            {String(each)}
+          </option>
+        ))}
+      </select>
+    )
+  if (schema.type === 'boolean')
+    return (
+      <span class="switch">
+        <input
+          {...common}
+          type="checkbox"
+          checked={(value ?? schema.default ?? false) === true}
+          onChange={event => set((event.currentTarget as HTMLInputElement).checked)}
+        />
+        <i aria-hidden="true" />
+      </span>
+    )
+  if (schema.type === 'integer' || schema.type === 'number')
+    return <NumberInput {...common} schema={schema} value={value} set={set} hint={hint} />
+  if (schema.format === 'textarea')
+    return (
+      <textarea {...common} rows={4} value={String(value ?? '')} onInput={event => set(read(event) || undefined)} />
+    )
+  if (schema.type === 'string')
+    return (
+      <input
+        {...common}
+        type="text"
+        value={String(value ?? '')}
+        placeholder={hint || String(schema.examples?.[0] ?? '')}
+        onInput={event => set(read(event) || undefined)}
+      />
+    )
+  return <RawInput {...common} value={value} set={set} />
+}
+
+function pictureValue(schema: Schema, ref: string): Json | undefined {
+  if (ref === '') return undefined
+  const one = schema.format === 'picture' || schema.anyOf?.some(each => each.format === 'picture')
+  return one ? ref : [ref]
+}
+
+interface InputProps {
+  id: string
+  'aria-describedby': string | undefined
+  'aria-invalid': boolean | undefined
+  value: Json | undefined
+  set(value: Json | undefined): void
+}
+
+/** Small ranges get a slider beside the number: one can feel them. */
+function NumberInput({ schema, value, set, hint, ...common }: InputProps & { schema: Schema; hint: string }) {
+  const { minimum: min, maximum: max } = schema
+  const step = schema.multipleOf ?? (schema.type === 'integer' ? 1 : 'any')
+  const read = (event: Event) => {
+    const text = (event.currentTarget as HTMLInputElement).value
+    set(text === '' ? undefined : Number(text))
+  }
+  const slides = min !== undefined && max !== undefined && max - min <= 100
+  const shown = Number(value ?? schema.default ?? min ?? 0)
+  return (
+    <span class={slides ? 'number slides' : 'number'}>
+      {slides && (
+        <input
+          type="range"
+          aria-label={`${schema.title ?? 'value'}, slider`}
+          min={min}
+          max={max}
+          step={step === 'any' ? (max - min) / 100 : step}
+          value={shown}
+          onInput={read}
+        />
+      )}
+      <input
+        {...common}
+        type="number"
+        min={min}
+        max={max}
+        step={step}
+        value={value === undefined ? '' : Number(value)}
+        placeholder={hint}
+        onInput={read}
+      />
+    </span>
+  )
+}
+
+/** What no other control can express, as JSON. */
+function RawInput({ value, set, ...common }: InputProps) {
+  return (
+    <textarea
+      {...common}
+      class="raw"
+      rows={2}
+      spellcheck={false}
+      value={value === undefined ? '' : JSON.stringify(value)}
+      onChange={event => {
+        const text = event.currentTarget.value
+        try {
+          set(text.trim() === '' ? undefined : (JSON.parse(text) as Json))
+        } catch {
+          set(text) // the server says what is wrong with it
+        }
+      }}
+    />
+  )
+}
+
+function Group({ schema, value, pointer, errors, set, name }: FieldProps) {
+  if (schema.type === 'object')
+    return (
+      <div class="fields">
+        {Object.entries(schema.properties ?? {}).map(([key, inner]) => (
+          <Field
+            key={key}
+            schema={inner}
+            name={key}
+            value={(value as Params | undefined)?.[key]}
+            pointer={`${pointer}/${key}`}
+            required={schema.required?.includes(key) ?? false}
+            errors={errors}
+            set={next => {
+              const copy = withKey((value as Params | undefined) ?? {}, key, next)
+              set(Object.keys(copy).length === 0 ? undefined : copy)
+            }}
+          />
+        ))}
+      </div>
+    )
+  const items = Array.isArray(value) ? value : []
+  const kinds = schema.items?.anyOf ?? (schema.items ? [schema.items] : [])
+  const full = items.length >= (schema.maxItems ?? 20)
+  const change = (i: number, next: Json | undefined) => {
+    const copy = items.flatMap((item, k) => (k === i ? (next === undefined ? [] : [next]) : [item]))
+    set(copy.length === 0 ? undefined : copy)
+  }
+  return (
+    <>
+      {items.map((item, i) => (
+        <div class="part" key={i}>
+          <Field
+            schema={kindOf(kinds, item)}
+            name={`${name} ${i + 1}`}
+            value={item}
+            pointer={`${pointer}/${i}`}
+            required={false}
+            errors={errors}
+            set={next => change(i, next)}
+          />
+          {items.length > (schema.minItems ?? 0) && (
+            <button type="button" class="quiet drop" onClick={() => change(i, undefined)}>
+              remove
+            </button>
+          )}
+        </div>
+      ))}
+      {!full && (
+        <div class="adds">
+          {kinds.map(kind => (
+            <button type="button" class="quiet" key={kind.title} onClick={() => set([...items, sample(kind)])}>
+              + {kind.title ?? 'entry'}
+            </button>
+          ))}
+        </div>
+      )}
+    </>
+  )
+}
+
+/** The kind of a part is told by its constants, such as `type`. */
+function kindOf(kinds: readonly Schema[], item: Json): Schema {
+  const fits = (kind: Schema) =>
+    Object.entries(kind.properties ?? {}).every(
+      ([key, inner]) => inner.const === undefined || (item as Params | null)?.[key] === inner.const,
+    )
+  return kinds.find(fits) ?? kinds[0] ?? {}
+}

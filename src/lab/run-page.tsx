@@ -1,0 +1,245 @@
+/** One run: what it does now, its cards, what went wrong and what helps, how time was spent, every event, its code. */
+import { useSignal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
+import { useEffect, useMemo } from 'preact/hooks'
+import type { FailureDto, RunDto } from '../http/dto.ts'
+import { ApiFailure, api } from './api.ts'
+import { CallbackPane } from './callback-pane.tsx'
+import { CodePanel, Copy } from './code.tsx'
+import { composeFrom, randomKey } from './draft.ts'
+import { EventLog } from './event-log.tsx'
+import { age, money, plural, roleName, shortId, span } from './format.ts'
+import { isOver, type LiveRun, watchRun } from './live.ts'
+import { go } from './nav.ts'
+import { now } from './now.ts'
+import { sentence } from './sentence.ts'
+import { Strip } from './strip.tsx'
+import { Attempts, Timeline } from './timeline.tsx'
+
+/** A run that this page has just made is shown at once, before it is asked for. */
+const fresh = new Map<string, RunDto>()
+
+export function handOver(run: RunDto): void {
+  fresh.set(run.id, run)
+}
+
+/** The newest line to a run, for the status bar. */
+export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | null): void }) {
+  const live = useMemo(() => watchRun(id, fresh.get(id) ?? null), [id])
+  useEffect(() => {
+    onLine(live)
+    document.title = `Run ${shortId(id)} · BabyChain Lab`
+    return () => {
+      live.close()
+      onLine(null)
+    }
+  }, [live])
+  const run = live.run.value
+  if (!run) return <NotYet failure={live.failure.value} />
+  const tally = new Set(run.steps.map(step => step.status))
+  return (
+    <div class={`runpage is-${run.status}`} data-run={run.id} data-status={run.status}>
+      <header class="run-head">
+        <div>
+          <p class="crumb">
+            <a href="/runs">runs</a> / <code>{run.id}</code> <Copy text={run.id} label="copy id" />
+          </p>
+          <h1>
+            <span class={`badge large ${run.status}`}>{run.status}</span>{' '}
+            <span aria-live="polite">{sentence(run, now.value)}</span>
+          </h1>
+        </div>
+        <Actions run={run} live={live} />
+      </header>
+      {live.line.value === 'paused' && (
+        <p class="notice" role="status">
+          Live view paused, the run is not. Reconnecting …
+        </p>
+      )}
+      <Strip run={run} />
+      {run.error && <Trouble run={run} failure={run.error} live={live} />}
+      <div class="columns">
+        <div>
+          <Timeline run={run} />
+          {tally.size > 0 && <Attempts run={run} />}
+          <EventLog events={live.events.value} run={run} />
+        </div>
+        <div>
+          <Facts run={run} />
+          <CallbackPane run={run} refresh={live.refresh} />
+          <CodePanel
+            topics={[
+              { title: 'get', subject: { does: 'get', runId: run.id } },
+              { title: 'watch', subject: { does: 'watch', runId: run.id } },
+              { title: 'cancel', subject: { does: 'cancel', runId: run.id } },
+              { title: 'verify', subject: { does: 'verify' } },
+            ]}
+          />
+          <RawJson run={run} />
+        </div>
+      </div>
+    </div>
+  )
+}
+
+function NotYet({ failure }: { failure: ApiFailure | null }) {
+  if (!failure) return <p class="dim loading">asking for the run …</p>
+  return (
+    <div class="empty">
+      <h1>{failure.status === 404 ? 'There is no such run here.' : failure.message}</h1>
+      <p>
+        <a href="/runs">See all runs</a> or <a href="/">compose one</a>.
+      </p>
+    </div>
+  )
+}
+
+/** Runs an order, shows that it is under way, and what came of it. */
+function Order({ act, children, primary }: { act(): Promise<void>; children: ComponentChildren; primary?: boolean }) {
+  const busy = useSignal(false)
+  const wrong = useSignal<string | null>(null)
+  return (
+    <span class="order">
+      <button
+        type="button"
+        class={primary ? 'primary' : 'secondary'}
+        disabled={busy.value}
+        onClick={() => {
+          busy.value = true
+          wrong.value = null
+          act()
+            .catch(error => {
+              wrong.value =
+                error instanceof ApiFailure ? `${error.message} ${error.problem?.hint ?? ''}` : String(error)
+            })
+            .finally(() => {
+              busy.value = false
+            })
+        }}
+      >
+        {children}
+      </button>
+      {wrong.value && (
+        <small class="wrong" role="alert">
+          {wrong.value}
+        </small>
+      )}
+    </span>
+  )
+}
+
+async function resume(run: RunDto): Promise<void> {
+  const next = await api<RunDto>('POST', `/api/v1/runs/${run.id}/resume`, {
+    headers: { 'idempotency-key': randomKey() },
+  })
+  handOver(next)
+  go(`/runs/${next.id}`)
+}
+
+function Actions({ run, live }: { run: RunDto; live: LiveRun }) {
+  const cancel = async () => {
+    live.run.value = await api<RunDto>('POST', `/api/v1/runs/${run.id}/cancel`)
+  }
+  return (
+    <div class="actions">
+      {!isOver(run) && <Order act={cancel}>{run.cancel_requested_at ? 'Canceling …' : 'Cancel'}</Order>}
+      {run.status === 'canceled' && (
+        <Order act={() => resume(run)} primary>
+          Resume
+        </Order>
+      )}
+      <Order
+        act={async () => {
+          composeFrom(run)
+          go('/')
+        }}
+      >
+        Run again with changes
+      </Order>
+    </div>
+  )
+}
+
+const BLAME: Readonly<Record<FailureDto['blame'], string>> = {
+  caller: 'Your turn',
+  provider: 'The provider’s doing',
+  network: 'The network’s doing',
+  us: 'Our fault',
+}
+
+/** What went wrong, whose turn it is, and the one button that helps. */
+function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; live: LiveRun }) {
+  if (run.status === 'canceled') return null
+  const change = /invalid_input|content_rejected|input_fetch_failed|no_route/.test(failure.code)
+  return (
+    <section class="trouble pane" aria-label="What went wrong">
+      <div>
+        <p class="codes">
+          <code>{failure.code}</code> <span>{BLAME[failure.blame]}</span>
+          {failure.provider && <span class="dim">{failure.provider}</span>}
+          {failure.http_status && <span class="dim">HTTP {failure.http_status}</span>}
+        </p>
+        <p class="message">{failure.message}</p>
+        <p>{failure.hint}</p>
+        {failure.provider_text && <pre class="words">{failure.provider_text}</pre>}
+      </div>
+      {change ? (
+        <Order
+          primary
+          act={async () => {
+            composeFrom(run)
+            go('/')
+          }}
+        >
+          Change the request
+        </Order>
+      ) : (
+        <Order primary act={() => resume(run)}>
+          Resume from {roleName(run.steps.find(step => step.status !== 'succeeded')?.step_key ?? 'there')}
+        </Order>
+      )}
+      {live.failure.value && <small class="wrong">{live.failure.value.message}</small>}
+    </section>
+  )
+}
+
+function Facts({ run }: { run: RunDto }) {
+  const row = (name: string, value: ComponentChildren) => (
+    <div key={name}>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  )
+  const attempts = run.steps.reduce((sum, step) => sum + step.attempts.length, 0)
+  return (
+    <section class="pane facts" aria-label="Facts">
+      <header class="pane-head">
+        <h2>facts</h2>
+      </header>
+      <dl>
+        {row('chain', `${run.chain_slug} · ${run.chain_version}`)}
+        {row('mode', run.mode)}
+        {row('created', <time dateTime={run.created_at}>{age(run.created_at, now.value)}</time>)}
+        {row('took', span((isOver(run) ? Date.parse(run.updated_at) : now.value) - Date.parse(run.created_at)))}
+        {row('attempts', plural(attempts, 'attempt'))}
+        {row(
+          'cost',
+          `${money(run.cost?.actual_usd)} actual · ${money(run.cost?.estimated_usd)} estimated${run.cost ? ` (${run.cost.basis.replace('_', ' ')})` : ''}`,
+        )}
+        {run.max_cost_usd !== null && row('limit', money(run.max_cost_usd))}
+        {run.resumed_from && row('resumed from', <a href={`/runs/${run.resumed_from}`}>{shortId(run.resumed_from)}</a>)}
+        {Object.entries(run.metadata).map(([key, value]) => row(key, value))}
+      </dl>
+    </section>
+  )
+}
+
+function RawJson({ run }: { run: RunDto }) {
+  return (
+    <details class="pane raw-json">
+      <summary>the whole run as JSON</summary>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+      <pre tabIndex={0}>{JSON.stringify(run, null, 2)}</pre>
+    </details>
+  )
+}

@@ -1,0 +1,183 @@
+/** All runs, newest first: filters in the address, pages by cursor, new ones announced and not thrust in. */
+import { signal, useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import type { RunDto, RunListDto } from '../http/dto.ts'
+import { ApiFailure, api, local } from './api.ts'
+import { chains } from './catalog.ts'
+import { age, money, plural, shortId, span } from './format.ts'
+import { isOver } from './live.ts'
+import { go, place } from './nav.ts'
+import { now } from './now.ts'
+
+const STATUSES = ['queued', 'running', 'succeeded', 'failed', 'canceled'] as const
+const PAGE = 25
+/** How often the top of the list is compared; only while somebody looks. */
+const LOOK_MS = 3000
+
+interface Listed {
+  query: string
+  runs: readonly RunDto[]
+  cursor: string | null
+  /** Runs that came since, not yet shown. */
+  news: readonly RunDto[]
+}
+
+const listed = signal<Listed | null>(null)
+const failed = signal<ApiFailure | null>(null)
+
+function queryOf(url: URL): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of url.searchParams) if (['status', 'chain'].includes(name)) query.append(name, value)
+  return query.toString()
+}
+
+async function load(query: string, cursor: string | null = null): Promise<void> {
+  const page = new URLSearchParams(query)
+  page.set('limit', String(PAGE))
+  if (cursor) page.set('cursor', cursor)
+  try {
+    const list = await api<RunListDto>('GET', `/api/v1/runs?${page}`)
+    const before = cursor && listed.value?.query === query ? listed.value.runs : []
+    listed.value = { query, runs: [...before, ...list.data], cursor: list.next_cursor, news: [] }
+    failed.value = null
+  } catch (error) {
+    if (error instanceof ApiFailure) failed.value = error
+  }
+}
+
+/** Updates the runs that are shown and announces those that are not. */
+async function look(query: string): Promise<void> {
+  const shown = listed.value
+  if (shown?.query !== query || document.hidden) return
+  const page = new URLSearchParams(query)
+  page.set('limit', String(PAGE))
+  const list = await api<RunListDto>('GET', `/api/v1/runs?${page}`).catch(() => null)
+  const current = listed.value
+  if (!list || current?.query !== query) return
+  const fresh = new Map(list.data.map(run => [run.id, run]))
+  const known = new Set(current.runs.map(run => run.id))
+  const top = current.runs[0]?.created_at ?? ''
+  listed.value = {
+    ...current,
+    runs: current.runs.map(run => fresh.get(run.id) ?? run),
+    news: list.data.filter(run => !known.has(run.id) && run.created_at >= top),
+  }
+}
+
+export function Runs() {
+  const query = queryOf(place.value)
+  useEffect(() => {
+    document.title = 'Runs · BabyChain Lab'
+    if (listed.value?.query !== query) listed.value = null
+    void load(query)
+    const timer = setInterval(() => void look(query), LOOK_MS)
+    return () => clearInterval(timer)
+  }, [query])
+  const list = listed.value
+  return (
+    <div class="listpage">
+      <header class="page-head">
+        <h1>Runs</h1>
+        <Filters />
+      </header>
+      {failed.value && <p class="notice">{failed.value.message}</p>}
+      {list && list.news.length > 0 && (
+        <button type="button" class="pill" onClick={() => void load(query)}>
+          ↑ {plural(list.news.length, 'new run')}
+        </button>
+      )}
+      {list?.runs.length === 0 && (
+        <div class="empty">
+          <p>{query ? 'No run fits these filters.' : 'Nothing has run yet.'}</p>
+          <p>
+            <a href="/">Compose the first chain</a>
+          </p>
+        </div>
+      )}
+      <ul class="runlist">
+        {list?.runs.map(run => (
+          <RunRow key={run.id} run={run} />
+        ))}
+      </ul>
+      {list?.cursor && <More load={() => load(query, list.cursor)} />}
+    </div>
+  )
+}
+
+function More({ load }: { load(): Promise<void> }) {
+  const busy = useSignal(false)
+  return (
+    <button
+      type="button"
+      class="secondary more-button"
+      disabled={busy.value}
+      onClick={() => {
+        busy.value = true
+        void load().finally(() => {
+          busy.value = false
+        })
+      }}
+    >
+      {busy.value ? 'loading …' : 'older runs'}
+    </button>
+  )
+}
+
+function Filters() {
+  const params = place.value.searchParams
+  const toggle = (name: string, value: string) => {
+    const next = new URLSearchParams(params)
+    const all = next.getAll(name)
+    next.delete(name)
+    const kept = all.includes(value) ? all.filter(each => each !== value) : name === 'chain' ? [value] : [...all, value]
+    for (const each of kept) next.append(name, each)
+    go(`/runs${next.size ? `?${next}` : ''}`, true)
+  }
+  const chip = (name: string, value: string) => (
+    <button
+      type="button"
+      key={value}
+      class={`chip ${value}`}
+      aria-pressed={params.getAll(name).includes(value)}
+      onClick={() => toggle(name, value)}
+    >
+      {value}
+    </button>
+  )
+  return (
+    <div class="filters">
+      <fieldset aria-label="Status">{STATUSES.map(status => chip('status', status))}</fieldset>
+      <fieldset aria-label="Chain">{chains.value.map(chain => chip('chain', chain.slug))}</fieldset>
+    </div>
+  )
+}
+
+function RunRow({ run }: { run: RunDto }) {
+  const outputs = run.steps.flatMap(step => step.outputs ?? [])
+  const picture = outputs.find(output => output.mime.startsWith('image/'))
+  const took = (isOver(run) ? Date.parse(run.updated_at) : now.value) - Date.parse(run.created_at)
+  return (
+    <li class={run.status}>
+      <a href={`/runs/${run.id}`}>
+        <span class="thumb">{picture && <img src={local(picture.url)} alt="" loading="lazy" decoding="async" />}</span>
+        <span class="what">
+          <b>{run.chain_slug}</b> <code>{shortId(run.id)}</code>
+          <small>{run.steps.map(step => step.model_identifier.split('/')[1]).join(' → ')}</small>
+        </span>
+        <span class={`badge ${run.status}`}>{run.status}</span>
+        <span
+          class="stepbar"
+          role="img"
+          aria-label={run.steps.map(step => `${step.step_key} ${step.status}`).join(', ')}
+        >
+          {run.steps.map(step => (
+            <i key={step.id} class={`${step.status} ${step.step_kind}`} />
+          ))}
+        </span>
+        <span class="num">{span(took)}</span>
+        <span class="num">{money(run.cost?.actual_usd ?? run.cost?.estimated_usd)}</span>
+        <time dateTime={run.created_at}>{age(run.created_at, now.value)}</time>
+      </a>
+    </li>
+  )
+}

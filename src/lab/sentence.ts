@@ -1,0 +1,49 @@
+/** What a run does now, in one sentence, and whose turn it is. */
+import type { RunDto, StepDto } from '../http/dto.ts'
+import { roleName, span } from './format.ts'
+
+export function sentence(run: RunDto, now: number): string {
+  const step = run.steps.find(each => each.status === 'running')
+  const spent = span(Date.parse(run.updated_at) - Date.parse(run.created_at))
+  switch (run.status) {
+    case 'queued':
+      return 'Accepted and stored; the first step starts in a moment.'
+    case 'running': {
+      if (run.cancel_requested_at) return 'Canceling: the provider is asked to stop.'
+      if (!step) return 'Between two steps: the next one is being started.'
+      return doing(step, now)
+    }
+    case 'succeeded':
+      return `Done in ${spent}: every output is kept here.`
+    case 'failed':
+      return `${failedStep(run)} failed after ${spent}: ${run.error?.message ?? 'no reason was given'}`
+    case 'canceled':
+      return `Canceled after ${spent}; what was finished is kept.`
+  }
+}
+
+function doing(step: StepDto, now: number): string {
+  const what = step.step_kind === 'video' ? 'the film' : 'the picture'
+  const who = step.provider_used ?? 'a provider'
+  const no = step.attempts.at(-1)?.no ?? 1
+  const again = no > 1 ? `, attempt ${no}` : ''
+  switch (step.phase) {
+    case 'submitting':
+      return `Handing ${roleName(step.step_key)} to ${who}${again}.`
+    case 'waiting': {
+      const left = step.retry_at ? Date.parse(step.retry_at) - now : 0
+      return `${step.error?.message ?? `Waiting for ${who}`}; tried again ${left > 0 ? `in ${span(left)}` : 'now'}.`
+    }
+    case 'keeping':
+      return `Copying ${what} into our own storage, before the link of ${who} expires.`
+    default: {
+      const share = step.progress === null ? '' : ` (${Math.round(step.progress * 100)} %)`
+      return `${who} makes ${what}${share}${again}.`
+    }
+  }
+}
+
+function failedStep(run: RunDto): string {
+  const step = run.steps.find(each => each.status === 'failed')
+  return step ? roleName(step.step_key) : 'The run'
+}

@@ -1,0 +1,325 @@
+/** Keys, providers, the callback secret, and what this server is. */
+import { signal, useSignal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
+import { useEffect } from 'preact/hooks'
+import { ApiFailure, api, session, signOut } from './api.ts'
+import { models } from './catalog.ts'
+import { Copy } from './code.tsx'
+import { age, plural, span } from './format.ts'
+import { now } from './now.ts'
+
+export function Settings() {
+  useEffect(() => {
+    document.title = 'Settings · BabyChain Lab'
+  }, [])
+  return (
+    <div class="listpage">
+      <header class="page-head">
+        <h1>Settings</h1>
+      </header>
+      <div class="columns">
+        <div>
+          <Keys />
+          <Secrets />
+        </div>
+        <div>
+          <Server />
+          <Providers />
+        </div>
+      </div>
+    </div>
+  )
+}
+
+function Pane({ title, children }: { title: string; children: ComponentChildren }) {
+  return (
+    <section class="pane" aria-label={title}>
+      <header class="pane-head">
+        <h2>{title}</h2>
+      </header>
+      {children}
+    </section>
+  )
+}
+
+const said = (error: unknown): string => {
+  if (!(error instanceof ApiFailure)) throw error
+  return error.missing ? 'Not available on this server.' : `${error.message} ${error.problem?.hint ?? ''}`
+}
+
+// ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface Key {
+  id: string
+  name: string | null
+  prefix?: string
+  scopes: readonly string[]
+  created_at: string
+  expires_at: string | null
+  revoked_at: string | null
+  last_used_at: string | null
+}
+
+const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
+const keys = signal<readonly Key[] | null>(null)
+const keysSaid = signal<string | null>(null)
+
+async function loadKeys(): Promise<void> {
+  try {
+    keys.value = (await api<{ data: Key[] }>('GET', '/api/v1/keys')).data
+    keysSaid.value = null
+  } catch (error) {
+    keysSaid.value = said(error)
+  }
+}
+
+function Keys() {
+  const name = useSignal('')
+  const scopes = useSignal<readonly string[]>(['runs:read', 'runs:write'])
+  const made = useSignal<string | null>(null)
+  useEffect(() => void loadKeys(), [])
+  const create = async () => {
+    try {
+      const key = await api<{ key: string }>('POST', '/api/v1/keys', {
+        body: { name: name.value, scopes: scopes.value },
+      })
+      made.value = key.key
+      name.value = ''
+      await loadKeys()
+    } catch (error) {
+      keysSaid.value = said(error)
+    }
+  }
+  const revoke = async (id: string) => {
+    try {
+      await api('DELETE', `/api/v1/keys/${id}`)
+      await loadKeys()
+    } catch (error) {
+      keysSaid.value = said(error)
+    }
+  }
+  return (
+    <Pane title="API keys">
+      {made.value && (
+        <p class="once" role="status">
+          <span>Shown this once: keep it.</span>
+          <code>{made.value}</code>
+          <Copy text={made.value} />
+        </p>
+      )}
+      {keysSaid.value && <p class="note">{keysSaid.value}</p>}
+      <ul class="rows">
+        {keys.value?.map(key => (
+          <li key={key.id} class={key.revoked_at ? 'gone' : ''}>
+            <b>{key.name ?? key.id}</b>
+            {key.prefix && <code>{key.prefix}…</code>}
+            <span class="dim">{key.scopes.join(' ')}</span>
+            <span class="dim">
+              {key.revoked_at
+                ? `revoked ${age(key.revoked_at, now.value)}`
+                : key.last_used_at
+                  ? `used ${age(key.last_used_at, now.value)}`
+                  : 'never used'}
+            </span>
+            {!key.revoked_at && key.id !== 'bootstrap' && (
+              <button type="button" class="quiet" onClick={() => void revoke(key.id)}>
+                revoke
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      {keys.value && (
+        <form
+          class="newkey"
+          onSubmit={event => {
+            event.preventDefault()
+            void create()
+          }}
+        >
+          <label for="keyname">A new key for</label>
+          <span class="inline">
+            <input
+              id="keyname"
+              required
+              placeholder="my backend"
+              value={name.value}
+              onInput={event => (name.value = event.currentTarget.value)}
+            />
+            <button type="submit" class="secondary">
+              create
+            </button>
+          </span>
+          <fieldset class="filters" aria-label="Scopes">
+            {SCOPES.map(scope => (
+              <button
+                type="button"
+                key={scope}
+                class="chip"
+                aria-pressed={scopes.value.includes(scope)}
+                onClick={() => {
+                  scopes.value = scopes.value.includes(scope)
+                    ? scopes.value.filter(each => each !== scope)
+                    : [...scopes.value, scope]
+                }}
+              >
+                {scope}
+              </button>
+            ))}
+          </fieldset>
+        </form>
+      )}
+    </Pane>
+  )
+}
+
+// ── The callback secret ───────────────────────────────────────────────────────────────────────────────────────────
+
+interface Secret {
+  id: string
+  created_at: string
+  expires_at: string | null
+}
+
+function Secrets() {
+  const list = useSignal<readonly Secret[] | null>(null)
+  const made = useSignal<string | null>(null)
+  const note = useSignal<string | null>(null)
+  const load = async () => {
+    try {
+      list.value = (await api<{ data: Secret[] }>('GET', '/api/v1/webhook_secrets')).data
+    } catch (error) {
+      note.value = said(error)
+    }
+  }
+  useEffect(() => void load(), [])
+  const rotate = async () => {
+    try {
+      made.value = (await api<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate')).secret
+      await load()
+    } catch (error) {
+      note.value = said(error)
+    }
+  }
+  return (
+    <Pane title="Callback secret">
+      {made.value && (
+        <p class="once" role="status">
+          <span>Shown this once: keep it.</span>
+          <code>{made.value}</code>
+          <Copy text={made.value} />
+        </p>
+      )}
+      {note.value && <p class="note">{note.value}</p>}
+      <ul class="rows">
+        {list.value?.map(secret => (
+          <li key={secret.id}>
+            <code>{secret.id}</code>
+            <span class="dim">made {age(secret.created_at, now.value)}</span>
+            {secret.expires_at && <span class="dim">signs until {new Date(secret.expires_at).toLocaleString()}</span>}
+          </li>
+        ))}
+      </ul>
+      {list.value && (
+        <button type="button" class="secondary" onClick={() => void rotate()}>
+          rotate: both sign for a day
+        </button>
+      )}
+    </Pane>
+  )
+}
+
+// ── The server ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface Ready {
+  status: string
+  checks: readonly { name: string; ok: boolean; detail?: string }[]
+}
+
+function Server() {
+  const ready = useSignal<Ready | null>(null)
+  const note = useSignal<string | null>(null)
+  useEffect(() => {
+    void api<Ready>('GET', '/readyz')
+      .then(answer => {
+        ready.value = answer
+      })
+      .catch(error => {
+        note.value = said(error)
+      })
+  }, [])
+  const state = session.value
+  return (
+    <Pane title="Server">
+      <dl class="facts">
+        <div>
+          <dt>version</dt>
+          <dd>{state?.version}</dd>
+        </div>
+        <div>
+          <dt>mode</dt>
+          <dd>{state?.mode}</dd>
+        </div>
+        <div>
+          <dt>up for</dt>
+          <dd>{state?.started_at ? span(now.value - Date.parse(state.started_at)) : '–'}</dd>
+        </div>
+        <div>
+          <dt>scopes</dt>
+          <dd>{state?.scopes?.join(' ')}</dd>
+        </div>
+        {ready.value?.checks.map(check => (
+          <div key={check.name}>
+            <dt>{check.name}</dt>
+            <dd class={check.ok ? 'tone-good' : 'tone-bad'}>{check.ok ? 'ok' : (check.detail ?? 'not ok')}</dd>
+          </div>
+        ))}
+      </dl>
+      {note.value && <p class="note">{note.value}</p>}
+      <p class="adds">
+        <a class="quiet as-button" href="/metrics" target="_blank" rel="noreferrer">
+          metrics
+        </a>
+        <a class="quiet as-button" href="/swagger/json" target="_blank" rel="noreferrer">
+          OpenAPI
+        </a>
+        <button type="button" class="quiet" onClick={() => void signOut()}>
+          sign out
+        </button>
+      </p>
+    </Pane>
+  )
+}
+
+/** From the catalogue: what each provider would run here, and what it lacks. */
+function Providers() {
+  const byProvider = new Map<string, { models: number; configured: boolean; reason: string | null; open: number }>()
+  for (const model of models.value.values())
+    for (const route of model.routes) {
+      const had = byProvider.get(route.provider) ?? {
+        models: 0,
+        configured: route.configured,
+        reason: route.reason,
+        open: 0,
+      }
+      const open = route.configured && route.reason?.includes('left alone') ? 1 : 0
+      byProvider.set(route.provider, { ...had, models: had.models + 1, open: had.open + open })
+    }
+  const rows = [...byProvider].sort(([, a], [, b]) => Number(b.configured) - Number(a.configured))
+  return (
+    <Pane title="Providers">
+      <ul class="rows">
+        {rows.map(([name, row]) => (
+          <li key={name}>
+            <span class={`dot ${row.configured ? (row.open ? 'wait' : 'on') : ''}`} aria-hidden="true" />
+            <b>{name}</b>
+            <span class="dim">{plural(row.models, 'model')}</span>
+            <span class={row.configured ? '' : 'dim'}>
+              {row.open ? `breaker open for ${plural(row.open, 'model')}` : row.configured ? 'ready' : row.reason}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Pane>
+  )
+}
