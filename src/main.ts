@@ -1,5 +1,5 @@
 /**
- * The commands: serve (default), demo, check, keys, health.
+ * The commands: serve (default), demo, check, keys, models, health.
  *
  * 1. A wrong setting stops the start with a sentence for each, before anything is opened.
  * 2. SIGTERM and SIGINT drain: nothing new is taken, what must finish finishes, and the exit code is 0. A second one ends at once.
@@ -10,12 +10,14 @@ import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { check } from './main/check.ts'
 import { demo } from './main/demo.ts'
+import { models } from './main/models.ts'
 import { labPages } from './main/pages.ts'
 
 const COMMANDS: Record<string, (config: Config, args: readonly string[]) => Promise<number>> = {
   serve,
   demo,
   check,
+  models,
   health,
 }
 
@@ -40,6 +42,7 @@ const HELP = `babychain ${pkg.version}: one call, one durable run of image and v
   serve    start the server (default)
   demo     run a chain on the sandbox, with a live line per step
   check    look at database, disk, keys and addresses, and say what to do
+  models   every model with its routes: configured, eligible, price
   health   exit 0 when the server of this machine answers
 
 Settings are environment variables; the README has the table.`
