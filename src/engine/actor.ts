@@ -183,9 +183,22 @@ export class Actor {
     if (place) this.#places.set(stepId, place)
     mail.push({ event: routing.event })
     this.#apply(batch, routing.event)
+    const after = batch.run.steps.find(each => each.id === stepId)
+    // The run's own limit refused it: nothing is spent.
+    if (routing.booking && after?.status !== 'submitting') this.#deps.budget?.settle(routing.booking, 0)
   }
 
-  #queue(providers: readonly string[], stepId: string, model: string): void {
+  #queue(providers: readonly string[] | 'key', stepId: string, model: string): void {
+    if (providers === 'key') {
+      const again = (): void => {
+        this.#leaveLine.delete(stepId)
+        this.#routes.add(stepId)
+        this.#turn()
+      }
+      const leave = this.#deps.admission?.wait(this.run, stepId, again)
+      if (leave) this.#leaveLine.set(stepId, leave)
+      return
+    }
     const leave = this.#deps.capacity.wait(providers, stepId, provider => {
       this.#leaveLine.delete(stepId)
       this.#places.set(stepId, { provider, model })
@@ -244,6 +257,7 @@ export class Actor {
       if (step.status === 'keeping' && was.status !== 'keeping') this.#learnSuccess(step)
       if (!holdsPlace(step)) this.#vacate(step.id)
     })
+    if (after.status !== before.status) this.#deps.admission?.follow(after)
     if (isEnded(after) && !isEnded(before)) {
       observer.runEnded({
         runId: after.id,
@@ -255,7 +269,10 @@ export class Actor {
   }
 
   #learn(step: Step, attempt: Attempt): void {
-    const { capacity, observer, clock } = this.#deps
+    const { capacity, observer, clock, budget } = this.#deps
+    const { apiKeyId } = this.run
+    const usd = attempt.cost.actualUsd ?? attempt.cost.estimatedUsd ?? 0
+    budget?.settle({ apiKeyId, stepId: step.id, no: attempt.no, startedAt: attempt.startedAt }, usd)
     const { provider, outcome, error, startedAt } = attempt
     const ms = (attempt.endedAt ?? clock.now()) - startedAt
     observer.attemptEnded({

@@ -47,7 +47,14 @@ export class Registry implements Engine {
 
   async create(commit: CreateCommit): Promise<Created> {
     if (this.#draining) throw new Draining('the server is stopping')
-    const created = await this.#store.create(commit)
+    const { admission } = this.#deps
+    admission?.enter(commit.run)
+    let created: Created | null = null
+    try {
+      created = await this.#store.create(commit)
+    } finally {
+      if (created?.type !== 'created') admission?.leave(commit.run)
+    }
     if (created.type === 'created' && !this.#draining) this.#spawn(commit.run)
     return created
   }
@@ -129,6 +136,7 @@ export class Registry implements Engine {
       run,
     )
     this.#actors.set(run.id, actor)
+    this.#deps.admission?.follow(run)
     actor.begin()
     return actor
   }
@@ -139,6 +147,7 @@ export class Registry implements Engine {
     if (live) return live
     const loading = this.#store.run(runId).then(run => {
       this.#loading.delete(runId)
+      if (run && isEnded(run)) this.#deps.admission?.follow(run)
       if (!run || isEnded(run) || this.#draining) return null
       return this.#actors.get(runId) ?? this.#spawn(run)
     })

@@ -2,13 +2,16 @@
  * Finds the route of a step: gathers what the core needs to choose, asks it, and takes the place.
  *
  * 1. Synchronous and in memory: the answer joins the commit of the transition that asked.
- * 2. A route that cannot express the parameters, or whose provider has no key, is out with a reason, before any spending.
+ * 2. What is spent is booked in the same breath, so that steps side by side cannot pass a budget together.
+ * 3. A route that cannot express the parameters, or whose provider has no key, is out with a reason, before any spending.
  */
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
 import type { Cost, Run, Step } from '../core/run.ts'
+import type { Admission } from './admission.ts'
+import type { Booking, Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
 
 export interface RouterDeps {
@@ -18,11 +21,17 @@ export interface RouterDeps {
   routesOf(model: Model): readonly Route[]
   capacity: Capacity
   clock: Clock
-  /** What a key may still spend today, or null without a budget. */
-  budgetLeft?(apiKeyId: string, estimateUsd: number | null): ReturnType<typeof stepError> | null
+  /** What the keys may spend, and how many of their runs may be under way; absent: all they like. */
+  budget?: Budget
+  admission?: Admission
 }
 
-export type Routing = { event: Event; place: { provider: string; model: string } | null } | { queue: readonly string[] }
+export type Routing =
+  | { event: Event; place: { provider: string; model: string } | null; booking?: Booking }
+  /** Wait for a place at one of these providers. */
+  | { queue: readonly string[] }
+  /** Wait for a place among the runs of the key. */
+  | { queue: 'key' }
 
 /** A picture reference in the form that a provider takes, to try a translation with before there is a picture. */
 const SAMPLE = { url: 'https://media.example/picture.png', data: 'data:image/png;base64,iVBORw0KGgo=' }
@@ -49,7 +58,9 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
       const { provider, providerModel } = choice.offer
       const route = routes[offers.indexOf(choice.offer)]
       const cost = model && route ? priceOf(model, route, step) : UNKNOWN_COST
-      const refused = deps.budgetLeft?.(run.apiKeyId, cost.estimatedUsd)
+      if (deps.admission?.begin(run) === false) return { queue: 'key' }
+      const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
+      const refused = deps.budget?.reserve(booking, cost.estimatedUsd)
       if (refused) return { event: { type: 'step.unroutable', error: refused, ...base }, place: null }
       capacity.enter(provider, step.model, step.id)
       const adjustments = route ? adjustmentsOf(deps, route, step) : []
@@ -62,7 +73,7 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
         adjustments,
         ...base,
       }
-      return { event, place: { provider, model: step.model } }
+      return { event, place: { provider, model: step.model }, booking }
     }
   }
 }

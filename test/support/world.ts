@@ -21,6 +21,8 @@ import type {
   Store,
 } from '../../src/core/ports.ts'
 import { isEnded, newRun, type Output, type Run } from '../../src/core/run.ts'
+import { Admission, type RunLimits } from '../../src/engine/admission.ts'
+import { Budget, dayOf } from '../../src/engine/budget.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
@@ -39,6 +41,7 @@ export interface WorldOptions {
   providers?: (now: () => number) => RemoteProvider[]
   concurrency?: (provider: string) => number
   resubmitUnknown?: boolean
+  limits?: Partial<RunLimits> & { dailyBudgetUsd?: number | null }
 }
 
 /** How often the safety net looks, in virtual time. */
@@ -49,6 +52,8 @@ interface Process {
   store: Store
   registry: Registry
   outbox: Outbox
+  budget: Budget
+  admission: Admission
   dead: boolean
   died: Promise<void>
   die(): void
@@ -110,7 +115,12 @@ export class World {
     }
     const { clock } = this
     process.outbox = new Outbox({ store, clock, observer, notifier: wrap('notifier', this.#notifier()) })
+    const { maxRunning = null, maxQueued = null, dailyBudgetUsd = null } = this.#options.limits ?? {}
+    process.budget = new Budget(() => dailyBudgetUsd)
+    process.admission = new Admission(() => ({ maxRunning, maxQueued }))
     process.registry = new Registry({
+      budget: process.budget,
+      admission: process.admission,
       store,
       clock,
       observer,
@@ -126,6 +136,7 @@ export class World {
       callbackUrl: () => null,
       resubmitUnknown: this.#options.resubmitUnknown ?? false,
     })
+    process.budget.load(await raw.spending(dayOf(this.clock.now())), this.clock.now())
     await Promise.race([process.died, process.registry.start().then(() => process.outbox.start())])
   }
 

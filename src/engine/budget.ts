@@ -1,0 +1,112 @@
+/**
+ * What every key has spent today (UTC), and whether the next attempt still fits its daily budget.
+ *
+ * 1. Synchronous and in memory: an attempt is booked with its estimate when it is routed, before any other is looked at,
+ *    so that attempts side by side cannot pass the budget together.
+ * 2. A booking is replaced by what the attempt cost in the end, and counts on the day on which the attempt began.
+ * 3. After a start the ledger is read from the store; booking the same attempt again changes nothing.
+ * 4. Without a known price there is no promise: a key with a budget does not begin such an attempt.
+ */
+import { type StepError, stepError } from '../core/errors.ts'
+import type { Spending } from '../core/keys.ts'
+
+const DAY_MS = 86_400_000
+/** Twenty times five cents are a dollar, whatever binary fractions say. */
+const ROUNDING_USD = 1e-9
+
+interface Day {
+  startsAt: number
+  /** What ended attempts cost. */
+  usd: number
+  /** Estimates of attempts under way, by attempt. */
+  booked: Map<string, number>
+}
+
+export interface Booking {
+  apiKeyId: string
+  stepId: string
+  /** Number of the attempt. */
+  no: number
+  /** When it begins or began (ms). */
+  startedAt: number
+}
+
+export class Budget {
+  readonly #days = new Map<string, Day>()
+  readonly #limitOf: (apiKeyId: string) => number | null
+
+  /** `limitOf` gives the daily budget of a key in US dollars, or null. */
+  constructor(limitOf: (apiKeyId: string) => number | null) {
+    this.#limitOf = limitOf
+  }
+
+  /** Takes up what the store knows of today. */
+  load(spending: readonly Spending[], at: number): void {
+    for (const { apiKeyId, usd, attempt } of spending) {
+      if (attempt === null) this.#day(apiKeyId, at).usd += usd
+      else this.book({ apiKeyId, ...attempt }, usd)
+    }
+  }
+
+  /** Books the next attempt, or says why not. Null is yes. */
+  reserve(booking: Booking, estimateUsd: number | null): StepError | null {
+    const limit = this.#limitOf(booking.apiKeyId)
+    const day = this.#day(booking.apiKeyId, booking.startedAt)
+    // The same attempt, routed again: its first booking is not a second attempt.
+    const spent = sumOf(day) - (day.booked.get(keyOf(booking)) ?? 0)
+    const fits = limit === null || (estimateUsd !== null && spent + estimateUsd <= limit + ROUNDING_USD)
+    if (!fits) return refusal(estimateUsd, spent, limit, day.startsAt + DAY_MS)
+    this.book(booking, estimateUsd ?? 0)
+    return null
+  }
+
+  /** Books an attempt that is under way. */
+  book(booking: Booking, usd: number): void {
+    this.#day(booking.apiKeyId, booking.startedAt).booked.set(keyOf(booking), usd)
+  }
+
+  /** An attempt has ended, or was never begun (`usd` 0). */
+  settle(booking: Booking, usd: number): void {
+    const day = this.#days.get(booking.apiKeyId)
+    if (day?.startsAt !== dayOf(booking.startedAt)) return
+    if (day.booked.delete(keyOf(booking))) day.usd += usd
+  }
+
+  /** What a key has spent and booked on the day of `at`, in US dollars. */
+  spent(apiKeyId: string, at: number): number {
+    const day = this.#days.get(apiKeyId)
+    return day?.startsAt === dayOf(at) ? sumOf(day) : 0
+  }
+
+  /** The day of a key; an earlier one is over. An attempt of an earlier day counts nowhere any more. */
+  #day(apiKeyId: string, at: number): Day {
+    const startsAt = dayOf(at)
+    const known = this.#days.get(apiKeyId)
+    if (known?.startsAt === startsAt) return known
+    const fresh = { startsAt, usd: 0, booked: new Map<string, number>() }
+    if (known === undefined || known.startsAt < startsAt) this.#days.set(apiKeyId, fresh)
+    return fresh
+  }
+}
+
+function refusal(estimate: number | null, spent: number, limit: number, endsAt: number): StepError {
+  const next = estimate === null ? 'has no known price' : `costs ${estimate.toFixed(4)} USD`
+  const used = `${spent.toFixed(4)} USD of the key's daily budget of ${limit.toFixed(4)} USD are spent or under way`
+  const detail = `the next attempt ${next}; ${used}; a new day begins at ${new Date(endsAt).toISOString()}`
+  return stepError('budget_exceeded', detail)
+}
+
+function sumOf(day: Day): number {
+  let usd = day.usd
+  for (const each of day.booked.values()) usd += each
+  return usd
+}
+
+/** When the day (UTC) of a time began. */
+export function dayOf(at: number): number {
+  return Math.floor(at / DAY_MS) * DAY_MS
+}
+
+function keyOf({ stepId, no }: Booking): string {
+  return `${stepId}/${no}`
+}

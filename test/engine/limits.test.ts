@@ -1,0 +1,160 @@
+/** Budgets and places of keys: engine and store in virtual time, many runs at once. */
+import { describe, expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import { QueueFull } from '../../src/core/ports.ts'
+import { isEnded, type Run, spent } from '../../src/core/run.ts'
+import { Budget } from '../../src/engine/budget.ts'
+import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
+import { LINE, T0 } from '../support/runs.ts'
+import { World, type WorldOptions } from '../support/world.ts'
+
+const DAY_MS = 86_400_000
+
+async function inWorld(options: WorldOptions, play: (world: World) => Promise<void>): Promise<void> {
+  const world = new World(options)
+  try {
+    await world.start()
+    await play(world)
+    expect(world.faults).toEqual([])
+  } finally {
+    await world.close()
+  }
+}
+
+const ended = async (world: World, runs: readonly Run[]): Promise<Run[]> => {
+  const stored = await Promise.all(runs.map(run => world.process.store.run(run.id)))
+  return stored.flatMap(run => (run && isEnded(run) ? [run] : []))
+}
+
+describe('the daily budget of a key', () => {
+  test('fifty runs at once against one dollar, five cents a step: twenty submits, thirty refusals before any call', () =>
+    inWorld({ limits: { dailyBudgetUsd: 1 } }, async world => {
+      const runs = await Promise.all(Array.from({ length: 50 }, () => world.create({ a: [] })))
+      await world.settle()
+      const over = await ended(world, runs)
+      expect(over).toHaveLength(50)
+      expect(over.filter(run => run.status === 'succeeded')).toHaveLength(20)
+      expect(world.providers[0]?.jobs).toHaveLength(20)
+      expect(world.process.budget.spent('key', world.clock.now())).toBeCloseTo(1, 9)
+      const refused = over.filter(run => run.status === 'failed')
+      expect(refused.map(run => run.error?.code)).toEqual(Array(30).fill('budget_exceeded'))
+      expect(refused[0]?.error?.message).toBe(
+        "the next attempt costs 0.0500 USD; 1.0000 USD of the key's daily budget of 1.0000 USD are spent or under way; a new day begins at 2026-11-23T00:00:00.000Z",
+      )
+      for (const run of refused) expect(run.steps.flatMap(step => step.attempts)).toEqual([])
+    }))
+
+  test('chains side by side stop in the middle rather than pass it, and their callbacks say so', () =>
+    inWorld({ limits: { dailyBudgetUsd: 1 } }, async world => {
+      const runs = await Promise.all(Array.from({ length: 15 }, () => world.create(LINE)))
+      await world.settle()
+      const over = await ended(world, runs)
+      expect(world.providers[0]?.jobs).toHaveLength(20)
+      expect(over.reduce((sum, run) => sum + spent(run.steps).usd, 0)).toBeCloseTo(1, 9)
+      expect(over.filter(run => run.status === 'succeeded')).toHaveLength(5)
+      expect(world.received).toHaveLength(15)
+    }))
+
+  test('a refused submit gives its booking back; a failed job that may be billed does not', () => {
+    const script = (n: number): Behavior =>
+      n < 3 ? { type: 'refuse', error: stepError('provider_rate_limited', 'slow') } : { type: 'work' }
+    const providers = (now: () => number) => [new RemoteProvider('p', now, script)]
+    return inWorld({ providers, limits: { dailyBudgetUsd: 0.05 } }, async world => {
+      const run = await world.create({ a: [] })
+      expect((await world.finish(run.id)).status).toBe('succeeded')
+      expect(world.process.budget.spent('key', world.clock.now())).toBeCloseTo(0.05, 9)
+      const next = await world.create({ a: [] })
+      expect((await world.finish(next.id)).error?.code).toBe('budget_exceeded')
+    })
+  })
+
+  test('a restart forgets nothing of the day, whatever was under way', () =>
+    inWorld({ limits: { dailyBudgetUsd: 0.2 } }, async world => {
+      await world.finish((await world.create({ a: [] })).id)
+      const live = await world.create({ a: [] })
+      await world.settle(() => (world.providers[0]?.jobs.length ?? 0) === 2)
+      world.process.die()
+      await world.restart()
+      expect(world.process.budget.spent('key', world.clock.now())).toBeCloseTo(0.1, 9)
+      const runs = await Promise.all(Array.from({ length: 9 }, () => world.create({ a: [] })))
+      await world.settle()
+      expect((await world.finish(live.id)).status).toBe('succeeded')
+      expect(world.providers[0]?.jobs).toHaveLength(4)
+      expect((await ended(world, runs)).filter(run => run.status === 'succeeded')).toHaveLength(2)
+    }))
+
+  test('a new day brings a new budget', () =>
+    inWorld({ limits: { dailyBudgetUsd: 0.05 } }, async world => {
+      await world.finish((await world.create({ a: [] })).id)
+      expect((await world.finish((await world.create({ a: [] })).id)).status).toBe('failed')
+      world.clock.advance(DAY_MS)
+      expect((await world.finish((await world.create({ a: [] })).id)).status).toBe('succeeded')
+    }))
+
+  test('an attempt without a known price is refused under a budget, and free to go without one', () => {
+    const booking = { apiKeyId: 'key', stepId: 's', no: 1, startedAt: T0 }
+    expect(new Budget(() => 1).reserve(booking, null)?.message).toContain('has no known price')
+    expect(new Budget(() => null).reserve(booking, null)).toBeNull()
+  })
+
+  test('an attempt of yesterday that ends today changes nothing of today', () => {
+    const budget = new Budget(() => 1)
+    const booking = { apiKeyId: 'key', stepId: 's', no: 1, startedAt: T0 + DAY_MS - 1 }
+    expect(budget.reserve(booking, 0.9)).toBeNull()
+    expect(budget.reserve({ ...booking, no: 2, startedAt: T0 + DAY_MS }, 0.9)).toBeNull()
+    budget.settle(booking, 0.9)
+    expect(budget.spent('key', T0 + DAY_MS)).toBeCloseTo(0.9, 9)
+    expect(budget.reserve({ ...booking, no: 3 }, 0.05)).toBeNull()
+    expect(budget.spent('key', T0 + DAY_MS)).toBeCloseTo(0.9, 9)
+  })
+})
+
+describe('the places of a key', () => {
+  test('no more runs are under way than it may have, and all of them end, in the order of asking', () =>
+    inWorld({ limits: { maxRunning: 2 } }, async world => {
+      const runs: Run[] = []
+      for (let n = 0; n < 9; n += 1) runs.push(await world.create(LINE))
+      let most = 0
+      await world.settle(() => {
+        const jobs = world.providers[0]?.jobs ?? []
+        most = Math.max(most, jobs.length)
+        return jobs.length >= 2
+      })
+      expect(most).toBe(2)
+      expect((await world.process.store.counts()).runs).toMatchObject({ queued: 7, running: 2 })
+      await world.settle()
+      const over = await ended(world, runs)
+      expect(over.map(run => run.status)).toEqual(Array(9).fill('succeeded'))
+      const begun = over.map(run => run.steps[0]?.startedAt ?? 0)
+      expect(begun).toEqual(begun.toSorted((a, b) => a - b))
+    }))
+
+  test('a canceled run in the line does not hold up those behind it', () =>
+    inWorld({ limits: { maxRunning: 1 } }, async world => {
+      const [first, second, third] = [
+        await world.create({ a: [] }),
+        await world.create({ a: [] }),
+        await world.create({ a: [] }),
+      ]
+      await world.settle(() => (world.providers[0]?.jobs.length ?? 0) === 1)
+      await world.process.registry.cancel(second!.id)
+      await world.settle()
+      expect((await ended(world, [first!, second!, third!])).map(run => run.status)).toEqual([
+        'succeeded',
+        'canceled',
+        'succeeded',
+      ])
+    }))
+
+  test('a full line refuses the next run and stores nothing of it; a place in it frees up', () =>
+    inWorld({ limits: { maxRunning: 1, maxQueued: 3 } }, async world => {
+      const first = await world.create({ a: [] })
+      await world.settle(() => (world.providers[0]?.jobs.length ?? 0) === 1)
+      const asked = await Promise.allSettled(Array.from({ length: 10 }, () => world.create({ a: [] })))
+      expect(asked.filter(each => each.status === 'fulfilled')).toHaveLength(3)
+      for (const each of asked) if (each.status === 'rejected') expect(each.reason).toBeInstanceOf(QueueFull)
+      expect((await world.process.store.counts()).runs).toMatchObject({ queued: 3, running: 1 })
+      await world.finish(first.id)
+      expect((await world.finish((await world.create({ a: [] })).id)).status).toBe('succeeded')
+    }))
+})
