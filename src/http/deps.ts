@@ -1,6 +1,7 @@
 /** What the HTTP layer is given. `createApi(deps)` is its only door; nothing here is imported from another part. */
 import type { Catalog, Clock, Engine, Hint, InboundRequest, Media, Model, Route, Store } from '../core/ports.ts'
 import type { Mode } from '../core/run.ts'
+import type { Inbox } from './inbox.ts'
 import type { Links } from './links.ts'
 import type { Metrics } from './metrics.ts'
 import type { Sessions } from './session.ts'
@@ -33,6 +34,8 @@ export interface ApiDeps {
   auth(key: string): Promise<Principal | null>
   /** Browser sessions; without it only bearer keys are taken. */
   sessions?: Sessions
+  /** The built-in receiver of callbacks, in the sandbox. */
+  inbox?: Inbox
   /** The egress rules that need no network. False: the URL can never be dialled. */
   checkUrl(url: string): boolean
   /** Verifies a provider's webhook over its raw bytes; null when there is no such provider or it sends none. */

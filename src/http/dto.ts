@@ -304,6 +304,12 @@ export const requestError = define(
   }),
 )
 
+export const readinessCheck = Type.Object({
+  name: Type.String(),
+  ok: Type.Boolean(),
+  detail: Type.Optional(Type.String()),
+})
+
 export const problem = define(
   'Problem',
   Type.Object(
@@ -319,6 +325,11 @@ export const problem = define(
       request_id: Type.String(),
       errors: Type.Optional(Type.Array(requestError.ref, { description: 'Every mistake at once.' })),
       errors_omitted: Type.Optional(Type.Integer({ description: 'Mistakes beyond those listed.' })),
+      run_id: Type.Optional(uuid('With idempotency_key_reused: the run of the first request.')),
+      run: Type.Optional(run.ref),
+      checks: Type.Optional(
+        Type.Array(readinessCheck, { description: 'What was probed, when the server is not ready.' }),
+      ),
     },
     { description: 'RFC 9457 problem details.' },
   ),

@@ -145,7 +145,9 @@ async function state({ deps }: Context, { request }: Exchange): Promise<Response
     signed_in: principal !== null,
     mode: deps.mode,
     version: deps.version,
-    ...(principal === null ? {} : { scopes: principal.scopes, started_at: at }),
+    ...(principal === null
+      ? {}
+      : { scopes: principal.scopes, started_at: at, inbox_url: deps.inbox?.urlOf(principal.apiKeyId) ?? null }),
   })
 }
 

@@ -31,6 +31,7 @@ import { createMetrics } from '../../src/http/metrics.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { openMedia } from '../../src/store/media/media.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
+import { Conformity } from './http-conform.ts'
 import { sampleFilm, samplePicture, streamOf } from './sample-media.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
@@ -112,6 +113,7 @@ export class HttpWorld {
   readiness: Readiness = { ok: true, checks: [{ name: 'database', ok: true }] }
   refusedUrls = /internal|127\.0\.0\.1|^http:/
   #open = 0
+  #conformity!: Conformity
   declare store: Store
   declare engine: Engine
   declare deps: ApiDeps
@@ -121,6 +123,7 @@ export class HttpWorld {
     const world = new HttpWorld()
     world.deps = change(await world.#compose(), world)
     world.api = createApi(world.deps)
+    world.#conformity = new Conformity(world.api)
     return world
   }
 
@@ -130,8 +133,11 @@ export class HttpWorld {
     rmSync(this.dir, { recursive: true, force: true })
   }
 
-  ask(method: string, path: string, { key = 'key-of-ada', headers = {}, body }: Asked = {}): Promise<Response> {
-    return this.api.fetch(this.request(method, path, { key, headers, body }))
+  /** Asks the API, and holds the answer against its document. */
+  async ask(method: string, path: string, asked: Asked = {}): Promise<Response> {
+    const response = await this.api.fetch(this.request(method, path, asked))
+    await this.#conformity.hold(method, path, response)
+    return response
   }
 
   request(method: string, path: string, { key = 'key-of-ada', headers = {}, body }: Asked = {}): Request {

@@ -1,6 +1,6 @@
 /** The public shapes of what can be run and of what is uploaded: chains, models, estimates, media, health. See dto.ts. */
 import { type Static, Type } from 'typebox'
-import { requestError } from '../dto.ts'
+import { readinessCheck, requestError } from '../dto.ts'
 import { anything, define, nullable, text, time, uuid, word } from './schema.ts'
 
 const role = word(['text_to_image', 'image_to_image', 'image_to_video'], 'What a model does in a step.')
@@ -121,7 +121,7 @@ export const readiness = define(
   'Readiness',
   Type.Object({
     status: word(['ready'], 'Always ready.'),
-    checks: Type.Array(Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.Optional(Type.String()) })),
+    checks: Type.Array(readinessCheck),
   }),
 )
 

@@ -49,7 +49,7 @@ export function describeApi(routes: AnyElysia, version: string): Readonly<OpenAp
 }
 
 /** Every named shape. */
-const SHAPES = [...Object.values(runShapes), ...Object.values(catalogShapes)]
+const SHAPES = [...Object.values(runShapes), ...Object.values(catalogShapes)].filter(shape => 'ref' in shape)
 
 const DESCRIPTION = `One call creates a durable **run** of a **chain** of image and video models; every output becomes the next input; one signed **callback** ends it.
 

@@ -131,6 +131,7 @@ export const RUN_SUCCEEDED = {
       completed_at: '2026-05-26T20:15:55.744+00:00',
       generation_output_file: ['https://example-storage.bfl.ai'],
       ...STEP_MORE,
+      provider_used: 'bfl',
     },
     {
       id: '9c1e4b7a-2f83-4d6c-a5b0-7e9f3a1d8c62',
@@ -147,6 +148,7 @@ export const RUN_SUCCEEDED = {
       generation_input_file: ['https://example-storage.bfl.ai'],
       generation_output_file: ['https://example-storage.ark-byteplus.com'],
       ...STEP_MORE,
+      provider_used: 'byteplus',
     },
   ],
   ...RUN_MORE,
