@@ -46,6 +46,7 @@ const BAD: Bad[] = [
   { name: 'a byte order mark', body: `\uFEFF${raw}`, status: 400, pointer: '' },
   { name: 'UTF-16', body: new Uint8Array(Buffer.from(raw, 'utf16le')), status: 400, pointer: '' },
   { name: 'broken UTF-8', body: new Uint8Array([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x7d]), status: 400, pointer: '' },
+  { name: 'broken UTF-8 in a prompt', body: brokenPrompt(), status: 400, pointer: '' },
   { name: 'an unfinished string', body: '{"input": "', status: 400, pointer: '' },
   // JSON, but not an object that can be stored as it came.
   { name: 'null', body: 'null', status: 400, pointer: '' },
@@ -313,6 +314,13 @@ const BAD: Bad[] = [
     ],
   },
 ]
+
+/** JSON that would be right if one byte of the prompt were. */
+function brokenPrompt(): Uint8Array {
+  const bytes = new Uint8Array(Buffer.from(raw))
+  bytes[raw.indexOf('futuristic')] = 0xff
+  return bytes
+}
 
 function pictured(picture: string | undefined): unknown {
   return {

@@ -68,6 +68,7 @@ describe('a webhook', () => {
       ['A'.repeat(22), 'studio'],
       [token.slice(1), 'studio'],
       [token, 'fal'],
+      [token, 'other'],
       ['short', 'studio'],
       ['%00'.repeat(8), 'studio'],
     ]) {

@@ -4,7 +4,7 @@ import { StorageUnavailable } from '../../src/core/ports.ts'
 import { createLinks } from '../../src/http/links.ts'
 import { parseRange } from '../../src/http/range.ts'
 import { BASE, changed, HttpWorld } from '../support/http-world.ts'
-import { sampleFilm, samplePicture, sha256 } from '../support/sample-media.ts'
+import { sampleFilm, samplePicture, sha256, streamOf } from '../support/sample-media.ts'
 
 interface Media {
   id: string
@@ -180,6 +180,61 @@ describe('who reads', () => {
     const gone = world.deps.links.media('00000000-0000-7000-8000-0000000abcde', world.clock.now())
     expect((await fromLink(gone)).status).toBe(404)
     expect((await world.ask('GET', '/api/v1/media/..%2f..%2fetc%2fpasswd')).status).toBe(404)
+  })
+})
+
+describe('who uses an uploaded picture', () => {
+  const use = (ref: string, key: string) =>
+    world.ask('POST', '/api/v1/chains/chain2/runs', {
+      key,
+      body: {
+        input: {
+          chain_models: { image_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+          image_to_image_params: { prompt: 'in red', input_image: ref },
+          image_to_video_params: { content: [{ type: 'text', text: 'turn' }] },
+        },
+      },
+    })
+
+  test('is its owner; for others it is as unknown as one that never was', async () => {
+    const { ref } = await uploaded()
+    const mine = await use(ref, 'key-of-ada')
+    expect(mine.status).toBe(202)
+    await world.runToEnd(((await mine.json()) as { id: string }).id)
+    const errors = async (which: string) => {
+      const response = await use(which, 'key-of-bob')
+      return [
+        response.status,
+        JSON.stringify(await response.json())
+          .replaceAll(which, 'REF')
+          .replace(/req_[\w-]+/, ''),
+      ]
+    }
+    const never = await errors('media:00000000-0000-7000-8000-0000000fffff')
+    expect(never[0]).toBe(400)
+    expect(await errors(ref)).toEqual(never)
+  })
+
+  test('cannot use a film as a picture', async () => {
+    const film = await world.deps.media.keep({
+      id: world.clock.id(),
+      runId: null,
+      stepId: null,
+      apiKeyId: 'ada',
+      kind: 'video',
+      stream: streamOf(sampleFilm()),
+      mime: null,
+      length: null,
+      at: world.clock.now(),
+    })
+    const id = film.ok ? film.output.mediaId : ''
+    const response = await use(`media:${id}`, 'key-of-ada')
+    const { errors } = (await response.json()) as { errors: { code: string; detail: string }[] }
+    expect([response.status, errors[0]?.code, errors[0]?.detail]).toEqual([
+      400,
+      'unknown_media',
+      `media:${id} is no picture but video/mp4`,
+    ])
   })
 })
 

@@ -1,4 +1,4 @@
-/** The document and its page. `UPDATE_SNAPSHOT=1 bun test test/http/openapi.test.ts` writes the snapshot anew. */
+/** The document and its page. `UPDATE_SNAPSHOT=1 bun test test/http/openapi.test.ts` and then `npx biome check --write test/http` write the snapshot anew. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { ERRORS } from '../../src/core/errors.ts'
