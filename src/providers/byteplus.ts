@@ -144,7 +144,7 @@ function taskAsk(baseUrl: string, method: 'GET' | 'DELETE', id: string): Ask {
 }
 
 /** Without `filter.model`: that one wants an endpoint id, and a wrong filter would look like an empty list. */
-export function listAsk(baseUrl: string, tier: string): Ask {
+function listAsk(baseUrl: string, tier: string): Ask {
   const url = `${below(baseUrl, TASKS)}?page_num=1&page_size=500&filter.service_tier=${tier}`
   return { method: 'GET', url, headers: JSON_HEADERS, ...SMALL, maxBytes: 16 * 1024 * 1024 }
 }

@@ -156,7 +156,7 @@ export function promptIdOf(token: string): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
 }
 
-export function submitAsk(baseUrl: string, graph: JsonObject, token: string): Ask {
+function submitAsk(baseUrl: string, graph: JsonObject, token: string): Ask {
   const mark = { babychain: token }
   const body = jsonBody({ prompt: graph, prompt_id: promptIdOf(token), client_id: 'babychain', extra_data: mark })
   return { method: 'POST', url: below(baseUrl, 'prompt'), ...body, ...SMALL, timeoutMs: LIMITS.submitMs }
@@ -178,7 +178,7 @@ const stopAsk = (baseUrl: string, id: string): Ask => ({
 })
 
 /** Named by its content, so that the same picture is one file there. */
-export function uploadAsk(baseUrl: string, picture: Picture): Ask {
+function uploadAsk(baseUrl: string, picture: Picture): Ask {
   const name = `${createHash('sha256').update(picture.bytes).digest('hex').slice(0, 32)}.${picture.mime.split('/')[1] ?? 'png'}`
   const form = new FormData()
   form.set('image', new Blob([new Uint8Array(picture.bytes)], { type: picture.mime }), name)

@@ -85,7 +85,7 @@ export async function readWebhook(request: InboundRequest, keys: FalKeys): Promi
 }
 
 /** What is signed: request id, user id, timestamp and the hex SHA-256 of the raw body, a line each. */
-export function messageOf(id: string, user: string, timestamp: string, body: Uint8Array): Uint8Array {
+function messageOf(id: string, user: string, timestamp: string, body: Uint8Array): Uint8Array {
   return Buffer.from([id, user, timestamp, createHash('sha256').update(body).digest('hex')].join('\n'))
 }
 

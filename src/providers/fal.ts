@@ -191,7 +191,7 @@ export function urlsOf(baseUrl: string, job: Pick<FalJob, 'id' | 'app' | 'status
   }
 }
 
-export function uploadAsk(rest: string, picture: Picture): Ask {
+function uploadAsk(rest: string, picture: Picture): Ask {
   const name = `input.${picture.mime.split('/')[1] ?? 'bin'}`
   const url = `${rest}/storage/upload/initiate?storage_type=fal-cdn-v3`
   return { method: 'POST', url, ...jsonBody({ content_type: picture.mime, file_name: name }), ...SMALL }

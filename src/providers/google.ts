@@ -76,7 +76,7 @@ function nameAt(json: Json): string | undefined {
 
 // ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
-export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
+function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
   const film = job.role === 'image_to_video'
   const url = `${below(baseUrl, 'models', job.providerModel)}:${film ? 'predictLongRunning' : 'generateContent'}`
   return { method: 'POST', url, ...jsonBody(job.body), ...(film ? { ...SMALL, timeoutMs: LIMITS.submitMs } : SYNC) }

@@ -179,7 +179,7 @@ export function codeByStatus(status: number): ErrorCode {
 }
 
 /** `retry-after-ms`, else `Retry-After` (seconds or a date); undefined when absent or absurd. Milliseconds. */
-export function retryAfterMs(answer: Answer): number | undefined {
+function retryAfterMs(answer: Answer): number | undefined {
   const ms = Number(answer.headers['retry-after-ms'] ?? Number.NaN)
   return cap(Number.isFinite(ms) ? ms : (retryAfterIn(answer.headers, answer.at) ?? undefined))
 }
@@ -216,7 +216,7 @@ export function fastApiWords(json: Json | undefined): string | undefined {
 // ── Submits ───────────────────────────────────────────────────────────────────────────────────────
 
 /** Whether an answer that is no success proves that nothing runs (invariant 2). */
-export function isRefusal(dialect: Dialect, answer: Answer): boolean {
+function isRefusal(dialect: Dialect, answer: Answer): boolean {
   const { status } = answer
   if (status >= 300 && status < 400) return status !== 303
   if (status >= 400 && status < 500) return status !== 408
@@ -242,7 +242,7 @@ export function readSubmit(dialect: Dialect, answer: Answer, accept: (json: Json
   return isRefusal(dialect, answer) ? { type: 'refused', error } : { type: 'unknown', error }
 }
 
-export function unreadable(dialect: Pick<Dialect, 'provider' | 'secrets'>, answer: Answer): StepError {
+function unreadable(dialect: Pick<Dialect, 'provider' | 'secrets'>, answer: Answer): StepError {
   return fault(dialect, 'provider_error', { says: 'gave an answer that cannot be read', answer })
 }
 

@@ -73,8 +73,8 @@ export function createReplicate(options: ProtocolOptions): Provider {
         if (asked.type === 'failed') return { type: 'unknown' }
         const read = readList(asked.answer, attempt, wire.isKnown)
         if (read.type !== 'older') return read
-        next = pageOf(baseUrl, read.next)
-        if (next === null) return { type: 'unknown' }
+        // Asked for with the key, so it goes to the configured origin or nowhere.
+        next = read.next
       }
       return { type: 'unknown' }
     },
@@ -113,7 +113,7 @@ export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' |
   return { method: 'POST', url, ...jsonBody(body), ...SMALL, timeoutMs: LIMITS.submitMs }
 }
 
-export function uploadAsk(baseUrl: string, picture: Picture): Ask {
+function uploadAsk(baseUrl: string, picture: Picture): Ask {
   const form = new FormData()
   const name = `input.${picture.mime.split('/')[1] ?? 'bin'}`
   form.set('content', new Blob([new Uint8Array(picture.bytes)], { type: picture.mime }), name)
@@ -206,7 +206,7 @@ function linksIn(output: Json | undefined): string[] {
 }
 
 /** The answer to a cancel is the prediction: only one that is not done was stopped. */
-export function readCancel(answer: Answer): CancelOutcome {
+function readCancel(answer: Answer): CancelOutcome {
   const status = answer.status < 300 ? textAt(answer.json, 'status') : undefined
   const stopped = status === 'canceled' || status === 'aborted' || status === 'starting' || status === 'processing'
   return stopped ? 'confirmed' : 'failed'
@@ -217,7 +217,7 @@ export function readList(
   answer: Answer,
   attempt: FindJob,
   isKnown: (id: string) => boolean,
-): Found | { type: 'older'; next: string | null } {
+): Found | { type: 'older'; next: string } {
   const results = answer.status === 200 ? at(answer.json, 'results') : undefined
   if (!Array.isArray(results)) return { type: 'unknown' }
   const since = attempt.startedAt - SKEW_MS
@@ -240,12 +240,6 @@ function isOf(prediction: Json, providerModel: string): boolean {
   const [model, version] = providerModel.split(':')
   const said = version === undefined ? textAt(prediction, 'model') : textAt(prediction, 'version')
   return said === undefined || said === (version ?? model)
-}
-
-/** The next page, if it is on the configured origin: it is asked for with the key. */
-function pageOf(baseUrl: string, next: string | null): string | null {
-  const link = mediaLink(next)
-  return link !== null && new URL(link).origin === new URL(baseUrl).origin ? link : null
 }
 
 // ── Webhook ───────────────────────────────────────────────────────────────────────────────────────
@@ -281,7 +275,7 @@ function createHookSecret(wire: Wire, baseUrl: string, now: () => number): HookS
   }
 }
 
-export async function readWebhook(request: InboundRequest, hooks: HookSecret): Promise<Hint> {
+async function readWebhook(request: InboundRequest, hooks: HookSecret): Promise<Hint> {
   const header = (name: string): string | null => request.headers[name] ?? null
   const proves = (secret: Uint8Array | null): boolean =>
     secret !== null &&

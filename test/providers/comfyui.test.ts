@@ -145,6 +145,22 @@ describe('comfyui', () => {
     await bench.stop()
   })
 
+  test('a cancel stops the one job and no other', async () => {
+    const bench = await openBench(spec)
+    const refs = []
+    for (let i = 0; i < 2; i++) {
+      const started = await bench.provider.start(bench.job(), bench.signal)
+      if (started.type === 'accepted') refs.push(started.jobRef)
+    }
+    const [first = null, second = null] = refs
+    bench.clock.advance(2_000)
+    expect(await bench.provider.cancel(first, bench.signal)).toBe('confirmed')
+    bench.clock.advance(10_000)
+    expect((await bench.provider.check(first, bench.signal)).type).toBe('failed')
+    expect((await bench.provider.check(second, bench.signal)).type).toBe('succeeded')
+    await bench.stop()
+  })
+
   test('says what to set when there is no server or no workflow', () => {
     const options = { http: {} as ProtocolOptions['http'], egress: {} as ProtocolOptions['egress'], now: () => 0 }
     expect(createComfyUi({ ...options, baseUrl: null, workflows }).missing).toContain('COMFYUI_URL')

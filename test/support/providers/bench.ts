@@ -20,7 +20,7 @@ export interface Clock {
   after(ms: number, call: () => void): void
 }
 
-export function testClock(start = Date.parse('2026-11-22T10:00:00Z')): Clock {
+function testClock(start = Date.parse('2026-11-22T10:00:00Z')): Clock {
   let at = start
   let due: { at: number; call: () => void }[] = []
   return {
@@ -113,7 +113,7 @@ export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<
   }
 }
 
-export function allowing(...origins: readonly string[]): readonly AllowEntry[] {
+function allowing(...origins: readonly string[]): readonly AllowEntry[] {
   const parsed = parseAllow(origins.map(origin => new URL(origin).host).join(','))
   if (!parsed.ok) throw new Error(parsed.problem)
   return parsed.entries

@@ -66,7 +66,7 @@ const kontext: Fields = {
 const flux1: Fields = {
   ...hook,
   prompt: text(),
-  image_prompt: bareBase64(MAX_PICTURE),
+  image_prompt: picture,
   width: int(256, 1_440, 32),
   height: int(256, 1_440, 32),
   prompt_upsampling: bool,
@@ -102,6 +102,18 @@ const flux3Image: Fields = {
   seed,
 }
 
+/** Written down as base64; links are taken too, as everywhere else. */
+const source: Fields = {
+  ...hook,
+  prompt: text(),
+  image: picture,
+  prompt_upsampling: bool,
+  safety_tolerance: int(0, 6),
+  output_format: format,
+  seed,
+}
+const tool: Fields = { ...source, steps: int(15, 50), guidance: num(1.5, 100) }
+
 const ENDPOINTS: Readonly<Record<string, { fields: Fields; required: readonly string[]; gives?: 'video' }>> = {
   'flux-2-pro': { fields: flux2(8), required: ['prompt'] },
   'flux-2-pro-preview': { fields: flux2(8), required: ['prompt'] },
@@ -129,7 +141,7 @@ const ENDPOINTS: Readonly<Record<string, { fields: Fields; required: readonly st
       prompt: text(),
       aspect_ratio: matching(/^\d+:\d+$/, 'W:H'),
       raw: bool,
-      image_prompt: bareBase64(MAX_PICTURE),
+      image_prompt: picture,
       image_prompt_strength: num(0, 1),
       prompt_upsampling: bool,
       safety_tolerance: int(0, 6),
@@ -137,6 +149,11 @@ const ENDPOINTS: Readonly<Record<string, { fields: Fields; required: readonly st
       seed,
     },
     required: [],
+  },
+  'flux-pro-1.0-fill': { fields: { ...tool, mask: picture }, required: ['image'] },
+  'flux-pro-1.0-expand': {
+    fields: { ...tool, top: int(0, 2_048), bottom: int(0, 2_048), left: int(0, 2_048), right: int(0, 2_048) },
+    required: ['image'],
   },
   'flux-3-image': { fields: flux3Image, required: ['prompt'] },
   'flux-3-image-klein': { fields: flux3Image, required: ['prompt'] },

@@ -50,7 +50,15 @@ const filmParameters: Fields = {
 }
 const media = shape(
   {
-    type: oneOf('first_frame', 'last_frame', 'reference_image', 'reference_video', 'driving_audio', 'first_clip'),
+    type: oneOf(
+      'first_frame',
+      'last_frame',
+      'reference_image',
+      'reference_video',
+      'reference_audio',
+      'driving_audio',
+      'first_clip',
+    ),
     url: picture,
     reference_voice: httpsUrl,
   },
@@ -93,8 +101,9 @@ const film = (models: RegExp, input: Fields, required: string[]): Service => ({
 
 const SERVICES: Readonly<Record<string, readonly Service[]>> = {
   'video-generation/video-synthesis': [
-    film(/^wan2\.[56]-(t2v|i2v|r2v)/, oldFilmInput, []),
-    film(/^(wan2\.7-|wan3\.0-video|happyhorse-1\.0-)/, newFilmInput, []),
+    // HappyHorse is listed without its family; its public adapter speaks the older one.
+    film(/^(wan2\.[56]-(t2v|i2v|r2v)|happyhorse-1\.0-)/, oldFilmInput, []),
+    film(/^(wan2\.7-|wan3\.0-video)/, newFilmInput, []),
   ],
   'image2video/video-synthesis': [film(/^wan2\.\d-kf2v/, keyFrames, ['first_frame_url'])],
   'multimodal-generation/generation': [

@@ -36,7 +36,7 @@ const flux2: Fields = { ...checked, image_size: size(), safety_tolerance: tolera
 const flex: Fields = {
   ...flux2,
   guidance_scale: num(1.5, 10),
-  num_inference_steps: int(2, 50),
+  num_inference_steps: int(1, 50),
   enable_prompt_expansion: bool,
 }
 const klein: Fields = {
@@ -87,7 +87,7 @@ const gpt: Fields = {
   sync_mode: bool,
   background: oneOf('auto', 'transparent', 'opaque'),
   image_size: oneOf(...GPT_SIZES),
-  num_images: int(1, 4),
+  num_images: int(1, 10),
   output_format: formats('webp'),
   quality: oneOf('low', 'medium', 'high'),
 }
@@ -102,8 +102,8 @@ const gptEdit: Fields = {
 const seedream = (sizes: Rule, more: Fields = {}): Fields => ({
   ...checked,
   image_size: sizes,
-  num_images: int(1, 6),
-  max_images: int(1, 6),
+  num_images: int(1, 15),
+  max_images: int(1, 15),
   ...more,
 })
 const V4 = seedream(size('auto', 'auto_2K', 'auto_4K'), { enhance_prompt_mode: oneOf('standard', 'fast') })

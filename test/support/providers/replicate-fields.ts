@@ -83,6 +83,7 @@ const gpt: Fields = {
   output_compression: int(0, 100),
   moderation: oneOf('auto', 'low'),
   input_fidelity: oneOf('low', 'high'),
+  user_id: text(200),
 }
 const veo: Fields = {
   prompt: text(),

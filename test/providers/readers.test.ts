@@ -1,0 +1,206 @@
+/** What every reader of answers owes, whatever an answer holds. */
+import { describe, expect, test } from 'bun:test'
+import fc from 'fast-check'
+import type { Json } from '../../src/core/json.ts'
+import * as bfl from '../../src/providers/bfl.ts'
+import * as byteplus from '../../src/providers/byteplus.ts'
+import * as comfyui from '../../src/providers/comfyui.ts'
+import * as dashscope from '../../src/providers/dashscope.ts'
+import * as fal from '../../src/providers/fal.ts'
+import * as google from '../../src/providers/google.ts'
+import * as openai from '../../src/providers/openai.ts'
+import { type Answer, errorOf, quote, type Reading, type Submitted } from '../../src/providers/protocol.ts'
+import * as replicate from '../../src/providers/replicate.ts'
+import * as runway from '../../src/providers/runway.ts'
+
+const KEY = 'sk-test-0123456789abcdef'
+const unhooked = { callbackUrl: null }
+const image = { ...unhooked, providerModel: 'fal-ai/x', role: 'text_to_image' as const }
+
+const STARTS: Readonly<Record<string, (answer: Answer) => Submitted>> = {
+  bfl: answer => bfl.readStart(bfl.bflDialect(KEY), answer, unhooked, 0),
+  'byteplus picture': answer => byteplus.readPictures(byteplus.arkDialect(KEY), answer),
+  'byteplus film': answer => byteplus.readTask(byteplus.arkDialect(KEY), answer, unhooked),
+  fal: answer => fal.readStart(fal.falDialect(KEY), answer, image),
+  replicate: answer => replicate.readStart(replicate.replicateDialect(KEY), answer, unhooked),
+  openai: answer => openai.readStart(openai.openAiDialect(KEY), answer, { body: {} }, 'https://api.openai.com/v1'),
+  'google picture': answer => google.readPicture(google.googleDialect(KEY), answer),
+  'google film': answer => google.readOperation(google.googleDialect(KEY), answer),
+  runway: answer => runway.readStart(runway.runwayDialect(KEY), answer),
+  'dashscope picture': answer => dashscope.readPictures(dashscope.dashScopeDialect(KEY), answer),
+  'dashscope task': answer => dashscope.readTask(dashscope.dashScopeDialect(KEY), answer),
+  comfyui: comfyui.readStart,
+}
+
+const CHECKS: Readonly<Record<string, (answer: Answer) => Reading | 'completed'>> = {
+  bfl: answer => bfl.readCheck(bfl.bflDialect(KEY), answer, 500),
+  byteplus: answer => byteplus.readCheck(byteplus.arkDialect(KEY), answer, 500),
+  'fal status': answer => fal.readStatus(fal.falDialect(KEY), answer, 500),
+  'fal result': answer => fal.readResult(fal.falDialect(KEY), answer, 500),
+  replicate: answer => replicate.readCheck(replicate.replicateDialect(KEY), answer, 500),
+  google: answer => google.readCheck(google.googleDialect(KEY), answer, 500),
+  runway: answer => runway.readCheck(runway.runwayDialect(KEY), answer, 500),
+  dashscope: answer => dashscope.readCheck(dashscope.dashScopeDialect(KEY), answer, 500),
+  comfyui: answer => comfyui.readHistory(answer, 'a1b2', 'http://127.0.0.1:8188'),
+}
+
+/** Words that the protocols look for, so that chance finds the branches. */
+const WORDS = [
+  'id',
+  'status',
+  'output',
+  'task_id',
+  'task_status',
+  'request_id',
+  'result',
+  'sample',
+  'name',
+  'done',
+  'response',
+  'error',
+  'code',
+  'message',
+  'detail',
+  'data',
+  'url',
+  'b64_json',
+  'candidates',
+  'content',
+  'parts',
+  'inlineData',
+  'images',
+  'video',
+  'outputs',
+  'a1b2',
+  'prompt_id',
+  'choices',
+  'results',
+  'generateVideoResponse',
+  'generatedSamples',
+  'uri',
+  'promptFeedback',
+]
+const VALUES = [
+  'Ready',
+  'Error',
+  'succeeded',
+  'failed',
+  'SUCCEEDED',
+  'FAILED',
+  'COMPLETED',
+  'IN_QUEUE',
+  'running',
+  'x1',
+  'constructor',
+  'models/veo/operations/op1',
+  'https://x.example/a.png',
+  'javascript:alert(1)',
+  'file:///etc/passwd',
+  '../../x',
+  KEY,
+  '__proto__',
+]
+const anyJson: fc.Arbitrary<Json> = fc.letrec<{ json: Json }>(tie => ({
+  json: fc.oneof(
+    { maxDepth: 5 },
+    fc.constantFrom(...VALUES),
+    fc.constantFrom(null, true, false, 0, -1, Number.MAX_VALUE, 7),
+    fc.string(),
+    fc.array(tie('json'), { maxLength: 3 }),
+    fc.dictionary(fc.oneof(fc.constantFrom(...WORDS), fc.string()), tie('json'), { maxKeys: 5 }) as fc.Arbitrary<Json>,
+  ),
+})).json
+const STATUSES = [
+  200, 201, 202, 204, 301, 303, 307, 400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 504,
+  522, 529,
+]
+const answers: fc.Arbitrary<Answer> = fc.record({
+  status: fc.constantFrom(...STATUSES),
+  headers: fc.constantFrom<Answer['headers']>(
+    {},
+    { 'retry-after': '7' },
+    { 'retry-after': 'soon' },
+    { 'retry-after-ms': '-4' },
+  ),
+  json: fc.option(anyJson, { nil: undefined }),
+  at: fc.constant(0),
+})
+
+describe('any answer to a submit', () => {
+  for (const [name, read] of Object.entries(STARTS)) {
+    test(`${name}: is read without an exception, and refused only where that is certain`, () => {
+      fc.assert(
+        fc.property(answers, answer => {
+          const started = read(answer)
+          const { status, json } = answer
+          if (status >= 300) expect(['refused', 'unknown']).toContain(started.type)
+          if (status >= 400 && status < 500 && status !== 408) expect(started.type).toBe('refused')
+          if ([303, 408, 502, 504, 522].includes(status) || (status >= 500 && json === undefined))
+            expect(started.type).toBe('unknown')
+          if (status < 300 && json === undefined) expect(started.type).toBe('unknown')
+          if (started.type === 'pictures') expect(started.pictures.length).toBeGreaterThan(0)
+          expect(JSON.stringify(started)).not.toContain(KEY)
+        }),
+        { numRuns: 400 },
+      )
+    })
+  }
+})
+
+describe('any answer to a poll', () => {
+  for (const [name, read] of Object.entries(CHECKS)) {
+    test(`${name}: is read without an exception, and is a success only with links`, () => {
+      fc.assert(
+        fc.property(answers, answer => {
+          const reading = read(answer)
+          if (reading === 'completed') return
+          if (answer.status >= 300) expect(['unreachable', 'lost', 'failed', 'pending']).toContain(reading.type)
+          if (answer.json === undefined) expect(['unreachable', 'lost']).toContain(reading.type)
+          if (reading.type === 'succeeded') {
+            expect(reading.media.length).toBeGreaterThan(0)
+            for (const { url } of reading.media) expect(url).toMatch(/^https?:\/\//)
+          }
+          if (reading.type === 'unreachable') expect(reading.pollAfterMs).toBeGreaterThan(0)
+          expect(JSON.stringify('error' in reading ? reading.error : null)).not.toContain(KEY)
+        }),
+        { numRuns: 400 },
+      )
+    })
+  }
+})
+
+describe('the words of a provider', () => {
+  test('are quoted without keys, signatures of links, embedded files and control characters, and not at length', () => {
+    const words = `bad \u001b[31m${KEY} at https://x.example/a.png?sig=abc#d and data:image/png;base64,AAAA ${'x'.repeat(2_000)}`
+    const quoted = quote(words, [KEY])
+    expect(quoted).toStartWith('bad  [31m[redacted] at https://x.example/a.png?[redacted] and data:[redacted] xxx')
+    expect(quoted.length).toBe(500)
+  })
+
+  test('are kept beside our own sentence, with the status', () => {
+    const answer: Answer = { status: 402, headers: {}, json: { detail: `no credit for ${KEY}` }, at: 0 }
+    expect(errorOf(bfl.bflDialect(KEY), answer)).toMatchObject({
+      code: 'insufficient_credit',
+      message: 'bfl has no credit left on this account (HTTP 402)',
+      providerText: 'no credit for [redacted]',
+      httpStatus: 402,
+      provider: 'bfl',
+    })
+  })
+})
+
+describe('a webhook of any bytes', () => {
+  test('is read without an exception', () => {
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ maxLength: 60 }),
+        fc.dictionary(fc.string(), fc.string(), { maxKeys: 3 }),
+        (body, headers) => {
+          const request = { headers, body, at: 0 }
+          expect(bfl.readWebhook(request, 'secret').type).toBe('refused')
+          expect(['hint', 'refused']).toContain(byteplus.readWebhook(request).type)
+        },
+      ),
+    )
+  })
+})
