@@ -2,8 +2,8 @@
  * The models by id.
  *
  * 1. Ids are unique, `maker/name`.
- * 2. Where a deployment has its own id for a model at a provider (an Ark endpoint `ep-…`, another date suffix), the routes
- *    and what they translate to carry that id.
+ * 2. Where a deployment has its own id for a model at a provider (an Ark endpoint `ep-…`, another date suffix), the route
+ *    and everything that it translates to carry that id, endpoints below it included.
  */
 import type { Catalog, Model, Route } from '../core/ports.ts'
 import { ALIBABA_IMAGE_MODELS } from './alibaba/images.ts'
@@ -61,13 +61,16 @@ const MODELS: readonly Model[] = [
 
 function withOwnIds(model: Model, overrides: Readonly<Record<string, string>>): Model {
   const own = (route: Route): Route => {
-    const rename = (id: string): string => overrides[`${route.provider}:${id}`] ?? id
+    const { provider, providerModel } = route
+    const mine = overrides[`${provider}:${providerModel}`]
+    if (mine === undefined) return route
     return {
       ...route,
-      providerModel: rename(route.providerModel),
+      providerModel: mine,
       translate: (params, use) => {
-        const translation = route.translate(params, use)
-        return translation.ok ? { ...translation, providerModel: rename(translation.providerModel) } : translation
+        const made = route.translate(params, use)
+        if (!made.ok || !made.providerModel.startsWith(providerModel)) return made
+        return { ...made, providerModel: mine + made.providerModel.slice(providerModel.length) }
       },
     }
   }

@@ -189,7 +189,7 @@ function tell(spot: Spot, code: string, detail: string, advice = ''): void {
 }
 
 /** What a field takes, in one sentence: `width takes an integer from 64 to 1440, in steps of 32; default 1024.` */
-export function describe(name: string, schema: JsonObject): string {
+function describe(name: string, schema: JsonObject): string {
   const what = takes(schema)
   if (what === '') return ''
   const standard = schema.default === undefined ? '' : `; default ${JSON.stringify(schema.default)}`
@@ -226,7 +226,7 @@ const RANGE: Record<string, ['minimum' | 'minLength' | 'minItems', 'maximum' | '
 }
 
 /** The known word that a typo most likely means: same letters up to case and separators, or at most two slips away (one in a short word). */
-export function nearest(word: string, known: readonly string[]): string | undefined {
+function nearest(word: string, known: readonly string[]): string | undefined {
   const bare = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]/g, '')
   const cut = word.slice(0, 64)
   const same = known.find(one => bare(one) === bare(cut) && bare(one) !== '')

@@ -39,7 +39,10 @@ export function contentField({ lastFrame, references, clips }: ContentLimits): J
   return {
     type: 'array',
     title: 'Content',
-    description: 'The prompt as {"type":"text"}, and pictures that no step before provides.',
+    description:
+      references > 0
+        ? 'The prompt as {"type":"text"}, and pictures that no step before provides. Beside references, the picture of the step before is a reference too, the first.'
+        : 'The prompt as {"type":"text"}, and pictures that no step before provides.',
     items: { anyOf: variants },
     minItems: 1,
     maxItems: 1 + 2 + references + (clips ? 2 * MOST_CLIPS : 0),

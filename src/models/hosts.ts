@@ -4,7 +4,7 @@
 import type { Draft } from './draft.ts'
 import { type Price, type RouteSpec, unknownPrice } from './model.ts'
 
-/** fal: its price list is the maker's where nothing else is said (providers.md 3.5). */
+/** fal: without a price of its own, the one that its list shows is the maker's (providers.md 3.5). */
 export function fal(providerModel: string, write: RouteSpec['write'], price?: Price): RouteSpec {
   return price === undefined
     ? { provider: 'fal', providerModel, write }

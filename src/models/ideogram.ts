@@ -29,9 +29,11 @@ const PIXELS: Record<string, [width: number, height: number]> = {
 }
 
 const SPEEDS = ['TURBO', 'BALANCED', 'DEFAULT', 'QUALITY']
-/** DEFAULT is another word for BALANCED. */
-const speedOf = (draft: Draft): string => {
+
+/** Neither host knows the word DEFAULT, which means BALANCED. */
+function speedOf(draft: Draft): string {
   const speed = draft.text('rendering_speed') ?? 'DEFAULT'
+  if (speed === 'DEFAULT') draft.adjust('rendering_speed', 'BALANCED', 'that is what DEFAULT means')
   return speed === 'DEFAULT' ? 'BALANCED' : speed
 }
 

@@ -9,7 +9,7 @@ import type { Model } from '../../core/ports.ts'
 import type { Draft } from '../draft.ts'
 import { bool, int, num, params, picture, prompt, seed, text } from '../fields.ts'
 import { fal, replicate, sendFormat } from '../hosts.ts'
-import { defineModel, type RouteSpec, type Tell, textIn } from '../model.ts'
+import { defineModel, type RouteSpec, type Tell, textIn, unknownPrice } from '../model.ts'
 import { nearestRatio, ratioOf } from '../sizes.ts'
 import {
   bare,
@@ -80,7 +80,7 @@ function kontext(size: 'pro' | 'max', usd: number): Model {
     expectedMs: 12_000,
     routes: [
       bfl(`flux-kontext-${size}`),
-      fal(base, writeFalKontext),
+      fal(base, writeFalKontext, unknownPrice),
       replicate(`black-forest-labs/flux-kontext-${size}`, writeReplicateKontext),
     ],
   })
@@ -260,7 +260,7 @@ export const FLUX1_MODELS: readonly Model[] = [
     usd: 0.04,
     expectedMs: 8_000,
     hosts: [
-      fal('fal-ai/flux-pro/v1.1', writeFalPro11),
+      fal('fal-ai/flux-pro/v1.1', writeFalPro11, unknownPrice),
       replicate('black-forest-labs/flux-1.1-pro', writeReplicatePro11),
     ],
   }),
@@ -276,7 +276,7 @@ export const FLUX1_MODELS: readonly Model[] = [
     usd: 0.06,
     expectedMs: 12_000,
     hosts: [
-      fal('fal-ai/flux-pro/v1.1-ultra', writeFalUltra),
+      fal('fal-ai/flux-pro/v1.1-ultra', writeFalUltra, unknownPrice),
       replicate('black-forest-labs/flux-1.1-pro-ultra', writeReplicateUltra),
     ],
   }),
@@ -292,7 +292,7 @@ export const FLUX1_MODELS: readonly Model[] = [
     ratio: false,
     usd: null,
     expectedMs: 8_000,
-    hosts: [fal('fal-ai/flux/dev', writeFalDev)],
+    hosts: [fal('fal-ai/flux/dev', writeFalDev, unknownPrice)],
   }),
   defineModel({
     id: 'bfl/flux-pro-1.0-fill',
@@ -314,7 +314,7 @@ export const FLUX1_MODELS: readonly Model[] = [
     aliases: IMAGE_ALIASES,
     price: perPicture(0.05),
     expectedMs: 12_000,
-    routes: [bfl('flux-pro-1.0-fill', writeBflPainted), fal('fal-ai/flux-pro/v1/fill', writeFalFill)],
+    routes: [bfl('flux-pro-1.0-fill', writeBflPainted), fal('fal-ai/flux-pro/v1/fill', writeFalFill, unknownPrice)],
   }),
   defineModel({
     id: 'bfl/flux-pro-1.0-expand',

@@ -109,7 +109,7 @@ function sizeOf(draft: Draft): Size | null {
 /** fal: presets or {width,height}, tolerance as a string from "1", no webp. */
 function writeFal(draft: Draft): void {
   draft.copy('prompt', 'seed')
-  falPicturesAndSize(draft)
+  falPicturesAndSize(draft, 'auto')
   draft.pinAs('prompt_upsampling', 'enable_prompt_expansion')
   draft.pinAs('guidance', 'guidance_scale')
   draft.pinAs('steps', 'num_inference_steps')
@@ -117,20 +117,21 @@ function writeFal(draft: Draft): void {
   sendFormat(draft, ['jpeg', 'png'])
 }
 
-function falPicturesAndSize(draft: Draft, automatic: string | undefined = 'auto'): void {
+/** `edited` is the size of an edit that the caller left open; klein's endpoint has no word for it. */
+function falPicturesAndSize(draft: Draft, edited: 'auto' | null): void {
   const pictures = draft.takeAll()
   if (pictures.length > 0) {
     draft.providerModel += '/edit'
     draft.send('image_urls', pictures)
   }
   const size = sizeOf(draft)
-  draft.send('image_size', size ? { ...size } : pictures.length > 0 ? automatic : 'square_hd')
+  draft.send('image_size', size ? { ...size } : pictures.length > 0 ? (edited ?? undefined) : 'square_hd')
 }
 
 /** fal runs klein as open weights: no tolerance, several pictures a call. */
 function writeFalKlein(draft: Draft): void {
   draft.copy('prompt', 'seed')
-  falPicturesAndSize(draft, undefined)
+  falPicturesAndSize(draft, null)
   draft.send('num_images', 1)
   sendFormat(draft, ['jpeg', 'png'])
 }
@@ -234,7 +235,7 @@ export const FLUX2_MODELS: readonly Model[] = [
     price: [0.014, 0.001],
     expectedMs: 4_000,
     hosts: [
-      fal('fal-ai/flux-2/klein/4b', writeFalKlein),
+      fal('fal-ai/flux-2/klein/4b', writeFalKlein, unknownPrice),
       replicate('black-forest-labs/flux-2-klein-4b', writeReplicateKlein),
     ],
   }),
@@ -244,7 +245,7 @@ export const FLUX2_MODELS: readonly Model[] = [
     pictures: 4,
     price: [0.015, 0.002],
     expectedMs: 5_000,
-    hosts: [fal('fal-ai/flux-2/klein/9b', writeFalKlein)],
+    hosts: [fal('fal-ai/flux-2/klein/9b', writeFalKlein, unknownPrice)],
   }),
   flux2({
     name: 'flux-2-klein-9b-preview',

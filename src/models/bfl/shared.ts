@@ -19,7 +19,7 @@ export const upsampling = (standard: boolean): JsonObject =>
   bool({ title: 'Prompt upsampling', description: 'Lets the model enrich the prompt.', default: standard })
 
 /** `input_image`, `input_image_2`, … */
-export const inputNames = (count: number): string[] =>
+const inputNames = (count: number): string[] =>
   Array.from({ length: count }, (_, i) => (i === 0 ? 'input_image' : `input_image_${i + 1}`))
 
 export function inputPictures(count: number): { fields: Record<string, JsonObject>; pictures: PictureField[] } {

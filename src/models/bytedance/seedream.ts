@@ -1,5 +1,5 @@
 /**
- * ByteDance Seedream: pictures from text and from pictures (providers.md 2.3, other hosts 3.5 and 4.4, mapping 11.1).
+ * ByteDance Seedream: pictures from text and from pictures (providers.md 2.3). Its translations are in seedream-hosts.ts.
  *
  * 1. `image` is one picture or a list; the first of them is the one that a step before would give.
  * 2. `size` is a tier (2K) or WIDTHxHEIGHT within the model's pixel counts; too small a picture is refused by the maker.
@@ -8,9 +8,9 @@
 import type { JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/ports.ts'
 import { isObject } from '../check.ts'
-import type { Draft, Input } from '../draft.ts'
+import type { Input } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, prompt, text } from '../fields.ts'
-import { fal, noWatermark, replicate, runway, sendFormat } from '../hosts.ts'
+import { fal, replicate, runway } from '../hosts.ts'
 import {
   defineModel,
   inputsIn,
@@ -21,7 +21,7 @@ import {
   type Tell,
   textIn,
 } from '../model.ts'
-import { fitSize, type Size } from '../sizes.ts'
+import { ark, sizeIn, writeFal, writeReplicate, writeRunway } from './seedream-hosts.ts'
 
 interface Seedream {
   name: string
@@ -36,14 +36,6 @@ interface Seedream {
   usd: number | null
   expectedMs: number
   routes: readonly RouteSpec[]
-}
-
-const SIZE = /^([1-9]\d{1,4})x([1-9]\d{1,4})$/
-
-/** WIDTHxHEIGHT as numbers; null for a tier. */
-export function sizeIn(size: string): Size | null {
-  const found = SIZE.exec(size)
-  return found ? { width: Number(found[1]), height: Number(found[2]) } : null
 }
 
 const sizeField = (tiers: readonly string[], standard: string): JsonObject =>
@@ -172,139 +164,6 @@ const perPicture =
   given =>
     usd === null ? null : usd * mostPictures(given)
 
-function writeArk(draft: Draft): void {
-  draft.copy('prompt')
-  const pictures = draft.takeAll()
-  if (pictures.length > 0) draft.send('image', pictures.length === 1 ? (pictures[0] ?? '') : pictures)
-  draft.pin('size')
-  draft.copy('sequential_image_generation_options', 'optimize_prompt_options', 'tools')
-  draft.pin('sequential_image_generation', 'output_format', 'watermark')
-}
-
-const ark = (providerModel: string): RouteSpec => ({ provider: 'byteplus', providerModel, write: writeArk })
-
-/** How many pictures fal and Replicate may make: told only when the caller asked for several. */
-function several(draft: Draft): number {
-  const mode = draft.value('sequential_image_generation')
-  const options = draft.given('sequential_image_generation_options')
-  if (mode !== 'auto') return 1
-  return isObject(options) ? (numberIn(options, 'max_images') ?? 15) : Math.max(1, 15 - draft.pictureCount)
-}
-
-function onlyStandardOptimization(draft: Draft): void {
-  const options = draft.given('optimize_prompt_options')
-  if (!isObject(options)) return
-  if (options.mode === 'standard') draft.adjust('optimize_prompt_options', null, 'standard is what it does')
-  else draft.refuse(`${draft.provider} has no fast prompt optimization for this model`)
-}
-
-/** fal: two endpoints, tiers as `auto_2K`, sizes as an object, at most 10 pictures. */
-const writeFal =
-  (base: string, options: { tiers: readonly string[]; pixels?: { min: number; max: number }; enhance?: boolean }) =>
-  (draft: Draft): void => {
-    draft.copy('prompt')
-    const pictures = draft.takeAll()
-    draft.providerModel = pictures.length > 0 ? `${base}/edit` : `${base}/text-to-image`
-    if (pictures.length > 10) draft.refuse('fal reads at most 10 pictures')
-    if (pictures.length > 0) draft.send('image_urls', pictures)
-    const wanted = draft.text('size') ?? '2K'
-    const size = sizeIn(wanted)
-    const { pixels } = options
-    if (size && pixels && (size.width * size.height < pixels.min || size.width * size.height > pixels.max)) {
-      draft.refuse(`fal takes ${pixels.min} to ${pixels.max} pixels`)
-    }
-    if (!size && !options.tiers.includes(wanted)) draft.refuse(`fal has no size ${wanted}`)
-    draft.send('image_size', size ? { ...size } : wanted === 'auto' ? 'auto' : `auto_${wanted}`)
-    draft.send('num_images', 1)
-    draft.send('max_images', several(draft))
-    if (options.enhance) {
-      const optimization = draft.given('optimize_prompt_options')
-      draft.send('enhance_prompt_mode', isObject(optimization) ? (optimization.mode ?? 'standard') : 'standard')
-    } else {
-      onlyStandardOptimization(draft)
-    }
-    noWatermark(draft)
-  }
-
-/** Replicate: tiers as they are, other sizes as `custom` with sides of 1024 to 4096. */
-const writeReplicate =
-  (options: { tiers: readonly string[]; custom: boolean; formats?: readonly string[]; enhance?: boolean }) =>
-  (draft: Draft): void => {
-    draft.copy('prompt')
-    const pictures = draft.takeAll()
-    if (pictures.length > 0) draft.send('image_input', pictures)
-    writeReplicateSize(draft, options)
-    const count = several(draft)
-    draft.pin('sequential_image_generation')
-    if (draft.body.sequential_image_generation !== undefined) draft.send('max_images', count)
-    if (options.enhance) {
-      const optimization = draft.given('optimize_prompt_options')
-      if (isObject(optimization) && optimization.mode !== 'standard') {
-        draft.refuse('replicate has no fast prompt optimization')
-      } else if (optimization !== undefined) {
-        draft.adjust('optimize_prompt_options', true, 'there it is a switch, enhance_prompt')
-      }
-      draft.send('enhance_prompt', true)
-    } else {
-      onlyStandardOptimization(draft)
-    }
-    if (options.formats) sendFormat(draft, options.formats)
-    noWatermark(draft)
-  }
-
-function writeReplicateSize(draft: Draft, { tiers, custom }: { tiers: readonly string[]; custom: boolean }): void {
-  const wanted = draft.text('size') ?? '2K'
-  const size = sizeIn(wanted)
-  if (!size) {
-    if (!tiers.includes(wanted)) draft.refuse(`replicate has no size ${wanted}`)
-    draft.send('size', wanted)
-    draft.send('aspect_ratio', 'match_input_image')
-    return
-  }
-  if (!custom) {
-    draft.refuse('replicate takes no size in pixels for this model')
-    return
-  }
-  const fitted = fitSize(size, { min: 1024, max: 4096, step: 1 })
-  if (!fitted) {
-    draft.refuse('replicate takes sides of 1024 to 4096')
-    return
-  }
-  if (fitted.width !== size.width || fitted.height !== size.height) {
-    draft.adjust('size', `${fitted.width}x${fitted.height}`, 'replicate takes sides of 1024 to 4096')
-  }
-  draft.send('size', 'custom')
-  draft.send('width', fitted.width)
-  draft.send('height', fitted.height)
-}
-
-/** Runway: no tiers for lite but sizes, `auto_2k` for pro; always one format field and a count. */
-const writeRunway =
-  (options: { freeform: { min: number; max: number } | null; auto: Readonly<Record<string, string>> }) =>
-  (draft: Draft): void => {
-    const words = draft.text('prompt') ?? ''
-    if (words.length > 4_000) draft.refuse('runway reads at most 4000 characters')
-    draft.send('promptText', words)
-    const pictures = draft.takeAll()
-    if (pictures.length > 0)
-      draft.send(
-        'referenceImages',
-        pictures.map(uri => ({ uri })),
-      )
-    const wanted = draft.text('size') ?? '2K'
-    const size = sizeIn(wanted)
-    const named = size && options.freeform ? `${size.width}:${size.height}` : options.auto[wanted]
-    if (named === undefined) draft.refuse(`runway has no size ${wanted} for this model`)
-    draft.send('ratio', named)
-    draft.send('outputCount', 1)
-    if (draft.value('sequential_image_generation') === 'auto') draft.refuse('runway makes no sets of pictures')
-    const tools = draft.given('tools')
-    draft.send('grounding', tools !== undefined)
-    draft.pinAs('output_format', 'outputFormat')
-    onlyStandardOptimization(draft)
-    noWatermark(draft)
-  }
-
 const webSearch = {
   tools: {
     type: 'array',
@@ -367,10 +226,7 @@ export const SEEDREAM_MODELS: readonly Model[] = [
         'bytedance/seedream-5-lite',
         writeReplicate({ tiers: ['2K', '3K'], custom: false, formats: ['png', 'jpeg'] }),
       ),
-      runway(
-        'seedream5_lite',
-        writeRunway({ freeform: { min: 3_686_400, max: 16_777_216 }, auto: { '2K': '2048:2048', '3K': '3072:3072' } }),
-      ),
+      runway('seedream5_lite', writeRunway({ freeform: true, auto: { '2K': '2048:2048', '3K': '3072:3072' } })),
     ],
   }),
   seedream({
@@ -389,7 +245,7 @@ export const SEEDREAM_MODELS: readonly Model[] = [
         'bytedance/seedream-5-pro',
         writeReplicate({ tiers: ['1K', '1.5K', '2K', 'auto'], custom: false, formats: ['png', 'jpeg'] }),
       ),
-      runway('seedream5_pro', writeRunway({ freeform: null, auto: { '1K': 'auto_1k', '2K': 'auto_2k' } })),
+      runway('seedream5_pro', writeRunway({ freeform: false, auto: { '1K': 'auto_1k', '2K': 'auto_2k' } })),
     ],
   }),
   seedream({
