@@ -77,6 +77,8 @@ const LOST_AFTER = 3
 const HEARD_MS = 600_000
 /** How much rarer polls are while webhooks work. */
 const HOOKED_FACTOR = 4
+/** The longest wait for one of our own connections: what was not sent then may go elsewhere. */
+const PLACE_MS = 20_000
 /** Ids kept to tell our jobs from others: some hours of a busy process. */
 const MEMORY = 20_000
 
@@ -101,6 +103,7 @@ export function createWire(options: WireOptions): Wire {
       provider: dialect.provider,
       ...(headers ? { headers } : {}),
       secrets: secret && !how.bare ? [secret] : [],
+      maxWaitMs: PLACE_MS,
       signal,
     })
     if (said.type === 'failed') return { type: 'failed', sent: said.sent, error: failureOf(dialect, said) }
