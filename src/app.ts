@@ -10,6 +10,7 @@ import { dirname, resolve } from 'node:path'
 import pino, { type Logger } from 'pino'
 import pkg from '../package.json' with { type: 'json' }
 import { systemClock } from './app/clock.ts'
+import { createInbox } from './app/inbox.ts'
 import { createNotifier } from './app/notifier.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
@@ -108,9 +109,11 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
   const providers = new Map(own.providers.map(provider => [provider.id, provider]))
   const capacity = new Capacity({ concurrency: id => config.concurrency[id] ?? providers.get(id)?.concurrency ?? 1 })
 
+  const secretsOf = async () => signing
+  const inbox = config.mode === 'sandbox' ? createInbox({ baseUrl, secretsOf, now: clock.now }) : undefined
   const notifier = createNotifier({
-    egress,
-    secretsOf: async () => signing,
+    egress: { post: (url, request) => (inbox?.owns(url) ? inbox : egress).post(url, request) },
+    secretsOf,
     present: (run, at) =>
       presentCallback(run, { link: id => links.media(id, at), runUrl: `${baseUrl()}/api/v1/runs/${run.id}` }).body,
     id: clock.id,
@@ -145,7 +148,8 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     providers: own.providers,
     auth: key => owner.auth(key),
     sessions,
-    checkUrl: url => egress.check(url).ok,
+    ...(inbox ? { inbox } : {}),
+    checkUrl: url => (inbox?.owns(url) ?? false) || egress.check(url).ok,
     inbound: async (id, request) => (await providers.get(id)?.webhook?.(request)) ?? null,
     links,
     ready: () => readiness(store, media, draining.signal),

@@ -16,6 +16,7 @@ import { answerTo, type Context, type Exchange } from './exchange.ts'
 import { healthRoutes } from './health.ts'
 import { inboundRoutes } from './inbound.ts'
 import { inboxRoutes } from './inbox.ts'
+import { inboxRoutes } from './inbox.ts'
 import { listRoutes } from './list.ts'
 import { mediaRoutes } from './media.ts'
 import { modelRoutes } from './models.ts'
@@ -63,6 +64,7 @@ export function createApi(deps: ApiDeps): Api {
     .use(routes)
     .use(pageRoutes(context, openapi, deps.version))
     .use(sessionRoutes(context))
+    .use(inboxRoutes(context))
     .use(inboxRoutes(context))
     .compile()
   const methods = methodsOf(app.routes)

@@ -2,6 +2,7 @@
 import type { Catalog, Clock, Engine, Hint, InboundRequest, Media, Model, Route, Store } from '../core/ports.ts'
 import type { Mode } from '../core/run.ts'
 import type { Inbox } from './inbox.ts'
+import type { Inbox } from './inbox.ts'
 import type { Links } from './links.ts'
 import type { Metrics } from './metrics.ts'
 import type { Sessions } from './session.ts'
@@ -34,6 +35,8 @@ export interface ApiDeps {
   auth(key: string): Promise<Principal | null>
   /** Browser sessions; without it only bearer keys are taken. */
   sessions?: Sessions
+  /** The built-in receiver of callbacks, in the sandbox. */
+  inbox?: Inbox
   /** The built-in receiver of callbacks, in the sandbox. */
   inbox?: Inbox
   /** The egress rules that need no network. False: the URL can never be dialled. */

@@ -13,6 +13,8 @@ export interface Session {
   version: string
   scopes?: string[]
   started_at?: string
+  /** The webhook_url of the built-in receiver, in the sandbox. */
+  inbox_url?: string | null
 }
 
 /** Null until the server has answered. */

@@ -89,7 +89,7 @@ function copyBySelection(text: string): void {
 }
 
 const TOKENS =
-  /(#[^\n]*|\/\/[^\n]*)|('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`)|\b(const|await|async|function|import|from|if|for|of|new|throw|return|with|as|def|class|while|True|False|None|true|false|null|curl|print)\b|(\$\w+)|\b(\d[\d.]*)\b/g
+  /(#[^\n]*|\/\/[^\n]*)|('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`)|(?<![-\w])(const|await|async|function|import|from|if|for|of|new|throw|return|with|as|def|class|while|True|False|None|true|false|null|curl|print)\b|(\$\w+)|\b(\d[\d.]*)\b/g
 
 /** Strings, words and comments in their tones; plain enough to be right for three languages. */
 function Highlighted({ code }: { code: string }) {

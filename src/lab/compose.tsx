@@ -33,10 +33,14 @@ type TemplateStep = ChainDto['steps'][number]
 export function Compose() {
   const current = chain.value
   const snippetKey = useSignal(randomKey())
+  const ready = details.value.has(draft.value.models[current?.steps[0]?.step_key ?? ''] ?? '')
   useEffect(() => {
     document.title = 'Compose · BabyChain Lab'
-    document.querySelector<HTMLTextAreaElement>('.card textarea:not(.raw)')?.focus({ preventScroll: true })
-  }, [current?.slug])
+    // Once, when the page is ready to be written in; never under the hands of somebody who has begun elsewhere.
+    const idle = document.activeElement === document.body || document.activeElement?.id === 'main'
+    if (ready && idle && matchMedia('(min-width: 760px)').matches)
+      document.querySelector<HTMLTextAreaElement>('.card textarea:not(.raw)')?.focus({ preventScroll: true })
+  }, [ready])
   if (!current) return <p class="dim loading">loading the catalogue …</p>
   return (
     <>
@@ -62,6 +66,7 @@ export function Compose() {
           </>
         ))}
       </div>
+      <Options />
       <RunBar />
       {body.value && (
         <CodePanel
@@ -123,6 +128,8 @@ function StepCard({ step }: { step: TemplateStep }) {
   const wiredSchema = (detail?.params_schema as { properties?: Record<string, object> } | undefined)?.properties?.[
     wiredField
   ]
+  // A picture that starts from words needs none; it may take some, and that is for those who look for it.
+  const aside = step.role === 'text_to_image' && wiredSchema && isPicture(wiredSchema) ? wiredField : null
   const wired = step.depends_on.length > 0 && wiredSchema && isPicture(wiredSchema) ? wiredField : null
   return (
     <article class={`card pane ${step.step_kind}`} aria-labelledby={`h-${key}`}>
@@ -156,6 +163,7 @@ function StepCard({ step }: { step: TemplateStep }) {
           pointer={base}
           errors={errors.value}
           wired={wired}
+          aside={aside}
           set={next => setParams(key, next)}
         />
       )}
@@ -253,6 +261,70 @@ function JsonEditor({ step, value }: { step: string; value: Params }) {
   )
 }
 
+function Options() {
+  const urlErrors = errors.value.get('/webhook_url') ?? []
+  const costErrors = errors.value.get('/max_cost_usd') ?? []
+  return (
+    <section class="options pane" aria-label="Callback and limit">
+      <div class={`field${urlErrors.length ? ' bad' : ''}`}>
+        <label for="webhook">Final callback</label>
+        <input
+          id="webhook"
+          type="url"
+          value={draft.value.webhookUrl}
+          placeholder="https://your-app.example.com/hook (optional)"
+          onInput={event => (draft.value = { ...draft.value, webhookUrl: event.currentTarget.value.trim() })}
+        />
+        {urlErrors.map(error => (
+          <small class="wrong" key={error.code}>
+            {error.detail} {error.hint}
+          </small>
+        ))}
+        <InboxButton />
+      </div>
+      <div class={`field${costErrors.length ? ' bad' : ''}`}>
+        <label for="maxcost">Spend at most, US$</label>
+        <input
+          id="maxcost"
+          type="number"
+          min="0"
+          step="0.01"
+          value={draft.value.maxCostUsd}
+          placeholder="no limit"
+          onInput={event => (draft.value = { ...draft.value, maxCostUsd: event.currentTarget.value })}
+        />
+        {costErrors.map(error => (
+          <small class="wrong" key={error.code}>
+            {error.detail}
+          </small>
+        ))}
+      </div>
+    </section>
+  )
+}
+
+/** In the sandbox the server has a receiver of its own, so that a callback can be seen without setting one up. */
+function InboxButton() {
+  const url = session.value?.inbox_url
+  if (!url) return null
+  const used = draft.value.webhookUrl === url
+  return (
+    <span class="adds">
+      <button
+        type="button"
+        class="quiet"
+        aria-pressed={used}
+        onClick={() => (draft.value = { ...draft.value, webhookUrl: used ? '' : url })}
+      >
+        {used ? '✓ ' : ''}built-in inbox
+      </button>
+      <a class="quiet as-button" href="/lab/inbox">
+        open it
+      </a>
+    </span>
+  )
+}
+
 function RunBar() {
   const busy = useSignal(false)
   const failed = useSignal<ApiFailure | null>(null)
@@ -267,8 +339,8 @@ function RunBar() {
       handOver(made)
       go(`/runs/${made.id}`)
     } catch (error) {
-      if (error instanceof ApiFailure) failed.value = error
-      else throw error
+      if (!(error instanceof ApiFailure)) throw error
+      failed.value = error
     } finally {
       busy.value = false
     }
@@ -280,83 +352,32 @@ function RunBar() {
     addEventListener('keydown', key)
     return () => removeEventListener('keydown', key)
   }, [])
-  const urlErrors = errors.value.get('/webhook_url') ?? []
-  const costErrors = errors.value.get('/max_cost_usd') ?? []
+  const wrong = failed.value !== null || (reason !== null && !checking.value)
   return (
     <section class="runbar pane" aria-label="Run">
-      <div class="fields">
-        <div class={`field${urlErrors.length ? ' bad' : ''}`}>
-          <label for="webhook">Final callback</label>
-          <input
-            id="webhook"
-            type="url"
-            value={draft.value.webhookUrl}
-            placeholder="https://your-app.example.com/hook (optional)"
-            onInput={event => (draft.value = { ...draft.value, webhookUrl: event.currentTarget.value.trim() })}
-          />
-          <InboxButton />
-          {urlErrors.map(error => (
-            <small class="wrong" key={error.code}>
-              {error.detail} {error.hint}
-            </small>
-          ))}
-        </div>
-        <div class={`field narrow${costErrors.length ? ' bad' : ''}`}>
-          <label for="maxcost">Spend at most, US$</label>
-          <input
-            id="maxcost"
-            type="number"
-            min="0"
-            step="0.01"
-            value={draft.value.maxCostUsd}
-            placeholder="no limit"
-            onInput={event => (draft.value = { ...draft.value, maxCostUsd: event.currentTarget.value })}
-          />
-          {costErrors.map(error => (
-            <small class="wrong" key={error.code}>
-              {error.detail}
-            </small>
-          ))}
-        </div>
-      </div>
-      <div class="go">
-        <p class="sum" aria-live="polite">
-          <b>{price?.valid ? money(price.total_usd) : '–'}</b>
-          <span>{price?.valid ? `${plural(price.steps.length, 'step')}, usually ${span(price.expected_ms)}` : ''}</span>
-          {session.value?.mode === 'sandbox' && <span class="dim">sandbox: nothing is charged</span>}
-        </p>
-        <div>
-          <button
-            type="button"
-            class="primary"
-            disabled={reason !== null || busy.value}
-            aria-describedby="why"
-            onClick={() => void run()}
-          >
-            {busy.value ? 'starting …' : 'Run the chain'} <kbd>⌃↵</kbd>
-          </button>
-          <p id="why" class={`why${reason && !checking.value ? ' wrong' : ''}`} role="status">
-            {failed.value ? `${failed.value.message} ${failed.value.problem?.hint ?? ''}` : (reason ?? '')}
-          </p>
-        </div>
-      </div>
+      <p id="why" class={`why${wrong ? ' wrong' : ''}`} role="status">
+        {failed.value ? `${failed.value.message} ${failed.value.problem?.hint ?? ''}` : (reason ?? readyWord())}
+      </p>
+      <p class="sum">
+        <b>{price?.valid ? money(price.total_usd) : '–'}</b>
+        <span>{price?.valid ? `usually ${span(price.expected_ms)}` : ''}</span>
+      </p>
+      <button
+        type="button"
+        class="primary"
+        disabled={reason !== null || busy.value}
+        aria-describedby="why"
+        onClick={() => void run()}
+      >
+        {busy.value ? 'starting …' : 'Run the chain'} <kbd>⌃↵</kbd>
+      </button>
     </section>
   )
 }
 
-/** In the sandbox the server has a receiver of its own, so that a callback can be seen without setting one up. */
-function InboxButton() {
-  if (session.value?.mode !== 'sandbox') return null
-  const url = `${location.origin}/lab/inbox`
-  const used = draft.value.webhookUrl === url
-  return (
-    <button
-      type="button"
-      class="quiet"
-      aria-pressed={used}
-      onClick={() => (draft.value = { ...draft.value, webhookUrl: used ? '' : url })}
-    >
-      {used ? '✓ built-in inbox' : 'use the built-in inbox'}
-    </button>
-  )
+function readyWord(): string {
+  const steps = plural(chain.value?.steps.length ?? 0, 'step')
+  const paid =
+    session.value?.mode === 'sandbox' ? 'the sandbox paints and films it, nothing is charged' : 'your own keys pay'
+  return `${steps}, nothing wrong with them; ${paid}`
 }

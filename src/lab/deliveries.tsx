@@ -137,8 +137,8 @@ function Tools({ reload }: { reload(): void }) {
           <button type="submit" class="secondary">
             ping
           </button>
-          {session.value?.mode === 'sandbox' && (
-            <button type="button" class="quiet" onClick={() => (url.value = `${location.origin}/lab/inbox`)}>
+          {session.value?.inbox_url && (
+            <button type="button" class="quiet" onClick={() => (url.value = session.value?.inbox_url ?? '')}>
               built-in inbox
             </button>
           )}

@@ -26,10 +26,12 @@ export interface FormProps {
   errors: Errors
   /** Filled by the step before: not asked for. */
   wired: string | null
+  /** Not needed here, so not among the first. */
+  aside: string | null
   set(value: Params): void
 }
 
-export function Form({ schema, value, pointer, errors, wired, set }: FormProps) {
+export function Form({ schema, value, pointer, errors, wired, aside, set }: FormProps) {
   const fields = Object.entries(schema.properties ?? {}).filter(([key]) => key !== wired)
   const field = ([key, inner]: [string, Schema]) => (
     <Field
@@ -43,8 +45,9 @@ export function Form({ schema, value, pointer, errors, wired, set }: FormProps) 
       set={next => set(withKey(value, key, next))}
     />
   )
-  const common = fields.filter(([key]) => isCommon(key, schema))
-  const rest = fields.filter(([key]) => !isCommon(key, schema))
+  const isFirst = (key: string) => key !== aside && isCommon(key, schema)
+  const common = fields.filter(([key]) => isFirst(key))
+  const rest = fields.filter(([key]) => !isFirst(key))
   const given = rest.filter(([key]) => value[key] !== undefined)
   const wrong = rest.some(([key]) => [...errors.keys()].some(at => at.startsWith(`${pointer}/${key}`)))
   return (
@@ -77,7 +80,10 @@ function Field(props: FieldProps) {
   if (schema.const !== undefined) return null
   const wide = isWide(schema)
   const group = schema.type === 'object' || (schema.type === 'array' && !isPicture(schema))
-  const help = schema.description && <small id={`${id}-help`}>{schema.description}</small>
+  // The help of a prompt stands in the empty prompt; once there is one, it is understood.
+  const help = schema.description && schema.format !== 'textarea' && (
+    <small id={`${id}-help`}>{schema.description}</small>
+  )
   const problems = wrong.map(error => (
     <small class="wrong" key={error.code + error.detail}>
       {error.detail}
@@ -87,7 +93,7 @@ function Field(props: FieldProps) {
     return (
       <fieldset class="group" data-pointer={pointer}>
         <legend>{labelOf(name, schema)}</legend>
-        {help}
+        {schema.type === 'object' && help}
         <Group {...props} />
         {problems}
       </fieldset>
@@ -98,7 +104,7 @@ function Field(props: FieldProps) {
         {labelOf(name, schema)}
         {required && <span class="must"> required</span>}
       </label>
-      <Control {...props} id={id} described={schema.description ? `${id}-help` : undefined} wrong={wrong.length > 0} />
+      <Control {...props} id={id} described={help ? `${id}-help` : undefined} wrong={wrong.length > 0} />
       {help}
       {problems}
     </div>
@@ -156,7 +162,13 @@ function Control({ schema, value, set, id, described, wrong, name }: ControlProp
     return <NumberInput {...common} schema={schema} value={value} set={set} hint={hint} />
   if (schema.format === 'textarea')
     return (
-      <textarea {...common} rows={4} value={String(value ?? '')} onInput={event => set(read(event) || undefined)} />
+      <textarea
+        {...common}
+        rows={4}
+        placeholder={schema.description}
+        value={String(value ?? '')}
+        onInput={event => set(read(event) || undefined)}
+      />
     )
   if (schema.type === 'string')
     return (

@@ -1,7 +1,7 @@
 /** The built-in receiver of the sandbox: what a callback looks like when it arrives, with the verdict on its signature. */
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
-import { ApiFailure, api } from './api.ts'
+import { ApiFailure, api, session } from './api.ts'
 import { CodePanel } from './code.tsx'
 import { age, shortId } from './format.ts'
 import { now } from './now.ts'
@@ -46,7 +46,7 @@ export function Inbox() {
     <div class="listpage">
       <header class="page-head">
         <h1>Inbox</h1>
-        <p class="dim">Callbacks to {location.origin}/lab/inbox arrive here and are kept until the server stops.</p>
+        <p class="dim">Callbacks to {session.value?.inbox_url} arrive here, and stay until the server stops.</p>
       </header>
       {messages.value?.length === 0 && (
         <div class="empty">

@@ -56,8 +56,8 @@ export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | nul
           Live view paused, the run is not. Reconnecting …
         </p>
       )}
-      <Strip run={run} />
       {run.error && <Trouble run={run} failure={run.error} live={live} />}
+      <Strip run={run} />
       <div class="columns">
         <div>
           <Timeline run={run} />

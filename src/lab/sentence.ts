@@ -16,7 +16,7 @@ export function sentence(run: RunDto, now: number): string {
     case 'succeeded':
       return `Done in ${spent}: every output is kept here.`
     case 'failed':
-      return `${failedStep(run)} failed after ${spent}: ${run.error?.message ?? 'no reason was given'}`
+      return `${failedStep(run)} failed after ${spent}.`
     case 'canceled':
       return `Canceled after ${spent}; what was finished is kept.`
   }
@@ -24,18 +24,18 @@ export function sentence(run: RunDto, now: number): string {
 
 function doing(step: StepDto, now: number): string {
   const what = step.step_kind === 'video' ? 'the film' : 'the picture'
-  const who = step.provider_used ?? 'a provider'
+  const who = nameOf(step.provider_used)
   const no = step.attempts.at(-1)?.no ?? 1
   const again = no > 1 ? `, attempt ${no}` : ''
   switch (step.phase) {
     case 'submitting':
-      return `Handing ${roleName(step.step_key)} to ${who}${again}.`
+      return `Handing ${roleName(step.step_key)} to ${who.replace('The', 'the')}${again}.`
     case 'waiting': {
       const left = step.retry_at ? Date.parse(step.retry_at) - now : 0
       return `${step.error?.message ?? `Waiting for ${who}`}; tried again ${left > 0 ? `in ${span(left)}` : 'now'}.`
     }
     case 'keeping':
-      return `Copying ${what} into our own storage, before the link of ${who} expires.`
+      return `Copying ${what} into our own storage, before its link expires.`
     default: {
       const share = step.progress === null ? '' : ` (${Math.round(step.progress * 100)} %)`
       return `${who} makes ${what}${share}${again}.`
@@ -46,4 +46,9 @@ function doing(step: StepDto, now: number): string {
 function failedStep(run: RunDto): string {
   const step = run.steps.find(each => each.status === 'failed')
   return step ? roleName(step.step_key) : 'The run'
+}
+
+function nameOf(provider: string | null): string {
+  if (provider === null) return 'A provider'
+  return provider === 'sandbox' ? 'The sandbox' : provider
 }

@@ -142,7 +142,7 @@ export function Attempts({ run }: { run: RunDto }) {
               <span class="dim">
                 {attempt.provider} · {attempt.provider_model}
               </span>
-              <span class="num">{span(attempt.duration_ms)}</span>
+              <span class="num push">{span(attempt.duration_ms)}</span>
               <span class="num">{money(attempt.cost.actual_usd ?? attempt.cost.estimated_usd)}</span>
             </p>
             {attempt.error && (

@@ -1,0 +1,53 @@
+/**
+ * The built-in receiver of callbacks, for the sandbox: a newcomer sees a signed message arrive without setting up a server.
+ *
+ * 1. It is not dialled: a callback to its address is handed over in this process, so the guarded egress keeps refusing
+ *    every address of ours. What is handed over is what would be sent: the same headers, the same bytes.
+ * 2. It verifies as any receiver should, and answers 401 to what it cannot verify.
+ * 3. It holds the newest `MOST` messages of each of `MOST_KEYS` keys in memory, and forgets them with the process.
+ */
+import type { Inbox, InboxMessage } from '../http/inbox.ts'
+import type { Egress, PostRequest, PostResult } from '../net/egress.ts'
+import { verify } from '../net/signature.ts'
+
+const MOST = 50
+const MOST_KEYS = 200
+
+export interface InboxOptions {
+  baseUrl(): string
+  secretsOf(apiKeyId: string): Promise<Uint8Array[]>
+  now(): number
+}
+
+export type Receiver = Inbox & Pick<Egress, 'post'> & { owns(url: string): boolean }
+
+export function createInbox({ baseUrl, secretsOf, now }: InboxOptions): Receiver {
+  const messages = new Map<string, InboxMessage[]>()
+  const prefix = (): string => `${baseUrl()}/lab/inbox/`
+  const keep = (apiKeyId: string, message: InboxMessage): void => {
+    const kept = [message, ...(messages.get(apiKeyId) ?? [])].slice(0, MOST)
+    messages.delete(apiKeyId)
+    messages.set(apiKeyId, kept)
+    const [oldest] = messages.keys()
+    if (messages.size > MOST_KEYS && oldest !== undefined) messages.delete(oldest)
+  }
+  return {
+    urlOf: apiKeyId => prefix() + encodeURIComponent(apiKeyId),
+    owns: url => url.startsWith(prefix()),
+    messagesOf: apiKeyId => messages.get(apiKeyId) ?? [],
+    async post(url: string, { headers, body }: PostRequest): Promise<PostResult> {
+      const apiKeyId = decodeURIComponent(url.slice(prefix().length))
+      const verified = verify({
+        id: headers['webhook-id'] ?? null,
+        timestamp: headers['webhook-timestamp'] ?? null,
+        signature: headers['webhook-signature'] ?? null,
+        body,
+        secrets: await secretsOf(apiKeyId),
+        nowS: Math.floor(now() / 1000),
+      }).ok
+      const text = new TextDecoder().decode(body)
+      keep(apiKeyId, { id: headers['webhook-id'] ?? '', at: now(), verified, headers, body: text })
+      return { type: 'answered', status: verified ? 204 : 401, headers: {}, text: '', ip: 'this process', ms: 0 }
+    },
+  }
+}

@@ -1,0 +1,333 @@
+/**
+ * The Lab in a real browser against the real server, started from its sources; and against the compiled binary, if one
+ * was built (LAB_BINARY names it).
+ *
+ * 1. Every journey ends with the same question: did the page report an error, or ask another origin for anything?
+ * 2. Nothing here waits for a time; it waits for what the page shows.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Browser, Page } from 'playwright-core'
+import { type Misconduct, observe, openBrowser } from '../support/browser.ts'
+import { API_KEY, ServerProcess, until } from '../support/server.ts'
+
+const AXE = await Bun.file(fileURLToPath(import.meta.resolve('axe-core/axe.min.js'))).text()
+const binary = process.env.LAB_BINARY
+const GZIPPED_JS_LIMIT = 60_000
+
+interface Visit {
+  page: Page
+  seen: Misconduct
+}
+
+const servers = [
+  { name: 'from the sources', command: undefined },
+  ...(binary && existsSync(binary) ? [{ name: 'from the binary', command: [binary] }] : []),
+]
+
+let browser: Browser
+beforeAll(async () => {
+  browser = await openBrowser()
+})
+afterAll(() => browser.close())
+
+for (const { name, command } of servers) {
+  describe(`the Lab, ${name}`, () => {
+    const server = new ServerProcess({
+      ...(command ? { command } : {}),
+      env: { BABYCHAIN_SANDBOX_LATENCY_MS: '700' },
+    })
+    beforeAll(async () => {
+      await server.start()
+    })
+    afterAll(() => server.close())
+
+    async function visit(path: string, signedIn = true): Promise<Visit> {
+      const context = await browser.newContext({ viewport: { width: 1280, height: 900 } })
+      const page = await context.newPage()
+      const seen = observe(page, server.url)
+      await page.goto(server.url + path + (signedIn ? `#key=${API_KEY}` : ''))
+      if (signedIn) await page.waitForSelector('.statusbar')
+      return { page, seen }
+    }
+
+    async function leave({ page, seen }: Visit): Promise<void> {
+      await page.context().close()
+      expect(seen).toEqual({ errors: [], strangers: [] })
+    }
+
+    /** Fills the first card's prompt, presses Run and gives the id of the run. */
+    async function run(page: Page, prompt: string): Promise<string> {
+      await page.getByLabel('Prompt').first().fill(prompt)
+      await page.locator('.runbar .primary:not([disabled])').waitFor()
+      await page.locator('.runbar .primary').click()
+      await page.waitForURL(/\/runs\/[\w-]{36}$/)
+      return new URL(page.url()).pathname.split('/')[2] ?? ''
+    }
+
+    const state = (page: Page, status: string) => page.locator(`[data-status=${status}]`).waitFor({ timeout: 20_000 })
+    const create = async (prompt: string, film = 'It turns') => {
+      const input = {
+        chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+        text_to_image_params: { prompt, width: 512, height: 512 },
+        image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
+      }
+      const answer = await server.post('/api/v1/chains/chain101/runs', { input })
+      return ((await answer.json()) as { id: string }).id
+    }
+
+    test('a first visit signs in by the printed link, once, and runs the chain that stands ready until its film plays', async () => {
+      const link = [...server.log.matchAll(/Lab\s+(http\S+#token=\S+)/g)].at(-1)?.[1] ?? '' // of the newest start
+      const context = await browser.newContext()
+      const page = await context.newPage()
+      const seen = observe(page, server.url)
+      await page.goto(link)
+      await page.locator('.card').nth(1).waitFor()
+      expect(page.url()).toBe(`${server.url}/`)
+      expect(await page.evaluate('document.activeElement.tagName')).toBe('TEXTAREA')
+      await page.locator('.runbar .primary:not([disabled])').click()
+      await page.waitForURL(/\/runs\//)
+      await page.locator('[data-step=text_to_image] .stage img').waitFor({ timeout: 20_000 })
+      await state(page, 'succeeded')
+      const film = page.locator('[data-step=image_to_video] video')
+      await film.waitFor()
+      const plays = () =>
+        film.evaluate('video => [video.readyState, video.currentTime, video.muted && video.loop]') as Promise<
+          [number, number, boolean]
+        >
+      const first = await until('the film plays', async () => {
+        const now = await plays()
+        return now[0] >= 2 && now[1] > 0 ? now : null
+      })
+      await until('the film moves on', async () => (await plays())[1] !== first[1])
+      expect(first[2]).toBe(true)
+      await leave({ page, seen })
+
+      const again = await visit('/', false)
+      await again.page.goto(link)
+      await again.page.getByText('was used before').waitFor()
+      await again.page.context().close() // the refusal itself is an error message of the browser
+    }, 60_000)
+
+    test('a reload in the middle, and another browser, show the same run and go on watching it', async () => {
+      const first = await visit('/')
+      const id = await run(first.page, 'A lighthouse #slow=3s')
+      await first.page.locator('[data-step=text_to_image][data-state=running]').waitFor()
+      await first.page.reload()
+      expect(await first.page.locator('[data-run]').getAttribute('data-run')).toBe(id)
+      const second = await visit(`/runs/${id}`)
+      await Promise.all([state(first.page, 'succeeded'), state(second.page, 'succeeded')])
+      for (const { page } of [first, second]) await page.locator('[data-step=image_to_video] video').waitFor()
+      await leave(first)
+      await leave(second)
+    }, 60_000)
+
+    test('a run is canceled and resumed, keeping the picture that was finished', async () => {
+      const id = await create('A kite over dunes', 'It climbs #slow=5s')
+      const here = await visit(`/runs/${id}`)
+      await here.page.locator('[data-step=image_to_video][data-state=running]').waitFor({ timeout: 20_000 })
+      await here.page.getByRole('button', { name: 'Cancel', exact: true }).click()
+      await state(here.page, 'canceled')
+      await here.page.getByRole('button', { name: 'Resume', exact: true }).click()
+      await here.page.locator(`[data-run]:not([data-run="${id}"])`).waitFor()
+      await here.page.getByText('taken over').first().waitFor()
+      await state(here.page, 'succeeded')
+      await leave(here)
+    }, 60_000)
+
+    test('a failed run says what went wrong and whose turn it is, and its one button helps', async () => {
+      const id = await create('A perfume bottle', 'Smoke curls #garbage=1')
+      const here = await visit(`/runs/${id}`)
+      await state(here.page, 'failed')
+      const trouble = here.page.getByRole('region', { name: 'What went wrong' })
+      await trouble.getByText('output_invalid').waitFor()
+      expect(await trouble.innerText()).toContain('not an MP4 or WebM film')
+      await trouble.getByRole('button').click()
+      await here.page.locator(`[data-run]:not([data-run="${id}"])`).waitFor()
+      await leave(here)
+    }, 60_000)
+
+    test('a mistake is told beside its field while it is typed, Run gives the reason, and JSON and form are one', async () => {
+      const here = await visit('/')
+      await here.page.getByLabel('Width').fill('1000')
+      await here.page.locator('[data-pointer="/input/text_to_image_params/width"] .wrong').waitFor()
+      const button = here.page.locator('.runbar .primary')
+      await until('Run is disabled', () => button.isDisabled())
+      expect(await here.page.locator('#why').innerText()).toContain('width')
+      await here.page.getByRole('button', { name: 'JSON' }).first().click()
+      const editor = here.page.getByLabel('Parameters of text-to-image as JSON')
+      expect(JSON.parse(await editor.inputValue()).width).toBe(1000)
+      await editor.fill('{"prompt":"A red boat","width":512,"height":512')
+      await until('unreadable JSON is told', async () =>
+        (await here.page.locator('#why').innerText()).includes('cannot be read'),
+      )
+      await editor.fill('{"prompt":"A red boat","width":512,"height":512,"colour":"red"}')
+      await here.page.locator('.card .wrong').getByText('colour').first().waitFor()
+      await editor.fill('{"prompt":"A red boat","width":512,"height":512}')
+      await here.page.locator('.runbar .primary:not([disabled])').waitFor()
+      await here.page.getByRole('button', { name: 'Form' }).first().click()
+      expect(await here.page.getByLabel('Width').inputValue()).toBe('512')
+      await leave(here)
+    }, 60_000)
+
+    test('chain202 begins with a picture that is uploaded, and with one that an earlier run made', async () => {
+      const done = await create('A red paper boat')
+      await server.json(`/api/v1/runs/${done}?wait=30`)
+      const here = await visit('/')
+      await here.page.getByText('chain202').click()
+      await here.page.getByText('needs an input picture').first().waitFor()
+      const png = await server.request(
+        `/api/v1/media/${await until('there is a picture', async () => {
+          const made = await server.json<{ steps: { outputs?: { media_id: string }[] }[] }>(`/api/v1/runs/${done}`)
+          return made.steps[0]?.outputs?.[0]?.media_id
+        })}`,
+      )
+      await here.page.locator('input[type=file]').setInputFiles({
+        name: 'boat.jpg',
+        mimeType: png.headers.get('content-type') ?? 'image/jpeg',
+        buffer: Buffer.from(await png.bytes()),
+      })
+      const field = here.page.getByLabel('Input picture')
+      await until('the upload is named', async () => (await field.inputValue()).startsWith('media:'))
+      await here.page.locator('.picture-line img').waitFor()
+      const uploaded = await field.inputValue()
+      await here.page.getByTitle('use this earlier output').first().click()
+      expect(await field.inputValue()).not.toBe(uploaded)
+      await here.page.locator('.runbar .primary:not([disabled])').click()
+      await here.page.waitForURL(/\/runs\//)
+      await state(here.page, 'succeeded')
+      await leave(here)
+    }, 60_000)
+
+    test('the built-in inbox gets the signed callback and trusts it', async () => {
+      const here = await visit('/')
+      await here.page.getByRole('button', { name: 'built-in inbox' }).click()
+      const id = await run(here.page, 'A small boat')
+      await state(here.page, 'succeeded')
+      await here.page.getByRole('region', { name: 'Callback' }).getByText('Delivered with one attempt').waitFor()
+      await here.page.goto(`${server.url}/lab/inbox`)
+      await here.page.getByText('signature holds').first().waitFor()
+      expect(await here.page.locator(`a[href="/runs/${id}"]`).count()).toBe(1)
+      await leave(here)
+    }, 60_000)
+
+    test('the list filters by its address, and tells of new runs without moving what one reads', async () => {
+      const before = await create('A first boat')
+      await server.json(`/api/v1/runs/${before}?wait=30`)
+      const here = await visit('/runs?status=succeeded')
+      await here.page.locator(`a[href="/runs/${before}"]`).waitFor()
+      const later = await create('A second boat')
+      await server.json(`/api/v1/runs/${later}?wait=30`)
+      await here.page.getByRole('button', { name: /new run/ }).click({ timeout: 20_000 })
+      await here.page.locator(`a[href="/runs/${later}"]`).waitFor()
+      await here.page.getByRole('button', { name: 'failed' }).click()
+      expect(new URL(here.page.url()).searchParams.getAll('status')).toEqual(['succeeded', 'failed'])
+      await leave(here)
+    }, 60_000)
+
+    test('a lost line says that the run is not, and heals', async () => {
+      const id = await create('A pier in fog', 'Waves #slow=4s')
+      const here = await visit(`/runs/${id}`)
+      await here.page.locator('.statusbar .line.live').waitFor()
+      await here.page.context().setOffline(true)
+      await here.page.evaluate('window.dispatchEvent(new Event("offline"))')
+      // Taking the browser offline cuts new requests only; a server that goes away cuts the open one.
+      await server.kill()
+      await here.page.getByText('Live view paused, the run is not').waitFor()
+      const port = new URL(server.url).port
+      await server.start({ PORT: port })
+      await here.page.context().setOffline(false)
+      await state(here.page, 'succeeded')
+      await here.page.context().close() // the cut lines are error messages of the browser
+    }, 60_000)
+
+    test('no page has a serious accessibility finding, in dark and in light', async () => {
+      const done = await create('A lighthouse at dusk #503=1')
+      await server.json(`/api/v1/runs/${done}?wait=30`)
+      const failed = await create('A bottle #moderate')
+      await server.json(`/api/v1/runs/${failed}?wait=30`)
+      const pages = ['/', `/runs/${done}`, `/runs/${failed}`, '/runs', '/deliveries', '/settings', '/lab/inbox']
+      for (const colorScheme of ['dark', 'light'] as const) {
+        const context = await browser.newContext({ colorScheme, reducedMotion: 'reduce', bypassCSP: true })
+        const page = await context.newPage()
+        await page.goto(server.url)
+        await page.getByLabel('API key').waitFor()
+        expect([colorScheme, 'sign in', ...(await seriousFindings(page))]).toEqual([colorScheme, 'sign in'])
+        await page.goto('about:blank')
+        await page.goto(`${server.url}/#key=${API_KEY}`)
+        await page.locator('.card').nth(1).waitFor()
+        for (const path of pages) {
+          await page.goto(server.url + path)
+          await page.locator('main h1').first().waitFor()
+          await page.waitForLoadState('networkidle')
+          expect([colorScheme, path, ...(await seriousFindings(page))]).toEqual([colorScheme, path])
+        }
+        await context.close()
+      }
+    }, 120_000)
+
+    test('the first load has at most 60 kB of script, gzipped, and a policy that lets in nothing but our own', async () => {
+      const page = await fetch(`${server.url}/`)
+      const policy = page.headers.get('content-security-policy') ?? ''
+      for (const rule of ["default-src 'self'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"])
+        expect(policy).toContain(rule)
+      expect(policy).not.toContain('unsafe')
+      const html = await page.text()
+      const scripts = [...html.matchAll(/<script[^>]*src="([^"]+)"/g)].map(found => found[1] ?? '')
+      expect(scripts.length).toBeGreaterThan(0)
+      expect(html).not.toMatch(/<script(?![^>]*src=)|<style|\son\w+=/)
+      let bytes = 0
+      for (const path of scripts) {
+        const script = await fetch(server.url + path)
+        expect([path, script.status, script.headers.get('content-type')]).toEqual([
+          path,
+          200,
+          'text/javascript;charset=utf-8',
+        ])
+        expect(script.headers.get('cache-control')).toContain('immutable')
+        bytes += Bun.gzipSync(await script.bytes()).length
+      }
+      expect(bytes).toBeLessThanOrEqual(GZIPPED_JS_LIMIT)
+    })
+
+    test('a session works for our own pages and for nobody else', async () => {
+      const made = await fetch(`${server.url}/api/v1/session`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ key: API_KEY }),
+      })
+      const cookie = made.headers.get('set-cookie') ?? ''
+      expect(made.status).toBe(201)
+      expect(cookie).toContain('HttpOnly')
+      expect(cookie).toContain('SameSite=Strict')
+      expect(cookie).not.toContain(API_KEY)
+      const pair = cookie.split(';')[0] ?? ''
+      const ask = async (method: string, headers: Record<string, string>) => {
+        const path = method === 'GET' ? '/api/v1/runs' : '/api/v1/runs/01999999-0000-7000-8000-000000000000/cancel'
+        return (await fetch(server.url + path, { method, headers: { cookie: pair, ...headers } })).status
+      }
+      expect(await ask('GET', { 'sec-fetch-site': 'same-origin' })).toBe(200)
+      expect(await ask('GET', { 'sec-fetch-site': 'cross-site' })).toBe(401)
+      expect(await ask('POST', { 'sec-fetch-site': 'same-origin' })).toBe(404)
+      expect(await ask('POST', { 'sec-fetch-site': 'none' })).toBe(401)
+      expect(await ask('POST', {})).toBe(401)
+      expect(await ask('POST', { origin: 'https://evil.example' })).toBe(401)
+      expect(await ask('POST', { origin: server.url })).toBe(404)
+      const forged = `${pair.slice(0, -4)}AAAA`
+      expect(await ask('GET', { cookie: forged, 'sec-fetch-site': 'same-origin' })).toBe(401)
+    })
+  })
+}
+
+async function seriousFindings(page: Page): Promise<string[]> {
+  await page.evaluate(AXE)
+  const found = (await page.evaluate('axe.run(document, { resultTypes: ["violations"] })')) as {
+    violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[]
+  }
+  return found.violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(
+      ({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html.slice(0, 160)} ${node.failureSummary}`).join(' | ')}`,
+    )
+}
