@@ -4,17 +4,18 @@
  * 1. Nothing listens before the store is open, its promises are read back, and unfinished runs are taken up.
  * 2. `stop` drains in the order of the money: no new runs, submits and commits finish, callbacks settle, the file closes.
  */
-import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import pino, { type Logger } from 'pino'
 import pkg from '../package.json' with { type: 'json' }
+import { type Access, openAccess } from './app/access.ts'
+import { createCallbackDesk } from './app/callbacks.ts'
 import { systemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
 import { createNotifier } from './app/notifier.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
-import { deriveKey, masterKey, sha256 } from './app/secrets.ts'
+import { deriveKey, masterKey } from './app/secrets.ts'
 import type { Config } from './config.ts'
 import type { Clock, Media, Observer, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
@@ -22,14 +23,12 @@ import { Outbox } from './engine/outbox.ts'
 import { Registry } from './engine/registry.ts'
 import { Sweeper } from './engine/sweeper.ts'
 import { createApi } from './http/api.ts'
-import type { Principal } from './http/deps.ts'
 import { presentCallback } from './http/dto/callback.ts'
 import { createLinks } from './http/links.ts'
 import { createMetrics } from './http/metrics.ts'
 import { createSessions, type Sessions } from './http/session.ts'
 import { createCatalog } from './models/catalog.ts'
-import { createEgress } from './net/egress.ts'
-import { newSecret, parseSecret } from './net/signature.ts'
+import { createEgress, type PostRequest } from './net/egress.ts'
 import { openMedia } from './store/media/media.ts'
 import { openSqliteStore } from './store/sqlite/open.ts'
 
@@ -78,10 +77,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     log.warn({ file: master.file }, 'a master key was created; back it up: without it stored secrets are lost')
   const address = { url: `http://${hostOf(config.host)}:${config.port}` }
   const baseUrl = (): string => config.publicUrl ?? address.url
-  const owner = new Owner(config.apiKey, store)
-  const signing = [
-    secretBytes(config.callbackSecret ?? (await store.secret('callback_secret', () => newSecret(n => randomBytes(n))))),
-  ]
+  const access = await openAccess({ store, clock, config, master: master.bytes })
 
   const metrics = createMetrics({ process: true })
   const observer = logged(metrics.observer, log)
@@ -109,15 +105,18 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
   const providers = new Map(own.providers.map(provider => [provider.id, provider]))
   const capacity = new Capacity({ concurrency: id => config.concurrency[id] ?? providers.get(id)?.concurrency ?? 1 })
 
-  const secretsOf = async () => signing
+  const secretsOf = (apiKeyId: string) => access.secrets.of(apiKeyId)
   const inbox = config.mode === 'sandbox' ? createInbox({ baseUrl, secretsOf, now: clock.now }) : undefined
-  const notifier = createNotifier({
-    egress: { post: (url, request) => (inbox?.owns(url) ? inbox : egress).post(url, request) },
+  const sending = {
+    egress: { post: (url: string, request: PostRequest) => (inbox?.owns(url) ? inbox : egress).post(url, request) },
     secretsOf,
+    version: pkg.version,
+  }
+  const notifier = createNotifier({
+    ...sending,
     present: (run, at) =>
       presentCallback(run, { link: id => links.media(id, at), runUrl: `${baseUrl()}/api/v1/runs/${run.id}` }).body,
     id: clock.id,
-    version: pkg.version,
   })
   const outbox = new Outbox({ store, notifier, clock, observer })
   const reach = {
@@ -130,6 +129,8 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
   const registry = new Registry({
     ...parts,
     resubmitUnknown,
+    budget: access.budget,
+    admission: access.admission,
     compose: notifier.compose,
     deliveryDue: () => outbox.wake(),
   })
@@ -146,7 +147,10 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     version: pkg.version,
     routesOf,
     providers: own.providers,
-    auth: key => owner.auth(key),
+    auth: async key => access.keys.auth(key),
+    keys: access.keys,
+    secrets: access.secrets,
+    callbacks: createCallbackDesk({ store, outbox, clock, ...sending }),
     sessions,
     ...(inbox ? { inbox } : {}),
     checkUrl: url => (inbox?.owns(url) ?? false) || egress.check(url).ok,
@@ -157,7 +161,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     metrics,
     log,
   })
-  const parked = { registry, outbox, sweeper, draining, store, own, owner, sessions }
+  const parked = { registry, outbox, sweeper, draining, store, own, access, sessions }
   return serving(config, api, address, parked, log)
 }
 
@@ -168,7 +172,7 @@ interface Parked {
   draining: AbortController
   store: Store
   own: { close(): void }
-  owner: Owner
+  access: Access
   sessions: Sessions
 }
 
@@ -180,17 +184,18 @@ function serving(
   log: Logger,
 ): App {
   let server: ReturnType<typeof Bun.serve> | null = null
+  let made: Awaited<ReturnType<Access['begin']>> = null
   return {
     log,
     get apiKey() {
-      return parts.owner.created ?? config.apiKey
+      return made?.text ?? config.apiKey
     },
-    greeting: url => greeting(url, parts.owner.created, parts.sessions, config),
+    greeting: url => greeting(url, made, parts.sessions, config),
     fetch: request => api.fetch(request),
     async start(pages = {}) {
       server = listen(config, api, pages)
       address.url = `http://${hostOf(config.host)}:${server.port}`
-      await parts.owner.ensure()
+      made = await parts.access.begin()
       await parts.registry.start()
       await parts.outbox.start()
       parts.sweeper.start()
@@ -200,9 +205,10 @@ function serving(
     async stop(graceMs = GRACE_MS) {
       parts.draining.abort(new Error('stopping'))
       parts.sweeper.stop()
-      const calm = Promise.all([server?.stop(), parts.registry.drain(), parts.outbox.drain()])
+      const calm = Promise.all([server?.stop(), parts.registry.drain(), parts.outbox.drain(graceMs / 2)])
       await Promise.race([calm, Bun.sleep(graceMs)])
       await server?.stop(true)
+      await parts.access.keys.flush().catch(error => log.warn({ err: error }, 'the last uses of keys were not noted'))
       parts.own.close()
       await parts.store.close()
       log.info('stopped')
@@ -233,46 +239,6 @@ function listen(config: Config, api: ReturnType<typeof createApi>, pages: Pages)
 
 class PortTaken extends Error {
   override name = 'PortTaken'
-}
-
-/** One owner of everything: the key of the environment, or one that is made at the first start and shown once. */
-class Owner {
-  /** The key that this process made; null when there was one already. */
-  created: string | null = null
-  readonly #given: string | null
-  readonly #store: Store
-  #accepted = new Set<string>()
-
-  constructor(given: string | null, store: Store) {
-    this.#given = given
-    this.#store = store
-    if (given) this.#accepted.add(sha256(given))
-  }
-
-  /** At the first start without a given key, makes one. */
-  async ensure(): Promise<void> {
-    if (this.#given) return
-    const stored = await this.#store.secret('bootstrap_key_sha256', () => {
-      this.created = `bck_live_${randomBytes(24).toString('hex')}`
-      return sha256(this.created)
-    })
-    this.#accepted.add(stored)
-  }
-
-  async auth(key: string): Promise<Principal | null> {
-    return this.#accepted.has(sha256(key)) ? BOOTSTRAP : null
-  }
-}
-
-const BOOTSTRAP: Principal = {
-  apiKeyId: 'bootstrap',
-  scopes: ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage'],
-}
-
-function secretBytes(text: string): Uint8Array {
-  const parsed = parseSecret(text)
-  if (!parsed.ok) throw new Error(`the callback secret is damaged: ${parsed.problem}`)
-  return parsed.bytes
 }
 
 async function readiness(store: Store, media: Media, draining: AbortSignal) {
@@ -331,7 +297,13 @@ function hostOf(host: string): string {
   return name.includes(':') ? `[${name}]` : name
 }
 
-function greeting(url: string, created: string | null, sessions: Sessions, config: Config): string {
+function greeting(
+  url: string,
+  made: { text: string; secret: string } | null,
+  sessions: Sessions,
+  config: Config,
+): string {
+  const created = made?.text
   const key = created ?? (config.apiKey ? '$BABYCHAIN_API_KEY' : '<the key printed at the first start>')
   const known = created ?? config.apiKey
   const lines = [
@@ -341,7 +313,8 @@ function greeting(url: string, created: string | null, sessions: Sessions, confi
     `  Lab      ${url}/${known ? `#token=${sessions.token(known)}   (signs in once, for 15 minutes)` : ''}`,
     `  Swagger  ${url}/swagger`,
     `  Health   ${url}/readyz`,
-    ...(created ? [`  API key  ${created}   (shown this once: keep it)`] : []),
+    ...(made ? [`  API key  ${made.text}   (shown this once: keep it)`] : []),
+    ...(made && !config.callbackSecret ? [`  Secret   ${made.secret}   (signs callbacks; shown this once)`] : []),
     '',
     'Make a picture and a film of it:',
     '',

@@ -1,10 +1,11 @@
 /**
- * The secrets of an installation: the master key, what is derived from it, and the first API key.
+ * The secrets of an installation: the master key, what is derived from it, and how other secrets are sealed.
  *
  * 1. The master key comes from the environment, or lies in the data directory with mode 0600; it is made once.
- * 2. Nothing but the master key is stored in the clear. A created API key is shown once and kept as its SHA-256.
+ * 2. Nothing but the master key is stored in the clear.
+ * 3. A sealed secret opens only with its key and at its place: moved to another row it is damaged.
  */
-import { createHash, hkdfSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -45,4 +46,27 @@ export function deriveKey(master: Uint8Array, purpose: string): Uint8Array {
 
 export function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex')
+}
+
+const IV_BYTES = 12
+const TAG_BYTES = 16
+
+/** AES-256-GCM. `place` names where the secret lies; the same is needed to open it. */
+export function seal(secret: Uint8Array, key: Uint8Array, place: string): Uint8Array {
+  const iv = randomBytes(IV_BYTES)
+  const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(place))
+  const body = Buffer.concat([cipher.update(secret), cipher.final()])
+  return new Uint8Array(Buffer.concat([iv, cipher.getAuthTag(), body]))
+}
+
+/** Null when it was sealed with another key or for another place, or was changed. */
+export function unseal(sealed: Uint8Array, key: Uint8Array, place: string): Uint8Array | null {
+  if (sealed.length <= IV_BYTES + TAG_BYTES) return null
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, IV_BYTES)).setAAD(Buffer.from(place))
+    decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES))
+    return new Uint8Array(Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]))
+  } catch {
+    return null
+  }
 }

@@ -214,6 +214,13 @@ export const ERRORS = {
     'This URL cannot be used',
     'Use a public https URL, or add its host:port to BABYCHAIN_EGRESS_ALLOW.',
   ),
+  conflict: row(
+    409,
+    'caller',
+    false,
+    'It cannot be changed here',
+    'See the detail: what decides it lies outside of this API.',
+  ),
   rate_limited: row(429, 'caller', true, 'Too many requests', 'Wait for Retry-After.'),
   queue_full: row(
     429,

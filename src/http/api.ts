@@ -10,13 +10,15 @@
  */
 import { Elysia } from 'elysia'
 import { chainRoutes } from './chains.ts'
+import { deliveryRoutes } from './deliveries.ts'
 import type { ApiDeps, Server } from './deps.ts'
 import { eventRoutes } from './events.ts'
 import { answerTo, type Context, type Exchange } from './exchange.ts'
 import { healthRoutes } from './health.ts'
 import { inboundRoutes } from './inbound.ts'
 import { inboxRoutes } from './inbox.ts'
-import { inboxRoutes } from './inbox.ts'
+import { keyRoutes } from './keys.ts'
+import { createRates, type Rates } from './limits.ts'
 import { listRoutes } from './list.ts'
 import { mediaRoutes } from './media.ts'
 import { modelRoutes } from './models.ts'
@@ -26,6 +28,7 @@ import { ApiProblem, problemResponse } from './problem.ts'
 import { runRoutes } from './runs.ts'
 import { sessionRoutes } from './session.ts'
 import { createWaiters } from './wait.ts'
+import { webhookSecretRoutes } from './webhook-secrets.ts'
 
 export interface Api {
   /** Never throws. `server` is Bun's, for time-outs and addresses; without it both are unknown. */
@@ -37,6 +40,7 @@ export interface Api {
 export function createApi(deps: ApiDeps): Api {
   const exchanges = new WeakMap<Request, Exchange>()
   const waiters = createWaiters(deps)
+  const rates = createRates(() => deps.clock.now())
   const context: Context = {
     deps,
     waiters,
@@ -65,14 +69,13 @@ export function createApi(deps: ApiDeps): Api {
     .use(pageRoutes(context, openapi, deps.version))
     .use(sessionRoutes(context))
     .use(inboxRoutes(context))
-    .use(inboxRoutes(context))
     .compile()
   const methods = methodsOf(app.routes)
   return {
     openapi,
     async fetch(request, server) {
       const started = performance.now()
-      const exchange = begin(request, server, `req_${clock.id()}`)
+      const exchange = begin(request, server, `req_${clock.id()}`, rates)
       exchanges.set(exchange.request, exchange)
       const response = await answer(app, exchange, deps)
       return finish(exchange.head ? await headOf(response) : response, exchange, deps, started)
@@ -88,16 +91,23 @@ function resources(context: Context) {
     .use(chainRoutes(context))
     .use(modelRoutes(context))
     .use(mediaRoutes(context))
+    .use(deliveryRoutes(context))
+    .use(webhookSecretRoutes(context))
+    .use(keyRoutes(context))
     .use(inboundRoutes(context))
     .use(healthRoutes(context))
 }
 
-function begin(original: Request, server: Server | undefined, requestId: string): Exchange {
+function begin(original: Request, server: Server | undefined, requestId: string, rates: Rates): Exchange {
   const head = original.method === 'HEAD'
   const url = new URL(original.url)
   // Elysia looks for the path from the 12th character on: with a host name of three letters it would miss it.
   const routed = url.host.length < 4 ? new Request(`http://localhost${url.pathname}${url.search}`, original) : original
   return {
+    limits: {},
+    charge(principal) {
+      this.limits = rates.charge(principal)
+    },
     request: head ? new Request(routed, { method: 'GET' }) : routed,
     head,
     peer: server?.requestIP(original)?.address ?? '',
@@ -135,6 +145,7 @@ async function answer(
 function finish(response: Response, exchange: Exchange, deps: ApiDeps, started: number): Response {
   const { request, requestId, route, principal } = exchange
   response.headers.set('x-request-id', requestId)
+  for (const [name, value] of Object.entries(exchange.limits)) response.headers.set(name, value)
   const named = request.headers.get('x-client-request-id')
   if (named !== null && /^[\x21-\x7e]{1,128}$/.test(named)) response.headers.set('x-client-request-id', named)
   const seconds = (performance.now() - started) / 1000

@@ -1,18 +1,19 @@
 /** What the HTTP layer is given. `createApi(deps)` is its only door; nothing here is imported from another part. */
+import type { Delivery, RecoverOrder, SendOutcome } from '../core/delivery.ts'
+import type { ApiKey, KeyLimits, Scope, WebhookSecret } from '../core/keys.ts'
 import type { Catalog, Clock, Engine, Hint, InboundRequest, Media, Model, Route, Store } from '../core/ports.ts'
 import type { Mode } from '../core/run.ts'
-import type { Inbox } from './inbox.ts'
 import type { Inbox } from './inbox.ts'
 import type { Links } from './links.ts'
 import type { Metrics } from './metrics.ts'
 import type { Sessions } from './session.ts'
 
-export type Scope = 'runs:read' | 'runs:write' | 'callbacks:manage' | 'keys:manage'
-
 /** Who asks. */
 export interface Principal {
   apiKeyId: string
   scopes: readonly Scope[]
+  /** Requests a minute; absent or null: no limit. */
+  ratePerMinute?: number | null
 }
 
 export interface ApiDeps {
@@ -33,10 +34,12 @@ export interface ApiDeps {
   providers: readonly { id: string; missing: string | null }[]
   /** The owner of a bearer key; null for unknown, expired and revoked ones alike. May throw StorageUnavailable. */
   auth(key: string): Promise<Principal | null>
+  /** API keys, the secrets that sign their callbacks, and what may be asked of callbacks. */
+  keys: KeyDesk
+  secrets: SecretDesk
+  callbacks: CallbackDesk
   /** Browser sessions; without it only bearer keys are taken. */
   sessions?: Sessions
-  /** The built-in receiver of callbacks, in the sandbox. */
-  inbox?: Inbox
   /** The built-in receiver of callbacks, in the sandbox. */
   inbox?: Inbox
   /** The egress rules that need no network. False: the URL can never be dialled. */
@@ -51,6 +54,64 @@ export interface ApiDeps {
   draining: AbortSignal
   metrics: Metrics
   log: Log
+}
+
+export interface KeyOrder extends KeyLimits {
+  name: string
+  scopes: readonly Scope[]
+  expiresAt: number | null
+}
+
+export type KeyPatch = Partial<KeyLimits & Pick<ApiKey, 'name' | 'expiresAt'>>
+
+/** Texts are shown with the answer that made them, and never again. */
+export interface MadeKey {
+  key: ApiKey
+  text: string
+  /** Of its callbacks. */
+  secret: string
+}
+
+export interface MadeSecret {
+  secret: WebhookSecret
+  text: string
+}
+
+/** What somebody else decides: a sentence that says who. */
+export interface Locked {
+  locked: string
+}
+
+/** The keys of this installation. What changes one is durable, and true for the next request, when it resolves. */
+export interface KeyDesk {
+  /** Oldest first, revoked ones too. */
+  list(): ApiKey[]
+  find(id: string): ApiKey | null
+  /** Spent and under way today (UTC), in US dollars. */
+  spentUsd(id: string): number
+  create(order: KeyOrder): Promise<MadeKey>
+  change(id: string, patch: KeyPatch): Promise<ApiKey | null>
+  /** A new text; the one before works for `overlapMs` more. */
+  rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null>
+  revoke(id: string): Promise<ApiKey | Locked | null>
+}
+
+export interface SecretDesk {
+  /** Those that sign now, newest first. */
+  list(apiKeyId: string): Promise<WebhookSecret[]>
+  /** A new secret; the one before signs along for `overlapMs` more. */
+  rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | Locked>
+}
+
+export interface CallbackDesk {
+  /** Sends a delivery once more. */
+  resend(delivery: Delivery): Promise<void>
+  /** Sends failed deliveries once more; says how many, and when the last of them is due. */
+  recover(
+    order: Pick<RecoverOrder, 'apiKeyId' | 'since' | 'until' | 'host'>,
+  ): Promise<{ count: number; lastAt: number | null }>
+  /** Sends a signed `webhook.ping` now, once. Never throws for what the receiver does. */
+  ping(apiKeyId: string, url: string): Promise<{ id: string; at: number; outcome: SendOutcome }>
 }
 
 export interface Readiness {

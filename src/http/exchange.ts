@@ -5,7 +5,8 @@
  * 2. A handler gives a Response or throws; what it throws becomes a problem document here.
  * 3. Handlers read the Request themselves (Elysia parses nothing), so that limits hold while a body streams in.
  */
-import type { ApiDeps, Principal, Scope } from './deps.ts'
+import type { Scope } from '../core/keys.ts'
+import type { ApiDeps, Principal } from './deps.ts'
 import { ApiProblem, asProblem, bodyProblem, drainingProblem, problemResponse } from './problem.ts'
 import type { Waiters } from './wait.ts'
 
@@ -23,6 +24,9 @@ export interface Exchange {
   route: string
   params: Readonly<Record<string, string | null>>
   principal: Principal | null
+  /** Counts this request for its key; what is left then goes with the answer. @throws ApiProblem 429 */
+  charge(principal: Principal): void
+  limits: Readonly<Record<string, string>>
 }
 
 /** An exchange whose asker is known and has the scope of the route. */
@@ -69,8 +73,9 @@ export function guarded(context: Context, scope: Scope, handler: (exchange: Auth
   })
 }
 
-/** The owner of the bearer key, or of the key of a browser's session. @throws ApiProblem 400, 401, 403 */
-export async function authenticate(deps: ApiDeps, { request }: Exchange, scope: Scope): Promise<Principal> {
+/** The owner of the bearer key, or of the key of a browser's session. @throws ApiProblem 400, 401, 403, 429 */
+export async function authenticate(deps: ApiDeps, exchange: Exchange, scope: Scope): Promise<Principal> {
+  const { request } = exchange
   const sealed = request.headers.has('authorization') ? null : deps.sessions?.keyOf(request)
   const header = sealed ? `Bearer ${sealed}` : request.headers.get('authorization')
   if (header === null) throw unauthenticated('The request has no Authorization header.')
@@ -80,6 +85,7 @@ export async function authenticate(deps: ApiDeps, { request }: Exchange, scope: 
   if (key === undefined) throw unauthenticated('The Authorization header is not `Bearer <key>`.')
   const principal = await deps.auth(key)
   if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
+  exchange.charge(principal)
   if (!principal.scopes.includes(scope)) {
     throw new ApiProblem('forbidden', `The key lacks the scope ${scope}.`, {
       headers: { 'www-authenticate': `${CHALLENGE}, error="insufficient_scope", scope="${scope}"` },

@@ -106,7 +106,8 @@ function read(
 
 const TIME_HINT = 'Such as 2026-05-26T20:15:11.866+00:00 or 2026-05-26T20:15:11Z; write + as %2B.'
 
-function timeOf(value: string): number | null {
+/** An ISO 8601 time with its zone, in milliseconds. */
+export function timeOf(value: string): number | null {
   // A plus sign that was not escaped arrives as a space.
   const text = value.replace(/ (?=\d{2}:\d{2}$)/, '+')
   if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})$/.test(text)) return null

@@ -7,7 +7,7 @@
  * 3. An answer is bounded: at most `MOST_ERRORS` entries, whoever sent how many mistakes.
  */
 import { ERRORS, type ErrorCode, type Problem } from '../core/errors.ts'
-import { Draining, StorageUnavailable } from '../core/ports.ts'
+import { Draining, QueueFull, StorageUnavailable } from '../core/ports.ts'
 
 /** One mistake of a request: a `pointer` into the body, or the `parameter` (path, query, header) that is wrong. */
 export interface RequestError extends Omit<Problem, 'pointer'> {
@@ -67,6 +67,10 @@ export function asProblem(thrown: unknown): ApiProblem | null {
     })
   }
   if (thrown instanceof Draining) return drainingProblem()
+  if (thrown instanceof QueueFull)
+    return new ApiProblem('queue_full', `The run was not stored: ${thrown.message}.`, {
+      headers: { 'retry-after': '10' },
+    })
   return null
 }
 

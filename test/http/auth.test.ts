@@ -24,6 +24,19 @@ const GUARDED: [string, string][] = [
   ['GET', '/api/v1/models/bfl/flux-2-flex'],
   ['POST', '/api/v1/media'],
   ['GET', '/api/v1/media/00000000-0000-7000-8000-000000000001'],
+  ['GET', '/api/v1/deliveries'],
+  ['GET', '/api/v1/deliveries/msg_00000000000070008000000000000001'],
+  ['POST', '/api/v1/deliveries/msg_00000000000070008000000000000001/resend'],
+  ['POST', '/api/v1/deliveries/recover'],
+  ['POST', '/api/v1/deliveries/test'],
+  ['GET', '/api/v1/webhook_secrets'],
+  ['POST', '/api/v1/webhook_secrets/rotate'],
+  ['GET', '/api/v1/keys'],
+  ['POST', '/api/v1/keys'],
+  ['GET', '/api/v1/keys/bootstrap'],
+  ['PATCH', '/api/v1/keys/bootstrap'],
+  ['POST', '/api/v1/keys/bootstrap/rotate'],
+  ['POST', '/api/v1/keys/bootstrap/revoke'],
   ['GET', '/metrics'],
 ]
 
@@ -88,7 +101,12 @@ test('a key that may only read is 403 where something is made, and the answer na
   for (const [method, path] of GUARDED.filter(([method, path]) => method === 'POST' && !path.endsWith('estimate'))) {
     const response = await world.ask(method, path, { key: 'key-of-a-reader', body: seed })
     expect([path, response.status]).toEqual([path, 403])
-    expect(await response.text()).toContain('runs:write')
+    const scope = /keys/.test(path)
+      ? 'keys:manage'
+      : /deliveries|webhook/.test(path)
+        ? 'callbacks:manage'
+        : 'runs:write'
+    expect(await response.text()).toContain(scope)
   }
   expect((await world.ask('GET', '/api/v1/runs', { key: 'key-of-a-reader' })).status).toBe(200)
   const estimate = await world.ask('POST', '/api/v1/chains/chain1/estimate', { key: 'key-of-a-reader', body: seed })

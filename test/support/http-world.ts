@@ -5,9 +5,13 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Access, openAccess } from '../../src/app/access.ts'
+import { createCallbackDesk } from '../../src/app/callbacks.ts'
+import { send } from '../../src/app/notifier.ts'
 import type { NewDelivery } from '../../src/core/delivery.ts'
 import { stepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
+import type { Scope } from '../../src/core/keys.ts'
 import type {
   Catalog,
   Checked,
@@ -22,17 +26,20 @@ import type {
 } from '../../src/core/ports.ts'
 import { isEnded, type Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
+import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
 import { type Api, createApi } from '../../src/http/api.ts'
-import type { ApiDeps, Principal, Readiness, Scope } from '../../src/http/deps.ts'
+import type { ApiDeps, Principal, Readiness } from '../../src/http/deps.ts'
 import { presentCallback } from '../../src/http/dto/callback.ts'
 import { createLinks } from '../../src/http/links.ts'
 import { createMetrics } from '../../src/http/metrics.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
+import type { PostRequest, PostResult } from '../../src/net/egress.ts'
 import { openMedia } from '../../src/store/media/media.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { Conformity } from './http-conform.ts'
 import { sampleFilm, samplePicture, streamOf } from './sample-media.ts'
+import { apiKey } from './store-runs.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
 export const BASE = 'http://babychain.test'
@@ -114,6 +121,12 @@ export class HttpWorld {
   refusedUrls = /internal|127\.0\.0\.1|^http:/
   #open = 0
   #conformity!: Conformity
+  /** What receivers of callbacks got and what they answer. */
+  readonly posted: { url: string; request: PostRequest }[] = []
+  receiver: (url: string) => Pick<PostResult & { type: 'answered' }, 'status'> | PostResult = () => ({ status: 204 })
+  declare access: Access
+  /** Sends what is due when a test says so. */
+  declare outbox: Outbox
   declare store: Store
   declare engine: Engine
   declare deps: ApiDeps
@@ -223,7 +236,22 @@ export class HttpWorld {
     const metrics = createMetrics()
     const catalog: Catalog = createCatalog()
     const routesOf = (model: Model): Route[] => [studioRoute(model)]
+    for (const id of new Set(Object.values(KEYS).map(({ apiKeyId }) => apiKeyId)))
+      await store.saveApiKey(apiKey({ id, scopes: ALL }))
+    const config = { apiKey: null, callbackSecret: null }
+    const access = await openAccess({ store, clock, master: new Uint8Array(32).fill(9), config })
+    for (const id of ['ada', 'bob']) await access.secrets.rotate(id, 0)
+    const sending = {
+      egress: { post: (url: string, request: PostRequest) => this.#receive(url, request) },
+      secretsOf: (id: string) => access.secrets.of(id),
+      version: '0.0.0-test',
+    }
+    const notifier = { compose: () => null, send: send.bind(null, sending) }
+    const outbox = new Outbox({ store, notifier, clock, observer: metrics.observer })
+    Object.assign(this, { access, outbox })
     const engine = new Registry({
+      budget: access.budget,
+      admission: access.admission,
       store,
       clock,
       observer: metrics.observer,
@@ -251,7 +279,10 @@ export class HttpWorld {
       version: '0.0.0-test',
       routesOf,
       providers: [provider, { id: 'bfl', missing: 'set BFL_API_KEY' }],
-      auth: async key => KEYS[key] ?? null,
+      auth: async key => KEYS[key] ?? access.keys.auth(key),
+      keys: access.keys,
+      secrets: access.secrets,
+      callbacks: createCallbackDesk({ store, outbox: { wake() {}, invite() {} }, clock, ...sending }),
       checkUrl: url => !this.refusedUrls.test(url),
       inbound: async (id, { body }) => {
         if (id !== provider.id && id !== 'other') return null
@@ -268,6 +299,13 @@ export class HttpWorld {
         error: (fields, message) => this.logged.push({ ...fields, message }),
       },
     }
+  }
+
+  async #receive(url: string, request: PostRequest): Promise<PostResult> {
+    this.posted.push({ url, request })
+    const said = this.receiver(url)
+    if ('type' in said) return said
+    return { type: 'answered', headers: {}, text: 'thanks', ip: '203.0.113.7', ms: 12, ...said }
   }
 
   #callback(run: Run, at: number, links: ApiDeps['links']): NewDelivery | null {

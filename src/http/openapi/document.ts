@@ -8,6 +8,9 @@
 import { toOpenAPISchema } from '@elysiajs/openapi/openapi'
 import type { AnyElysia } from 'elysia'
 import * as catalogShapes from '../dto/catalog.ts'
+import * as deliveryShapes from '../dto/deliveries.ts'
+import * as keyShapes from '../dto/keys.ts'
+import type { Named } from '../dto/schema.ts'
 import * as runShapes from '../dto.ts'
 import { RUN_SUCCEEDED } from './examples.ts'
 import { refusals, schemaRef } from './operation.ts'
@@ -49,7 +52,9 @@ export function describeApi(routes: AnyElysia, version: string): Readonly<OpenAp
 }
 
 /** Every named shape. */
-const SHAPES = [...Object.values(runShapes), ...Object.values(catalogShapes)].filter(shape => 'ref' in shape)
+const SHAPES = [runShapes, catalogShapes, deliveryShapes, keyShapes]
+  .flatMap(shapes => Object.values<object>(shapes))
+  .filter((shape): shape is Named => 'ref' in shape)
 
 const DESCRIPTION = `One call creates a durable **run** of a **chain** of image and video models; every output becomes the next input; one signed **callback** ends it.
 
@@ -59,6 +64,8 @@ const TAGS = [
   { name: 'Runs', description: 'Create, follow, cancel and resume runs.' },
   { name: 'Chains and models', description: 'What can be run, in which words, at what price.' },
   { name: 'Media', description: 'Outputs and input pictures.' },
+  { name: 'Callbacks', description: 'Deliveries and their attempts, sending again, secrets.' },
+  { name: 'Keys', description: 'API keys, their limits and budgets.' },
   { name: 'Operations', description: 'Health, metrics, webhooks of providers.' },
 ]
 

@@ -2,7 +2,7 @@
  * How an operation is described. Handlers read requests themselves, so the document is written here, next to the routes'
  * own names: parameters, body, answers, and every refusal as a problem document.
  */
-import type { Scope } from '../deps.ts'
+import type { Scope } from '../../core/keys.ts'
 
 export interface Parameter {
   name: string
@@ -42,7 +42,7 @@ export interface Operation {
 /** In the form that Elysia's `detail` takes. */
 export function operation(is: Operation) {
   const { id, tag, summary, description, scope, parameters = [], body, answers, problems } = is
-  const refused = scope === null ? problems : [...new Set([...problems, 401, ...(scope === 'link' ? [] : [403])])]
+  const refused = scope === null ? problems : [...new Set([...problems, 401, 429, ...(scope === 'link' ? [] : [403])])]
   const security = scope === null ? [] : scope === 'link' ? [{ bearer: [] }, {}] : [{ bearer: [] }]
   return {
     operationId: id,

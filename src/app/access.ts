@@ -1,0 +1,56 @@
+/** Who may do what, and for how much: keys, their secrets, their budgets and places, put together. */
+
+import type { Config } from '../config.ts'
+import type { Clock, Store } from '../core/ports.ts'
+import { Admission } from '../engine/admission.ts'
+import { Budget, dayOf } from '../engine/budget.ts'
+import { BOOTSTRAP, Keyring } from './keyring.ts'
+import { deriveKey } from './secrets.ts'
+import { WebhookSecrets } from './webhook-secrets.ts'
+
+export interface Access {
+  keys: Keyring
+  secrets: WebhookSecrets
+  budget: Budget
+  admission: Admission
+  /** Stores the bootstrap key and its secret; gives their texts when they were just made. */
+  begin(): Promise<{ text: string; secret: string } | null>
+}
+
+export interface AccessOrder {
+  store: Store
+  clock: Clock
+  master: Uint8Array
+  config: Pick<Config, 'apiKey' | 'callbackSecret'>
+}
+
+/** @throws Error with a sentence when stored secrets were sealed under another master key */
+export async function openAccess({ store, clock, master, config }: AccessOrder): Promise<Access> {
+  const { apiKey, callbackSecret } = config
+  const secrets = new WebhookSecrets({
+    store,
+    clock,
+    key: deriveKey(master, 'webhook secrets'),
+    given: callbackSecret === null ? null : { apiKeyId: BOOTSTRAP, text: callbackSecret },
+  })
+  // A wrong master key must stop the start, not every callback.
+  await secrets.of(BOOTSTRAP)
+  const budget = new Budget(id => keys.limits(id).dailyBudgetUsd)
+  const admission = new Admission(id => keys.limits(id))
+  const keys: Keyring = await Keyring.open({
+    store,
+    clock,
+    given: apiKey,
+    secrets,
+    spentUsd: id => budget.spent(id, clock.now()),
+    changed: id => admission.look(id),
+  })
+  const now = clock.now()
+  budget.load(await store.spending(dayOf(now)), now)
+  const begin = async () => {
+    const made = await keys.ensure()
+    await secrets.adopt()
+    return made
+  }
+  return { keys, secrets, budget, admission, begin }
+}

@@ -1,0 +1,54 @@
+/** What people may ask of callbacks: send one again, recover the failed ones, try a receiver. */
+import type { Clock, Store } from '../core/ports.ts'
+import type { Outbox } from '../engine/outbox.ts'
+import type { CallbackDesk } from '../http/deps.ts'
+import type { Egress } from '../net/egress.ts'
+import { send } from './notifier.ts'
+
+export interface CallbackDeps {
+  store: Pick<Store, 'resend' | 'recover'>
+  outbox: Pick<Outbox, 'wake' | 'invite'>
+  clock: Pick<Clock, 'now' | 'id'>
+  egress: Pick<Egress, 'post'>
+  secretsOf(apiKeyId: string): Promise<Uint8Array[]>
+  version: string
+}
+
+/** Recovered deliveries are due this far apart: a receiver that has just come back is not knocked over again. */
+const SPACING_MS = 100
+/** Deliveries in one transaction: a few milliseconds. */
+const BATCH = 200
+
+export function createCallbackDesk(deps: CallbackDeps): CallbackDesk {
+  const { store, outbox, clock } = deps
+  return {
+    async resend({ id, host }) {
+      await store.resend(id, clock.now())
+      outbox.invite(host)
+    },
+
+    async recover(order) {
+      const at = clock.now()
+      let count = 0
+      let after: { createdAt: number; id: string } | undefined
+      for (;;) {
+        const batch = { ...order, at: at + count * SPACING_MS, spacingMs: SPACING_MS, limit: BATCH, after }
+        const { count: more, last } = await store.recover(batch)
+        count += more
+        if (last === null) break
+        after = last
+      }
+      if (order.host !== undefined) outbox.invite(order.host)
+      else outbox.wake()
+      return { count, lastAt: count === 0 ? null : at + (count - 1) * SPACING_MS }
+    },
+
+    async ping(apiKeyId, url) {
+      const at = clock.now()
+      const id = `msg_${clock.id().replaceAll('-', '')}`
+      const message = { type: 'webhook.ping', timestamp: new Date(at).toISOString(), data: { api_key_id: apiKeyId } }
+      const body = new TextEncoder().encode(JSON.stringify(message))
+      return { id, at, outcome: await send(deps, { id, body, apiKeyId, url }, at) }
+    },
+  }
+}

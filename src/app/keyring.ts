@@ -1,0 +1,198 @@
+/**
+ * The API keys of this installation, all in memory: who owns a text, and what a key may use.
+ *
+ * 1. A change counts from its commit on, for the very next request: there is no other copy.
+ * 2. Texts are shown once and known by their SHA-256. A text that cannot be a key is refused before it is hashed.
+ * 3. The bootstrap key has all scopes and no limits. Where the environment gives its text, only the environment changes it.
+ * 4. The last use is written now and then, never by the request that it was.
+ */
+import { randomBytes } from 'node:crypto'
+import { type ApiKey, type KeyLimits, SCOPES } from '../core/keys.ts'
+import type { Clock, Store } from '../core/ports.ts'
+import type { KeyDesk, KeyOrder, KeyPatch, MadeKey, MadeSecret, Principal } from '../http/deps.ts'
+import { isPossible, KEY_PREFIX, newKeyText } from './key-text.ts'
+import { sha256 } from './secrets.ts'
+
+export const BOOTSTRAP = 'bootstrap'
+
+export interface KeyringDeps {
+  store: Pick<Store, 'apiKeys' | 'saveApiKey' | 'touchApiKeys' | 'webhookSecrets'>
+  clock: Clock
+  /** The bootstrap key of the environment. */
+  given: string | null
+  secrets: { fresh(apiKeyId: string): MadeSecret }
+  /** What a key has spent today, in US dollars. */
+  spentUsd(apiKeyId: string): number
+  /** The limits of a key were changed. */
+  changed(apiKeyId: string): void
+}
+
+const NO_LIMITS: KeyLimits = { ratePerMinute: null, maxRunning: null, maxQueued: null, dailyBudgetUsd: null }
+/** Last uses are written together, this long after the first of them. */
+const TOUCH_MS = 60_000
+
+export class Keyring implements KeyDesk {
+  readonly #deps: KeyringDeps
+  readonly #keys = new Map<string, ApiKey>()
+  /** Which key a text belongs to, by its hash. */
+  readonly #owners = new Map<string, string>()
+  readonly #givenHash: string | null
+  #used: Record<string, number> = {}
+  #disarm: (() => void) | null = null
+
+  private constructor(deps: KeyringDeps) {
+    this.#deps = deps
+    this.#givenHash = deps.given === null ? null : sha256(deps.given)
+  }
+
+  static async open(deps: KeyringDeps): Promise<Keyring> {
+    const ring = new Keyring(deps)
+    for (const key of await deps.store.apiKeys()) ring.#take(key)
+    const hash = ring.#givenHash
+    const stored = ring.#keys.get(BOOTSTRAP)
+    if (hash !== null && deps.given !== null && (stored?.hash !== hash || stored.revokedAt !== null))
+      ring.#take({ ...bootstrap(deps.given, deps.clock.now()), createdAt: stored?.createdAt ?? deps.clock.now() })
+    return ring
+  }
+
+  /** Stores the bootstrap key. At the first start without one in the environment, makes it: then its text and its secret are given, once. */
+  async ensure(): Promise<{ text: string; secret: string } | null> {
+    const { store, clock, given, secrets } = this.#deps
+    const known = this.#keys.get(BOOTSTRAP)
+    if (given === null && known) return null
+    const text = given ?? newKeyText(bytes => randomBytes(bytes))
+    const key = known ?? bootstrap(text, clock.now())
+    const hasSecret = (await store.webhookSecrets(BOOTSTRAP)).length > 0
+    const made = hasSecret ? null : secrets.fresh(BOOTSTRAP)
+    await store.saveApiKey(key, made?.secret)
+    this.#take(key)
+    return given === null && made ? { text, secret: made.text } : null
+  }
+
+  /** The owner of a text; null for unknown, expired and revoked ones alike. */
+  auth(text: string): Principal | null {
+    if (!isPossible(text) && text !== this.#deps.given) return null
+    const hash = sha256(text)
+    const key = this.#keys.get(this.#owners.get(hash) ?? '')
+    const now = this.#deps.clock.now()
+    if (!key || !isAlive(key, now)) return null
+    if (key.hash !== hash && (key.previous?.hash !== hash || key.previous.until <= now)) return null
+    this.#touch(key.id, now)
+    return { apiKeyId: key.id, scopes: key.scopes, ratePerMinute: key.ratePerMinute }
+  }
+
+  /** What a key may use; an unknown one nothing. */
+  limits(apiKeyId: string): KeyLimits {
+    return this.#keys.get(apiKeyId) ?? NO_LIMITS
+  }
+
+  list(): ApiKey[] {
+    return [...this.#keys.values()].map(key => this.#shown(key))
+  }
+
+  find(id: string): ApiKey | null {
+    const key = this.#keys.get(id)
+    return key ? this.#shown(key) : null
+  }
+
+  spentUsd(id: string): number {
+    return this.#deps.spentUsd(id)
+  }
+
+  async create(order: KeyOrder): Promise<MadeKey> {
+    const { store, clock, secrets } = this.#deps
+    const text = newKeyText(bytes => randomBytes(bytes))
+    const id = `key_${clock.id().replaceAll('-', '')}`
+    const key: ApiKey = { ...order, ...textFacts(text), id, ...FRESH, createdAt: clock.now() }
+    const made = secrets.fresh(id)
+    await store.saveApiKey(key, made.secret)
+    this.#take(key)
+    return { key, text, secret: made.text }
+  }
+
+  async change(id: string, patch: KeyPatch): Promise<ApiKey | null> {
+    const known = this.#keys.get(id)
+    if (!known) return null
+    await this.#save({ ...known, ...patch })
+    this.#deps.changed(id)
+    return this.find(id)
+  }
+
+  async rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | { locked: string } | null> {
+    const known = this.#keys.get(id)
+    if (!known) return null
+    const locked = this.#lock(known)
+    if (locked) return { locked }
+    const text = newKeyText(bytes => randomBytes(bytes))
+    const previous = overlapMs > 0 ? { hash: known.hash, until: this.#deps.clock.now() + overlapMs } : null
+    const key = { ...known, ...textFacts(text), previous }
+    await this.#save(key)
+    return { key, text }
+  }
+
+  async revoke(id: string): Promise<ApiKey | { locked: string } | null> {
+    const known = this.#keys.get(id)
+    if (!known) return null
+    const locked = this.#lock(known)
+    if (locked) return { locked }
+    if (known.revokedAt === null) await this.#save({ ...known, revokedAt: this.#deps.clock.now(), previous: null })
+    return this.find(id)
+  }
+
+  /** Writes what was last used when. */
+  async flush(): Promise<void> {
+    this.#disarm?.()
+    this.#disarm = null
+    const used = this.#used
+    this.#used = {}
+    if (Object.keys(used).length > 0) await this.#deps.store.touchApiKeys(used)
+  }
+
+  /** Why a key cannot be changed here. */
+  #lock(key: ApiKey): string | null {
+    if (key.id === BOOTSTRAP && this.#givenHash !== null)
+      return 'The key comes from BABYCHAIN_API_KEY: change it there and restart.'
+    return key.revokedAt === null || key.id !== BOOTSTRAP ? null : 'The key is revoked.'
+  }
+
+  async #save(key: ApiKey): Promise<void> {
+    await this.#deps.store.saveApiKey(key)
+    this.#take(key)
+  }
+
+  #take(key: ApiKey): void {
+    const before = this.#keys.get(key.id)
+    for (const hash of before ? [before.hash, before.previous?.hash ?? ''] : []) this.#owners.delete(hash)
+    this.#keys.set(key.id, key)
+    this.#owners.set(key.hash, key.id)
+    if (key.previous) this.#owners.set(key.previous.hash, key.id)
+  }
+
+  #shown(key: ApiKey): ApiKey {
+    const used = this.#used[key.id]
+    return used === undefined ? key : { ...key, lastUsedAt: used }
+  }
+
+  #touch(id: string, at: number): void {
+    this.#used[id] = at
+    const { clock } = this.#deps
+    // What cannot be written now is written with the next uses: it is a help for people, not a fact to rely on.
+    this.#disarm ??= clock.at(at + TOUCH_MS, () => void this.flush().catch(() => {}))
+  }
+}
+
+const FRESH = { expiresAt: null, revokedAt: null, lastUsedAt: null, previous: null }
+
+function bootstrap(text: string, at: number): ApiKey {
+  return { id: BOOTSTRAP, name: 'bootstrap', ...textFacts(text), scopes: SCOPES, ...NO_LIMITS, ...FRESH, createdAt: at }
+}
+
+/** What may be known of a text: enough to recognise it, too little to use it. */
+function textFacts(text: string): Pick<ApiKey, 'hash' | 'prefix' | 'last4'> {
+  const shown = text.startsWith(KEY_PREFIX) ? KEY_PREFIX.length + 4 : 4
+  return { hash: sha256(text), prefix: text.slice(0, shown), last4: text.slice(-4) }
+}
+
+function isAlive(key: ApiKey, at: number): boolean {
+  return key.revokedAt === null && (key.expiresAt === null || key.expiresAt > at)
+}

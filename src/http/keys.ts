@@ -1,0 +1,126 @@
+/**
+ * API keys: make, list, limit, rotate, revoke.
+ *
+ * 1. A text is shown with the answer that made it, and never again.
+ * 2. A key can give, and take over, no more than it may do itself.
+ * 3. What an answer says is true for the next request: a revoked key is refused at once, everywhere.
+ */
+import { Elysia } from 'elysia'
+import type { ApiKey, Scope } from '../core/keys.ts'
+import { readJson } from './body.ts'
+import type { ApiDeps, KeyPatch, Locked } from './deps.ts'
+import { type ChangeKeyDto, type CreateKeyDto, changeKey, createKey, presentKey } from './dto/keys.ts'
+import { type Authorized, type Context, guarded, json } from './exchange.ts'
+import { timeOf } from './list.ts'
+import * as docs from './openapi/keys.ts'
+import { refusal } from './order.ts'
+import { ApiProblem, type RequestError } from './problem.ts'
+import { overlapOf } from './rotation.ts'
+import { checker } from './shape.ts'
+
+export function keyRoutes(context: Context) {
+  const route = (handler: (deps: ApiDeps, exchange: Authorized) => Response | Promise<Response>) =>
+    guarded(context, 'keys:manage', exchange => handler(context.deps, exchange))
+  return new Elysia({ name: 'keys' })
+    .post('/api/v1/keys', route(create), { parse: 'none', detail: docs.create })
+    .get('/api/v1/keys', route(list), { detail: docs.list })
+    .get('/api/v1/keys/:keyId', route(get), { detail: docs.get })
+    .patch('/api/v1/keys/:keyId', route(change), { parse: 'none', detail: docs.change })
+    .post('/api/v1/keys/:keyId/rotate', route(rotate), { parse: 'none', detail: docs.rotate })
+    .post('/api/v1/keys/:keyId/revoke', route(revoke), { parse: 'none', detail: docs.revoke })
+}
+
+/** Of a key that says nothing else: enough for a product, too little to fall over. */
+const DEFAULTS = { ratePerMinute: 600, maxRunning: 100, maxQueued: 1_000, dailyBudgetUsd: null, expiresAt: null }
+const DEFAULT_SCOPES: readonly Scope[] = ['runs:read', 'runs:write']
+
+const checkCreate = checker(createKey.schema)
+const checkChange = checker(changeKey.schema)
+
+async function create(deps: ApiDeps, { request, principal }: Authorized): Promise<Response> {
+  const body = await readJson(request)
+  const errors = [...checkCreate(body), ...expiryErrors(body, deps.clock.now())]
+  if (errors.length > 0) throw refusal(errors)
+  const order = body as CreateKeyDto
+  const scopes = [...new Set(order.scopes ?? DEFAULT_SCOPES)]
+  mustHave(principal.scopes, scopes)
+  const made = await deps.keys.create({ ...DEFAULTS, ...patchOf(order), name: order.name, scopes })
+  const shown = { ...show(deps, made.key), key: made.text, webhook_secret: made.secret }
+  return json(201, shown, { location: `/api/v1/keys/${made.key.id}` })
+}
+
+function list(deps: ApiDeps): Response {
+  const data = deps.keys.list().map(key => show(deps, key))
+  return json(200, { object: 'list', data, has_more: false, next_cursor: null })
+}
+
+function get(deps: ApiDeps, exchange: Authorized): Response {
+  return json(200, show(deps, named(deps, exchange)))
+}
+
+async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
+  const { id } = named(deps, exchange)
+  const body = await readJson(exchange.request)
+  const errors = [...checkChange(body), ...expiryErrors(body, deps.clock.now())]
+  if (errors.length > 0) throw refusal(errors)
+  return json(200, show(deps, (await deps.keys.change(id, patchOf(body as ChangeKeyDto))) ?? unknown()))
+}
+
+async function rotate(deps: ApiDeps, exchange: Authorized): Promise<Response> {
+  const { id, scopes, revokedAt } = named(deps, exchange)
+  const overlapMs = await overlapOf(exchange.request)
+  mustHave(exchange.principal.scopes, scopes)
+  if (revokedAt !== null) throw new ApiProblem('conflict', 'The key is revoked.', { hint: 'Make a new key.' })
+  const made = unlocked((await deps.keys.rotate(id, overlapMs)) ?? unknown())
+  return json(200, { ...show(deps, made.key), key: made.text })
+}
+
+async function revoke(deps: ApiDeps, exchange: Authorized): Promise<Response> {
+  const { id } = named(deps, exchange)
+  return json(200, show(deps, unlocked((await deps.keys.revoke(id)) ?? unknown())))
+}
+
+function named({ keys }: ApiDeps, { params }: Authorized): ApiKey {
+  return keys.find(params.keyId ?? '') ?? unknown()
+}
+
+function unknown(): never {
+  throw new ApiProblem('not_found', 'There is no such key.')
+}
+
+function unlocked<T extends object>(made: T | Locked): T {
+  if ('locked' in made) throw new ApiProblem('conflict', made.locked)
+  return made
+}
+
+/** @throws ApiProblem 403 when somebody would give what they do not have */
+function mustHave(own: readonly Scope[], wanted: readonly Scope[]): void {
+  const lacking = wanted.find(scope => !own.includes(scope))
+  if (lacking) throw new ApiProblem('forbidden', `Your key lacks the scope ${lacking}, so it cannot hand it out.`)
+}
+
+function expiryErrors(body: unknown, now: number): RequestError[] {
+  const value = (body as { expires_at?: unknown } | null)?.expires_at
+  if (typeof value !== 'string') return []
+  const at = timeOf(value)
+  if (at !== null && at > now) return []
+  const detail = at === null ? 'expires_at must be an ISO 8601 time with its zone' : 'expires_at must be in the future'
+  return [{ pointer: '/expires_at', code: 'time', detail, hint: 'Such as 2027-05-26T20:15:11Z, or null for never.' }]
+}
+
+/** What a body changes: fields that it leaves out stay. */
+function patchOf(body: ChangeKeyDto): KeyPatch {
+  const { name, expires_at, rate_per_minute, max_running, max_queued, daily_budget_usd } = body
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(expires_at === undefined ? {} : { expiresAt: expires_at === null ? null : timeOf(expires_at) }),
+    ...(rate_per_minute === undefined ? {} : { ratePerMinute: rate_per_minute }),
+    ...(max_running === undefined ? {} : { maxRunning: max_running }),
+    ...(max_queued === undefined ? {} : { maxQueued: max_queued }),
+    ...(daily_budget_usd === undefined ? {} : { dailyBudgetUsd: daily_budget_usd }),
+  }
+}
+
+function show({ keys, clock }: ApiDeps, key: ApiKey) {
+  return presentKey(key, keys.spentUsd(key.id), clock.now())
+}

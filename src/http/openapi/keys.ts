@@ -1,0 +1,103 @@
+/** The description of the operations on API keys and on webhook secrets. */
+import { operation, type Parameter, schemaRef } from './operation.ts'
+
+const keyId: Parameter = { name: 'keyId', in: 'path', description: 'Id of the key.', schema: { type: 'string' } }
+const rotationBody = {
+  required: false,
+  content: { 'application/json': { schema: schemaRef('Rotation'), example: { overlap_seconds: 86_400 } } },
+}
+
+export const create = operation({
+  id: 'createApiKey',
+  tag: 'Keys',
+  summary: 'Make an API key',
+  description:
+    'The key and the secret of its callbacks are in this answer and nowhere else. Without limits of its own a key may make 600 requests a minute, have 100 runs under way and 1000 waiting. It owns its runs, media and deliveries: no other key sees them.',
+  scope: 'keys:manage',
+  body: {
+    content: {
+      'application/json': {
+        schema: schemaRef('CreateApiKey'),
+        example: { name: 'shop backend', scopes: ['runs:read', 'runs:write'], daily_budget_usd: 25 },
+      },
+    },
+  },
+  answers: { 201: { description: 'Keep both texts now.', json: 'CreatedApiKey', headers: ['Location'] } },
+  problems: [400, 413, 415, 503],
+})
+
+export const list = operation({
+  id: 'listApiKeys',
+  tag: 'Keys',
+  summary: 'List the API keys',
+  scope: 'keys:manage',
+  answers: { 200: { description: 'All keys of this installation, revoked ones too.', json: 'ApiKeyList' } },
+  problems: [],
+})
+
+export const get = operation({
+  id: 'getApiKey',
+  tag: 'Keys',
+  summary: 'Get an API key',
+  scope: 'keys:manage',
+  parameters: [keyId],
+  answers: { 200: { description: 'The key without its text.', json: 'ApiKey' } },
+  problems: [404],
+})
+
+export const change = operation({
+  id: 'changeApiKey',
+  tag: 'Keys',
+  summary: 'Change the name, the expiry or the limits of a key',
+  description: 'Fields that are left out stay as they are; null takes a limit away. Counts from the next request on.',
+  scope: 'keys:manage',
+  parameters: [keyId],
+  body: { content: { 'application/json': { schema: schemaRef('ChangeApiKey'), example: { daily_budget_usd: 50 } } } },
+  answers: { 200: { description: 'The key as it is now.', json: 'ApiKey' } },
+  problems: [400, 404, 413, 415, 503],
+})
+
+export const rotate = operation({
+  id: 'rotateApiKey',
+  tag: 'Keys',
+  summary: 'Give a key a new text',
+  description:
+    'Its id, runs, limits and secrets stay. The text before works for `overlap_seconds` more; one that was still working from an earlier rotation ends at once.',
+  scope: 'keys:manage',
+  parameters: [keyId],
+  body: rotationBody,
+  answers: { 200: { description: 'Keep the text now.', json: 'RotatedApiKey' } },
+  problems: [400, 404, 409, 413, 415, 503],
+})
+
+export const revoke = operation({
+  id: 'revokeApiKey',
+  tag: 'Keys',
+  summary: 'Revoke a key at once',
+  description: 'Idempotent, and for ever. Runs under way end, and their callbacks are sent.',
+  scope: 'keys:manage',
+  parameters: [keyId],
+  answers: { 200: { description: 'No request with it is taken any more.', json: 'ApiKey' } },
+  problems: [404, 409, 503],
+})
+
+export const secrets = operation({
+  id: 'listWebhookSecrets',
+  tag: 'Callbacks',
+  summary: 'List the secrets that sign your callbacks',
+  scope: 'callbacks:manage',
+  answers: { 200: { description: 'Without their texts.', json: 'WebhookSecretList' } },
+  problems: [503],
+})
+
+export const rotateSecret = operation({
+  id: 'rotateWebhookSecret',
+  tag: 'Callbacks',
+  summary: 'Make a new secret for your callbacks',
+  description:
+    'For `overlap_seconds` every attempt, also of older deliveries, carries two signatures, the newest first: a receiver that knows either of them accepts it. A third secret ends the oldest at once.',
+  scope: 'callbacks:manage',
+  body: rotationBody,
+  answers: { 200: { description: 'Keep the secret now.', json: 'RotatedWebhookSecret' } },
+  problems: [400, 409, 413, 415, 503],
+})
