@@ -77,6 +77,7 @@ export class Actor {
 
   /** Resolves with the run after the commit; rejects when storage does not take it now. */
   ask(event: Event): Promise<Run> {
+    if (this.#stopped) return Promise.reject(new Draining('the run has no actor now'))
     const { promise, resolve, reject } = Promise.withResolvers<Run>()
     this.#mail.push({ event, reply: { resolve, reject } })
     this.#turn()
@@ -239,11 +240,14 @@ export class Actor {
 
   #pause(ms: number): Promise<void> {
     return new Promise(resolve => {
-      const disarm = this.#deps.clock.at(this.#deps.clock.now() + ms, resolve)
-      this.#stop.signal.addEventListener('abort', () => {
+      const { signal } = this.#stop
+      const end = (): void => {
         disarm()
+        signal.removeEventListener('abort', end)
         resolve()
-      })
+      }
+      const disarm = this.#deps.clock.at(this.#deps.clock.now() + ms, end)
+      signal.addEventListener('abort', end)
     })
   }
 

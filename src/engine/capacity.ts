@@ -6,7 +6,8 @@
  * 2. Who waits for a place is served in the order of asking: a freed place is held for the next in line, and nobody
  *    overtakes the line.
  * 3. A breaker opens after several faults in a row; after its pause exactly one probe goes through.
- * 4. All of this is memory: after a start, running jobs take their places again and breakers begin closed.
+ * 4. All of this is memory: at a start nobody new gets a place until the running jobs have taken theirs again, and
+ *    breakers begin closed.
  */
 import type { StepError } from '../core/errors.ts'
 
@@ -30,10 +31,22 @@ export class Capacity {
   #gates = new Map<string, Gate>()
   #pausedUntil = new Map<string, number>()
   #lines = new Map<string, Set<Waiter>>()
+  #shut = false
   readonly #rules: CapacityRules
 
   constructor(rules: CapacityRules) {
     this.#rules = rules
+  }
+
+  /** Gives no place to anybody new: running jobs take theirs again first. */
+  shut(): void {
+    this.#shut = true
+  }
+
+  /** Serves those who stood in line meanwhile. */
+  open(): void {
+    this.#shut = false
+    for (const provider of [...this.#lines.keys()]) while (this.#serve(provider));
   }
 
   /** Whether `holder` may start a job there now: it has a place, or there is one and nobody stands in line. */
@@ -115,12 +128,15 @@ export class Capacity {
     return Object.fromEntries(shown.map(([key, gate]) => [key, gate.openUntil > at ? 'open' : 'half_open']))
   }
 
-  #serve(provider: string): void {
+  /** Holds a free place for the next in line; false when there is none or nobody waits. */
+  #serve(provider: string): boolean {
     const [next] = this.#lines.get(provider) ?? []
-    if (!next || !this.#isFree(provider)) return
+    if (!next || !this.#isFree(provider)) return false
     this.#unqueue(next)
-    this.#held.get(provider)?.add(next.holder)
+    const places = this.#held.get(provider) ?? new Set()
+    this.#held.set(provider, places.add(next.holder))
     next.call(provider)
+    return true
   }
 
   #unqueue(waiter: Waiter): void {
@@ -132,7 +148,7 @@ export class Capacity {
   }
 
   #isFree(provider: string): boolean {
-    return (this.#held.get(provider)?.size ?? 0) < this.#rules.concurrency(provider)
+    return !this.#shut && (this.#held.get(provider)?.size ?? 0) < this.#rules.concurrency(provider)
   }
 }
 

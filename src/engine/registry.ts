@@ -9,6 +9,7 @@
  */
 
 import type { NewDelivery } from '../core/delivery.ts'
+import type { AttemptSignal, RunSignal } from '../core/events.ts'
 import type { Json } from '../core/json.ts'
 import {
   type Clock,
@@ -37,6 +38,8 @@ export class Registry implements Engine {
   readonly #clock: Clock
   #actors = new Map<string, Actor>()
   #loading = new Map<string, Promise<Actor | null>>()
+  /** Runs whose actor somebody is about to speak to. */
+  #wanted = new Map<string, number>()
   #draining = false
 
   constructor(deps: RegistryDeps) {
@@ -55,35 +58,25 @@ export class Registry implements Engine {
     } finally {
       if (created?.type !== 'created') admission?.leave(commit.run)
     }
-    if (created.type === 'created' && !this.#draining) this.#spawn(commit.run)
+    // The sweeper may have found the new run before its creator was told.
+    if (created.type === 'created' && !this.#draining && !this.#actors.has(commit.run.id)) this.#spawn(commit.run)
     return created
   }
 
   async cancel(runId: string): Promise<Run | null> {
-    const actor = await this.#actor(runId)
-    if (!actor) {
-      const run = await this.#store.run(runId)
-      if (run && !isEnded(run)) throw new Draining('the server is stopping')
-      return run
-    }
-    return actor.ask({ type: 'run.cancel_requested', at: this.#clock.now(), jitter: this.#clock.random() })
+    const asked = await this.#ask(runId, { type: 'run.cancel_requested' })
+    if (asked) return asked
+    const run = await this.#store.run(runId)
+    if (run && !isEnded(run)) throw new Draining('the server is stopping')
+    return run
   }
 
   async hint(token: string, jobRef: Json | null): Promise<boolean> {
     const found = await this.#store.attemptByToken(token)
     if (!found) return false
-    const actor = await this.#actor(found.runId)
     const { stepId, attemptNo: attempt } = found
     // A hint that brings a lost job home is answered for only when it is committed.
-    if (actor)
-      await actor.ask({
-        type: 'job.hinted',
-        stepId,
-        attempt,
-        jobRef,
-        at: this.#clock.now(),
-        jitter: this.#clock.random(),
-      })
+    await this.#ask(found.runId, { type: 'job.hinted', stepId, attempt, jobRef })
     return true
   }
 
@@ -102,7 +95,13 @@ export class Registry implements Engine {
   }
 
   async start(): Promise<void> {
-    await this.rehydrate(Number.MAX_SAFE_INTEGER)
+    const { capacity } = this.#deps
+    capacity.shut()
+    try {
+      await this.rehydrate(Number.MAX_SAFE_INTEGER)
+    } finally {
+      capacity.open()
+    }
   }
 
   /** Gives an actor to every unfinished run that is due by `until` and has none; gives how many. */
@@ -128,6 +127,21 @@ export class Registry implements Engine {
     }
     for (const actor of this.#actors.values()) actor.stop()
     this.#actors.clear()
+  }
+
+  /** Speaks to the actor of an unfinished run, which stays until it has listened; null when there is none. */
+  async #ask(runId: string, signal: RunSignal | AttemptSignal): Promise<Run | null> {
+    this.#wanted.set(runId, (this.#wanted.get(runId) ?? 0) + 1)
+    let answer: Promise<Run> | null = null
+    try {
+      const actor = await this.#actor(runId)
+      answer = actor?.ask({ ...signal, at: this.#clock.now(), jitter: this.#clock.random() }) ?? null
+    } finally {
+      const others = (this.#wanted.get(runId) ?? 1) - 1
+      if (others > 0) this.#wanted.set(runId, others)
+      else this.#wanted.delete(runId)
+    }
+    return answer
   }
 
   #spawn(run: Run): Actor {
@@ -156,6 +170,7 @@ export class Registry implements Engine {
   }
 
   #idle(actor: Actor, until: number | null): void {
+    if (this.#wanted.has(actor.run.id)) return
     const waitsLong = until !== null && until - this.#clock.now() > EVICT_AFTER_MS
     if (!isEnded(actor.run) && !waitsLong) return
     // The sweeper finds it by its stored wake time, so that must be the true one.

@@ -1,0 +1,82 @@
+/** What the simulation found in the registry and in the places of providers, each as a small scene. */
+import { expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import { Capacity } from '../../src/engine/capacity.ts'
+import { RemoteProvider } from '../support/remote-provider.ts'
+import { LINE } from '../support/runs.ts'
+import { World } from '../support/world.ts'
+
+const HOUR = 3_600_000
+const slow = stepError('provider_rate_limited', 'come back in an hour', { retryAfterMs: HOUR })
+
+async function inWorld(world: World, scene: () => Promise<void>): Promise<void> {
+  try {
+    await world.start()
+    await scene()
+  } finally {
+    await world.close()
+  }
+}
+
+test('a run that waits so long that it has no actor can be canceled, and the caller is answered', async () => {
+  const world = new World({
+    providers: now => [new RemoteProvider('p', now, () => ({ type: 'refuse', error: slow }))],
+  })
+  await inWorld(world, async () => {
+    const run = await world.create(LINE)
+    await world.settle(() => world.process.registry.stats().actors === 0, HOUR / 2)
+    expect(world.process.registry.stats().actors).toBe(0)
+    const canceled = await Promise.race([world.process.registry.cancel(run.id), Bun.sleep(2_000).then(() => 'silence')])
+    expect(canceled).toMatchObject({ status: 'canceled' })
+  })
+})
+
+test('after a start nobody gets a place before the running jobs have taken theirs again', async () => {
+  const world = new World({
+    providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: HOUR }))],
+    concurrency: () => 2,
+  })
+  await inWorld(world, async () => {
+    for (let n = 0; n < 6; n += 1) await world.create({ a: [] })
+    await world.settle(() => world.clock.now() % HOUR > 600_000, HOUR / 2)
+    await world.restart()
+    await world.settle(() => false, 60_000)
+    expect(world.providers[0]?.jobs).toHaveLength(2)
+  })
+})
+
+test('shut places keep whoever asks in line, and opening serves the line up to the limit', () => {
+  const capacity = new Capacity({ concurrency: () => 2 })
+  const served: string[] = []
+  capacity.shut()
+  for (const holder of ['s1', 's2', 's3']) {
+    expect(capacity.hasPlace('p', 'm', holder)).toBe(false)
+    capacity.wait(['p', 'q'], holder, provider => served.push(`${holder} at ${provider}`))
+  }
+  capacity.open()
+  expect(served).toEqual(['s1 at p', 's2 at p', 's3 at q'])
+  expect(capacity.held()).toEqual({ p: 2, q: 1 })
+})
+
+test('a sweep between the commit of a new run and its answer makes no second actor', async () => {
+  const world = new World()
+  await inWorld(world, async () => {
+    const { store, registry } = world.process
+    const { commit } = store
+    const seen: string[] = []
+    store.commit = async order => {
+      seen.push(order.run.id)
+      await commit.call(store, order)
+    }
+    const create = store.create
+    store.create = async order => {
+      const created = await create.call(store, order)
+      await registry.rehydrate(Number.MAX_SAFE_INTEGER)
+      return created
+    }
+    const run = await world.create({ a: [] })
+    await world.finish(run.id)
+    expect(world.faults).toEqual([])
+    expect(world.providers[0]?.jobs).toHaveLength(1)
+  })
+})
