@@ -1,0 +1,233 @@
+/**
+ * The promises of the engine, checked against what the parties have on their books.
+ *
+ * 1. A broken promise is noted first and thrown by the simulation: the engine survives exceptions.
+ * 2. What is checked at a submit holds at that moment: the intent is stored, nobody has paid for the step, nobody
+ *    has canceled the run, its content was not refused, its inputs are the outputs before it, its place is free.
+ */
+import type { RunCommit, StartJob, Store } from '../../src/core/ports.ts'
+import { assertRun, attemptsOf, isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
+import { type Job, PRICE, type SimMedia, type SimProvider, type SimReceiver } from './parties.ts'
+import type { PlannedRun } from './plan.ts'
+import type { Timeline } from './timeline.ts'
+
+const TERMINAL = new Set<string>(['run.succeeded', 'run.failed', 'run.canceled'])
+
+export class Books {
+  providers: readonly SimProvider[] = []
+  media!: SimMedia
+  receiver!: SimReceiver
+  /** Runs whose creation was answered. */
+  readonly acked = new Map<string, PlannedRun>()
+  /** Runs whose cancel was answered. */
+  readonly canceled = new Set<string>()
+  /** Steps whose content a provider refused. */
+  readonly rejected = new Set<string>()
+  submits = 0
+  readonly #left = new Map<string, string>()
+  /** What a submit came to, as far as a living process heard. */
+  readonly #heard = new Map<string, string>()
+  readonly #ended = new Map<string, string>()
+  readonly #opened = new Set<string>()
+  #broken: string | null = null
+
+  constructor(
+    readonly time: Timeline,
+    readonly note: (text: string) => void,
+  ) {}
+
+  broken(what: string): void {
+    this.note(`BROKEN: ${what}`)
+    this.#broken ??= what
+  }
+
+  throwIfBroken(): void {
+    if (this.#broken !== null) throw new Error(this.#broken)
+  }
+
+  /** True while a committed run is known to be open. */
+  get anyOpen(): boolean {
+    return this.#opened.size > this.#ended.size
+  }
+
+  // ── At every call ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A port has answered; `dead` when nobody hears it. */
+  saw(name: string, args: unknown[], value: unknown, dead: boolean): void {
+    if (name === 'commit') this.#committed(args[0] as RunCommit)
+    else if (name === 'create' && (value as { type: string }).type === 'created')
+      this.#opened.add((args[0] as { run: Run }).run.id)
+    else if (name === 'start' && !dead) {
+      const { token } = args[0] as StartJob
+      this.#heard.set(token, (value as { type: string }).type)
+    }
+  }
+
+  #committed({ run, events, delivery, wakeAt }: RunCommit): void {
+    try {
+      assertRun(run)
+    } catch (error) {
+      this.broken(String(error))
+    }
+    const steps = run.steps.map(step => `${step.key}:${step.status}`).join(' ')
+    this.note(`commit ${run.id.slice(-4)} r${run.revision} ${run.status} ${steps}`)
+    if (this.#ended.has(run.id)) this.broken(`run ${run.id} was committed after its end`)
+    const terminal = events.filter(event => TERMINAL.has(event.type)).length
+    if (terminal !== (isEnded(run) ? 1 : 0)) this.broken(`${terminal} terminal events in a commit of ${run.status}`)
+    if ((delivery !== null) !== (isEnded(run) && run.callback !== null))
+      this.broken(`run ${run.id} is ${run.status} and its callback is ${delivery ? 'there' : 'missing'}`)
+    if ((wakeAt === null) !== isEnded(run)) this.broken(`run ${run.id} is ${run.status} and wakes at ${wakeAt}`)
+    if (isEnded(run)) this.#ended.set(run.id, run.status)
+  }
+
+  /** A submit leaves the process. `run` and `open` are what is stored now. */
+  submitting(provider: string, job: StartJob, run: Run | null | undefined, open: readonly Run[]): void {
+    this.submits += 1
+    const { stepId, token, attemptNo } = job
+    const where = `step ${stepId} attempt ${attemptNo} at ${provider}`
+    this.note(`submit ${where} (${token})`)
+    const step = run?.steps.find(each => each.id === stepId)
+    const live = step?.status === 'submitting' ? step.attempt : null
+    if (!run || !step || live?.token !== token || live.no !== attemptNo || live.provider !== provider) {
+      this.broken(`${where} left before its intent was stored`)
+      return
+    }
+    if (this.#left.has(token)) this.broken(`${where} left twice`)
+    this.#left.set(token, stepId)
+    if (this.canceled.has(run.id)) this.broken(`${where} left after the cancel was answered`)
+    if (this.rejected.has(stepId)) this.broken(`${where} left after its content was refused`)
+    this.#unpaid(step, where)
+    this.#wired(run, step, job, where)
+    this.#placed(provider, open, where)
+    const max = run.maxCostUsd
+    if (max !== null && spent(run.steps).usd > max + 1e-9) this.broken(`${where} costs more than allowed`)
+  }
+
+  /** Nobody has, or may have, a job of this step that could still be billed. */
+  #unpaid(step: Step, where: string): void {
+    for (const attempt of step.attempts) {
+      const provider = this.providers.find(each => each.id === attempt.provider)
+      const job = provider?.jobs.find(each => each.token === attempt.token)
+      if (job) {
+        const failed = job.fate === 'failed' || job.fate === 'lost'
+        const known = attempt.error?.code === 'provider_error' || attempt.error?.code === 'provider_lost'
+        if (!failed || !known) this.broken(`${where} pays again: attempt ${attempt.no} has a job`)
+      } else if (this.#heard.get(attempt.token) !== 'refused' && this.#left.has(attempt.token) && !provider?.find) {
+        this.broken(`${where} is sent although nobody can know what became of attempt ${attempt.no}`)
+      }
+    }
+    for (const job of this.#jobsOf(step.id)) {
+      if (!step.attempts.some(attempt => attempt.token === job.token))
+        this.broken(`${where}: the attempt of an earlier job is forgotten`)
+    }
+  }
+
+  #wired(run: Run, step: Step, job: StartJob, where: string): void {
+    const expected = step.dependsOn.map(key => {
+      const before = run.steps.find(each => each.key === key)
+      return before?.status === 'succeeded' ? `https://us.example/media/${before.outputs[0]?.mediaId}` : 'nothing'
+    })
+    if (String(job.body.pictures) !== String(expected)) this.broken(`${where} has other pictures than ${expected}`)
+  }
+
+  #placed(provider: string, open: readonly Run[], where: string): void {
+    const places = (this.providers.find(each => each.id === provider)?.concurrency ?? 0) - 1
+    const held = open
+      .flatMap(run => run.steps)
+      .filter(step => step.status === 'submitting' || step.status === 'running')
+      .filter(step => 'attempt' in step && step.attempt.provider === provider && this.#works(step.attempt.token)).length
+    if (held > places) this.broken(`${where}: ${held + 1} jobs where ${places + 1} are allowed`)
+  }
+
+  // ── At the end ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async judge(store: Store): Promise<void> {
+    for (const [id] of this.acked) {
+      const run = await store.run(id)
+      if (!run) this.broken(`run ${id} was accepted and is lost`)
+      else await this.#judgeRun(store, run)
+    }
+    const known = new Set(this.acked.keys())
+    for (const { runId } of this.receiver.got)
+      if (!known.has(runId)) this.broken(`a callback of an unknown run ${runId}`)
+  }
+
+  async #judgeRun(store: Store, run: Run): Promise<void> {
+    if (!isEnded(run)) this.broken(`run ${run.id} is ${run.status}`)
+    if (this.#ended.get(run.id) !== run.status) this.broken(`run ${run.id} has changed its end`)
+    assertRun(run)
+    const log = await store.events(run.id, 0, 10_000)
+    if (log.some((event, i) => event.seq !== i + 1)) this.broken(`the log of ${run.id} has a hole`)
+    if (log.filter(event => TERMINAL.has(event.type)).length !== 1) this.broken(`run ${run.id} ended more than once`)
+    if (log.at(-1)?.type !== `run.${run.status}`) this.broken(`the log of ${run.id} goes on after its end`)
+    if (this.canceled.has(run.id) && run.status === 'failed' && run.error?.code === 'canceled')
+      this.broken(`run ${run.id} was canceled and failed`)
+    for (const step of run.steps) this.#judgeStep(run, step)
+    const billed = PRICE * this.#jobs().filter(job => job.runId === run.id && isBilled(job)).length
+    if (billed > spent(run.steps).usd + 1e-9) this.broken(`run ${run.id} was billed ${billed} and knows of less`)
+    if (run.maxCostUsd !== null && billed > run.maxCostUsd + 1e-9) this.broken(`run ${run.id} was billed too much`)
+    await this.#judgeCallback(store, run)
+  }
+
+  #judgeStep(run: Run, step: Step): void {
+    if (this.#jobsOf(step.id).filter(isBilled).length > 1) this.broken(`step ${step.id} was paid twice`)
+    for (const attempt of attemptsOf(step)) {
+      const provider = this.providers.find(each => each.id === attempt.provider)
+      if ((provider?.arrivals.get(attempt.token) ?? 0) > 1)
+        this.broken(`attempt ${attempt.no} of ${step.id} came twice`)
+      if (attempt.outcome === 'pending') this.broken(`attempt ${attempt.no} of ${step.id} is pending in an ended run`)
+    }
+    if (step.status !== 'succeeded') return
+    const winner = step.attempts.at(-1)
+    for (const output of step.outputs) {
+      const kept = this.media.kept.get(output.mediaId)
+      if (!kept) this.broken(`an output of ${step.id} is not kept`)
+      else if (!step.inherited && kept.token !== winner?.token) this.broken(`an output of ${step.id} is of another job`)
+    }
+    if (step.inherited && this.#jobsOf(step.id).length > 0) this.broken(`the inherited step ${step.id} ran again`)
+    if (this.canceled.has(run.id) && run.status === 'failed') this.note(`${run.id} failed after its cancel`)
+  }
+
+  async #judgeCallback(store: Store, run: Run): Promise<void> {
+    const deliveries = await store.deliveriesOf(run.id)
+    const got = this.receiver.got.filter(each => each.runId === run.id)
+    if (deliveries.length !== (run.callback ? 1 : 0)) this.broken(`run ${run.id} has ${deliveries.length} callbacks`)
+    const [delivery] = deliveries
+    if (!delivery) return
+    if (got.some(each => each.id !== delivery.id)) this.broken(`callbacks of ${run.id} have several ids`)
+    if (new Set(got.map(each => each.body)).size > 1) this.broken(`callbacks of ${run.id} have several bodies`)
+    if (got.some(each => each.type !== `run.${run.status}`)) this.broken(`a callback of ${run.id} lies about its end`)
+    const ok = got.some(each => each.ok)
+    if (delivery.status === 'delivered' && !ok) this.broken(`the callback of ${run.id} was never taken`)
+    if (delivery.status === 'exhausted' && delivery.attempts < 12)
+      this.broken(`the callback of ${run.id} gave up early`)
+  }
+
+  /** What is still open, for the message of a history that never ends. */
+  async open(store: Store | undefined): Promise<string> {
+    if (!store) return 'the process never started'
+    const ids = await store.due(Number.MAX_SAFE_INTEGER, 10)
+    const runs = await Promise.all(ids.map(id => store.run(id)))
+    const steps = runs.map(run => `${run?.id}: ${run?.steps.map(step => `${step.key} ${step.status}`).join(', ')}`)
+    return JSON.stringify({ steps, counts: await store.counts() })
+  }
+
+  #jobs(): Job[] {
+    return this.providers.flatMap(provider => provider.jobs)
+  }
+
+  /** True while a provider has a job under way. */
+  #works(token: string): boolean {
+    const job = this.#jobs().find(each => each.token === token)
+    return job !== undefined && !job.canceled && job.fate !== 'lost' && this.time.elapsed < job.readyAt
+  }
+
+  #jobsOf(stepId: string): Job[] {
+    return this.#jobs().filter(job => job.stepId === stepId)
+  }
+}
+
+/** A job that its provider would put on the bill. */
+function isBilled(job: Job): boolean {
+  return job.fate === 'done' && !job.canceled
+}
