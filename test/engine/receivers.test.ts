@@ -1,0 +1,257 @@
+/**
+ * Receivers that misbehave, as the outbox sees them, in virtual time: what is tried again, when, and what is kept of it.
+ * Every attempt is verified with the library that receivers use.
+ */
+import { afterEach, beforeEach, describe, expect, setSystemTime, test } from 'bun:test'
+import { Webhook } from 'standardwebhooks'
+import { Webhook as SvixWebhook } from 'svix'
+import { SCHEDULE_S } from '../../src/core/delivery.ts'
+import { answer, failure, KEY, type Posted, PostOffice } from '../support/post-office.ts'
+
+let office: PostOffice
+beforeEach(async () => {
+  office = await PostOffice.open()
+})
+afterEach(async () => {
+  setSystemTime()
+  await office.close()
+})
+
+/** Whether a receiver that knows this secret takes the message, at the time at which it came. */
+function verifies({ headers, body, at }: Posted, secret: string): boolean {
+  setSystemTime(new Date(at))
+  const verdicts = [Webhook, SvixWebhook].map(Library => {
+    try {
+      new Library(secret).verify(body, { ...headers })
+      return true
+    } catch {
+      return false
+    }
+  })
+  expect(new Set(verdicts).size).toBe(1)
+  return verdicts[0] ?? false
+}
+
+const textOf = async (): Promise<string> => {
+  const [bytes] = await office.secrets.of(KEY)
+  return `whsec_${Buffer.from(bytes ?? []).toString('base64')}`
+}
+
+test('eleven times 500 and then 200: twelve attempts on schedule, one id, one body, each with its own signature', async () => {
+  const [delivery] = await office.add({})
+  office.receiver = (_, n) => answer(n < 11 ? 500 : 200)
+  await office.play()
+  const { posted } = office
+  expect(posted).toHaveLength(12)
+  posted.slice(1).forEach((each, i) => {
+    const waited = (each.at - (posted[i]?.at ?? 0)) / 1_000
+    const planned = SCHEDULE_S[i] ?? 0
+    // The host's breaker may hold an attempt back until its next look.
+    expect(waited).toBeGreaterThanOrEqual(planned * 0.8)
+    expect(waited).toBeLessThanOrEqual(planned * 1.2 + 1_900)
+  })
+  expect(new Set(posted.map(each => each.headers['webhook-id']))).toEqual(new Set([delivery!.id]))
+  expect(new Set(posted.map(each => each.body)).size).toBe(1)
+  expect(new Set(posted.map(each => each.headers['webhook-timestamp'])).size).toBe(12)
+  expect(new Set(posted.map(each => each.headers['webhook-signature'])).size).toBe(12)
+  const secret = await textOf()
+  for (const each of posted) expect(verifies(each, secret)).toBe(true)
+  const stored = await office.find(delivery!.id)
+  expect(stored).toMatchObject({ status: 'delivered', attempts: 12, lastError: null })
+  expect(stored.log.map(each => each.no)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
+  expect(stored.log[0]).toMatchObject({
+    trigger: 'schedule',
+    httpStatus: 500,
+    errorClass: 'http_5xx',
+    reply: 'a reply',
+  })
+})
+
+test('a receiver that never recovers is given up after the twelfth attempt, and its run says so', async () => {
+  const [delivery] = await office.add({})
+  office.receiver = () => answer(503)
+  await office.play()
+  expect(office.posted).toHaveLength(12)
+  expect(await office.find(delivery!.id)).toMatchObject({ status: 'exhausted', attempts: 12, lastError: 'http_5xx' })
+  expect((await office.store.counts()).deliveries).toMatchObject({ pending: 0, exhausted: 1 })
+})
+
+describe('Retry-After on 429', () => {
+  const after = async (value: string): Promise<number> => {
+    const [delivery] = await office.add({})
+    office.receiver = (_, n) => (n === 0 ? answer(429, { 'retry-after': value }) : answer(200))
+    await office.play()
+    expect((await office.find(delivery!.id)).status).toBe('delivered')
+    return ((office.posted[1]?.at ?? 0) - (office.posted[0]?.at ?? 0)) / 1_000
+  }
+  test('of an hour is waited for', async () => expect(await after('3600')).toBe(3_600))
+  test('of the year 9999 is waited for no longer than a day', async () =>
+    expect(await after('Fri, 31 Dec 9999 23:59:59 GMT')).toBe(86_400))
+  for (const nonsense of ['-1', 'abc', 'Thu, 01 Jan 1970 00:00:00 GMT', '', '1e999', 'NaN'])
+    test(`of ${JSON.stringify(nonsense)} is not heard: the usual minute`, async () =>
+      expect(await after(nonsense)).toBe(60))
+})
+
+test('a redirect is a failure that is tried again, never followed, and its host is in the log', async () => {
+  for (const status of [301, 302, 307]) {
+    const [delivery] = await office.add({ host: `h${status}:443` })
+    office.receiver = () => ({ ...answer(status), location: 'moved.example' }) as never
+    await office.outbox.runOnce()
+    const stored = await office.find(delivery!.id)
+    expect(stored).toMatchObject({ status: 'pending', lastError: 'redirect' })
+    expect(stored.log[0]?.reply).toContain('moved.example')
+  }
+  expect(new Set(office.posted.map(each => each.url))).toEqual(new Set(['https://hooks.example.com/x']))
+})
+
+test('410 ends it after one attempt', async () => {
+  const [delivery] = await office.add({})
+  office.receiver = () => answer(410)
+  await office.play()
+  expect(office.posted).toHaveLength(1)
+  expect(await office.find(delivery!.id)).toMatchObject({ status: 'gone', attempts: 1 })
+})
+
+test('no answer, no name, a bad certificate: each is tried again with the same id, and none is final', async () => {
+  for (const errorClass of [
+    'connection_lost',
+    'timeout',
+    'tls_error',
+    'dns_error',
+    'connect_refused',
+    'reply_too_large',
+  ] as const) {
+    const [delivery] = await office.add({ host: `${errorClass}:443` })
+    office.receiver = ({ headers }) =>
+      office.posted.filter(each => each.headers['webhook-id'] === headers['webhook-id']).length < 3
+        ? failure(errorClass)
+        : answer(200)
+    await office.play()
+    const stored = await office.find(delivery!.id)
+    expect(stored).toMatchObject({ status: 'delivered', attempts: 3 })
+    expect(stored.log.map(each => each.errorClass)).toEqual([errorClass, errorClass, null])
+  }
+})
+
+test('half an hour without any network burns no attempt, alarms once, and drains in a minute after it', async () => {
+  const start = office.clock.now()
+  const back = start + 30 * 60_000
+  const all = await office.add(...Array.from({ length: 40 }, (_, n) => ({ host: `h${n % 10}:443` })))
+  office.receiver = ({ at }) => (at < back ? failure('egress_down') : answer(200))
+  await office.play()
+  for (const { id } of all) expect(await office.find(id)).toMatchObject({ status: 'delivered', attempts: 1 })
+  expect(office.faults).toEqual([expect.stringContaining('do not leave this machine')])
+  expect(office.clock.now() - back).toBeLessThan(60_000)
+})
+
+describe('a secret that is rotated in the middle of a schedule', () => {
+  test('the next attempts verify with old and new, the newest first; after the overlap only with the new one', async () => {
+    const [delivery] = await office.add({})
+    const old = await textOf()
+    office.receiver = () => answer(500)
+    await office.play(() => office.posted.length === 3)
+    const made = await office.secrets.rotate(KEY, 3_600_000)
+    if ('locked' in made) throw new Error(made.locked)
+    const rotatedAt = office.clock.now()
+    await office.play()
+    expect(office.posted).toHaveLength(12)
+    for (const [n, each] of office.posted.entries()) {
+      const overlaps = n >= 3 && each.at < rotatedAt + 3_600_000
+      expect([n, verifies(each, old)]).toEqual([n, n < 3 || overlaps])
+      expect([n, verifies(each, made.text)]).toEqual([n, n >= 3])
+      const signatures = each.headers['webhook-signature']?.split(' ') ?? []
+      expect([n, signatures.length]).toEqual([n, overlaps ? 2 : 1])
+      if (overlaps)
+        expect(
+          verifies({ ...each, headers: { ...each.headers, 'webhook-signature': signatures[0] ?? '' } }, made.text),
+        ).toBe(true)
+    }
+    expect(
+      office.posted.filter(each => each.at >= rotatedAt && each.at < rotatedAt + 3_600_000).length,
+    ).toBeGreaterThan(0)
+    expect((await office.find(delivery!.id)).status).toBe('exhausted')
+  })
+
+  test('a rotation after a leak ends the old secret at once, and a third one the oldest', async () => {
+    const texts = [await textOf()]
+    for (const overlapMs of [86_400_000, 86_400_000, 0]) {
+      const made = await office.secrets.rotate(KEY, overlapMs)
+      if ('locked' in made) throw new Error(made.locked)
+      texts.push(made.text)
+      await office.add({})
+      await office.play()
+    }
+    const known = office.posted.map(each => texts.map(text => verifies(each, text)))
+    expect(known).toEqual([
+      [true, true, false, false],
+      [false, true, true, false],
+      [false, false, false, true],
+    ])
+    await office.restart()
+    expect(await textOf()).toBe(texts[3] as string)
+  })
+})
+
+describe('an attempt that somebody asked for', () => {
+  test('after success it is one more message with the same id; its failure changes nothing', async () => {
+    const [delivery] = await office.add({})
+    await office.play()
+    office.receiver = () => answer(500)
+    await office.store.resend(delivery!.id, office.clock.now())
+    await office.play()
+    expect(office.posted.map(each => each.headers['webhook-id'])).toEqual([delivery!.id, delivery!.id])
+    const stored = await office.find(delivery!.id)
+    expect(stored).toMatchObject({ status: 'delivered', attempts: 1 })
+    expect(stored.log.map(each => [each.trigger, each.errorClass])).toEqual([
+      ['schedule', null],
+      ['manual', 'http_5xx'],
+    ])
+  })
+
+  test('in the middle of a schedule its failure leaves the next time as it was', async () => {
+    const [delivery] = await office.add({})
+    office.receiver = () => answer(500)
+    await office.play(() => office.posted.length === 4)
+    const { dueAt } = await office.find(delivery!.id)
+    await office.store.resend(delivery!.id, office.clock.now())
+    await office.outbox.runOnce()
+    expect(office.posted).toHaveLength(5)
+    expect(await office.find(delivery!.id)).toMatchObject({ status: 'pending', attempts: 4, dueAt })
+    await office.play()
+    expect(office.posted).toHaveLength(13)
+    expect(await office.find(delivery!.id)).toMatchObject({ status: 'exhausted', attempts: 12 })
+  })
+
+  test('a recovery delivers what an outage had used up', async () => {
+    const all = await office.add(...Array.from({ length: 30 }, (_, n) => ({ host: `h${n}:443` })))
+    office.receiver = () => answer(500)
+    await office.play()
+    expect((await office.store.counts()).deliveries.exhausted).toBe(30)
+    office.receiver = () => answer(200)
+    const order = {
+      apiKeyId: KEY,
+      since: 0,
+      until: office.clock.now(),
+      at: office.clock.now(),
+      spacingMs: 100,
+      limit: 100,
+    }
+    expect((await office.store.recover(order)).count).toBe(30)
+    await office.play()
+    for (const { id } of all)
+      expect((await office.find(id)).log.at(-1)).toMatchObject({ trigger: 'recover', httpStatus: 200 })
+    expect((await office.store.counts()).deliveries).toMatchObject({ delivered: 30, exhausted: 0, pending: 0 })
+  })
+})
+
+test('a host whose breaker is open burns no attempts of its other deliveries, and one probe opens it again', async () => {
+  const all = await office.add(...Array.from({ length: 20 }, () => ({})))
+  const recovered = office.clock.now() + 10 * 60_000
+  office.receiver = ({ at }) => (at < recovered ? failure('timeout') : answer(200))
+  await office.play()
+  const stored = await Promise.all(all.map(({ id }) => office.find(id)))
+  expect(stored.map(each => each.status)).toEqual(Array(20).fill('delivered'))
+  const tries = office.posted.filter(each => each.at < recovered)
+  // Four at once until the fifth time-out, then one probe a minute, two, four …
+  expect(tries.length).toBeLessThan(20)
+})
