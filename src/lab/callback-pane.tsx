@@ -2,7 +2,7 @@
 import { useSignal } from '@preact/signals'
 import type { RunDto } from '../http/dto.ts'
 import { ApiFailure } from './api.ts'
-import { type DeliveryWithAttempts, deliveryOf, resend } from './delivery.ts'
+import { type DeliveryDetail, deliveryOf, resend } from './delivery.ts'
 import { age, clockTime, span } from './format.ts'
 import { now } from './now.ts'
 
@@ -21,7 +21,7 @@ export function CallbackPane({ run, refresh }: { run: RunDto; refresh(): void })
       {callback ? (
         <>
           <p>{callbackSentence(callback)}</p>
-          <DeliveryDetail id={callback.id} attempts={callback.attempts} refresh={refresh} />
+          <DeliveryLog id={callback.id} attempts={callback.attempts} refresh={refresh} />
         </>
       ) : (
         <p class="dim">One signed message is sent when the run has ended.</p>
@@ -48,8 +48,8 @@ function callbackSentence(callback: NonNullable<RunDto['callback']>): string {
 }
 
 /** Asked for by hand: who only watches a run need not load its deliveries. */
-export function DeliveryDetail({ id, attempts, refresh }: { id: string; attempts: number; refresh(): void }) {
-  const detail = useSignal<DeliveryWithAttempts | null>(null)
+export function DeliveryLog({ id, attempts, refresh }: { id: string; attempts: number; refresh(): void }) {
+  const detail = useSignal<DeliveryDetail | null>(null)
   const said = useSignal<string | null>(null)
   const act = async (what: () => Promise<void>) => {
     said.value = null
@@ -78,7 +78,7 @@ export function DeliveryDetail({ id, attempts, refresh }: { id: string; attempts
               await resend(id)
               said.value = 'Sent again, with the same webhook-id.'
               refresh()
-              if (detail.value) detail.value = await deliveryOf(id)
+              detail.value = await deliveryOf(id)
             })
           }
         >
@@ -92,8 +92,8 @@ export function DeliveryDetail({ id, attempts, refresh }: { id: string; attempts
       )}
       {detail.value && (
         <ol class="tries">
-          {(detail.value.attempt_log ?? []).map(each => (
-            <li key={each.no}>
+          {detail.value.attempt_log.map(each => (
+            <li key={each.started_at}>
               <span class={`badge ${each.http_status !== null && each.http_status < 300 ? 'succeeded' : 'failed'}`}>
                 {each.http_status ?? each.error_class ?? '–'}
               </span>

@@ -1,15 +1,16 @@
 /** Every callback: filters in the address, attempts, resend, recover after an outage, a test ping. */
 import { signal, useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
+import type { DeliveryDto } from '../http/dto/deliveries.ts'
 import { ApiFailure, session } from './api.ts'
-import { DeliveryDetail } from './callback-pane.tsx'
-import { type Delivery, deliveries, ping, recover } from './delivery.ts'
-import { age, plural, shortId } from './format.ts'
+import { DeliveryLog } from './callback-pane.tsx'
+import { deliveries, ping, recover } from './delivery.ts'
+import { age, plural, shortId, span } from './format.ts'
 import { go, place } from './nav.ts'
 import { now } from './now.ts'
 
 const STATUSES = ['pending', 'delivered', 'exhausted', 'gone']
-const shown = signal<readonly Delivery[] | null>(null)
+const shown = signal<readonly DeliveryDto[] | null>(null)
 const cursor = signal<string | null>(null)
 const failure = signal<ApiFailure | null>(null)
 
@@ -78,7 +79,7 @@ export function Deliveries() {
               {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
               <time dateTime={each.created_at}>{age(each.created_at, now.value)}</time>
             </p>
-            <DeliveryDetail id={each.id} attempts={each.attempts} refresh={() => void load(query)} />
+            <DeliveryLog id={each.id} attempts={each.attempts} refresh={() => void load(query)} />
           </li>
         ))}
       </ul>
@@ -104,10 +105,9 @@ function Tools({ reload }: { reload(): void }) {
   const url = useSignal('')
   const hours = useSignal('1')
   const said = useSignal<string | null>(null)
-  const act = async (what: () => Promise<unknown>, done: string) => {
+  const act = async (what: () => Promise<string>) => {
     try {
-      await what()
-      said.value = done
+      said.value = await what()
       reload()
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
@@ -121,7 +121,7 @@ function Tools({ reload }: { reload(): void }) {
       <form
         onSubmit={event => {
           event.preventDefault()
-          void act(() => ping(url.value), 'A test message is on its way.')
+          void act(() => tryOut(url.value))
         }}
       >
         <label for="ping">Send a signed test message to</label>
@@ -148,7 +148,7 @@ function Tools({ reload }: { reload(): void }) {
         onSubmit={event => {
           event.preventDefault()
           const since = new Date(Date.now() - Number(hours.value) * 3_600_000).toISOString()
-          void act(() => recover(since), 'What was not delivered since then is due again.')
+          void act(() => sendAgain(since))
         }}
       >
         <label for="since">After an outage of yours: send again what failed in the last</label>
@@ -170,4 +170,17 @@ function Tools({ reload }: { reload(): void }) {
       )}
     </section>
   )
+}
+
+async function tryOut(url: string): Promise<string> {
+  const { delivered, http_status, error_class, redirects_to, duration_ms } = await ping(url)
+  const answer = http_status === null ? error_class : `HTTP ${http_status}`
+  if (delivered) return `Delivered: ${answer} in ${span(duration_ms)}.`
+  return `Not delivered: ${answer}${redirects_to ? `, to ${redirects_to}, which is not followed` : ''}.`
+}
+
+async function sendAgain(since: string): Promise<string> {
+  const { count } = await recover(since)
+  if (count === 0) return 'Everything since then was delivered.'
+  return `${count === 1 ? 'One delivery goes' : `${count} deliveries go`} out once more, spread out.`
 }

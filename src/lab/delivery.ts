@@ -1,39 +1,15 @@
 /** Deliveries through the API. */
+import type { DeliveryAttemptDto, DeliveryDto, PingDto, RecoveryDto } from '../http/dto/deliveries.ts'
 import { api } from './api.ts'
 
-export interface Delivery {
-  id: string
-  run_id: string
-  type: string
-  url: string
-  status: 'pending' | 'delivered' | 'exhausted' | 'gone'
-  attempts: number
-  created_at: string
-  due_at: string | null
-  delivered_at: string | null
-  last_error: string | null
-}
-
-export interface DeliveryAttempt {
-  no: number
-  trigger: string
-  started_at: string
-  duration_ms: number
-  http_status: number | null
-  error_class: string | null
-  reply: string | null
-}
-
-export interface DeliveryWithAttempts extends Delivery {
-  attempt_log?: readonly DeliveryAttempt[]
-}
+export type DeliveryDetail = DeliveryDto & { attempt_log: readonly DeliveryAttemptDto[]; payload: unknown }
 
 export interface DeliveryPage {
-  data: readonly Delivery[]
+  data: readonly DeliveryDto[]
   next_cursor: string | null
 }
 
-export function deliveryOf(id: string): Promise<DeliveryWithAttempts> {
+export function deliveryOf(id: string): Promise<DeliveryDetail> {
   return api('GET', `/api/v1/deliveries/${id}`)
 }
 
@@ -41,14 +17,17 @@ export function deliveries(query: string): Promise<DeliveryPage> {
   return api('GET', `/api/v1/deliveries${query ? `?${query}` : ''}`)
 }
 
+/** The same message with the same webhook-id, once more. */
 export async function resend(id: string): Promise<void> {
   await api('POST', `/api/v1/deliveries/${id}/resend`)
 }
 
-export async function recover(since: string): Promise<unknown> {
+/** What was not delivered since then, once more. */
+export function recover(since: string): Promise<RecoveryDto> {
   return api('POST', '/api/v1/deliveries/recover', { body: { since } })
 }
 
-export async function ping(url: string): Promise<unknown> {
-  return api('POST', '/api/v1/deliveries/test', { body: { webhook_url: url } })
+/** One signed test message, and what the receiver said. */
+export function ping(url: string): Promise<PingDto> {
+  return api('POST', '/api/v1/deliveries/test', { body: { url } })
 }

@@ -2,10 +2,11 @@
 import { signal, useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
+import type { ApiKeyDto, WebhookSecretDto } from '../http/dto/keys.ts'
 import { ApiFailure, api, session, signOut } from './api.ts'
 import { models } from './catalog.ts'
 import { Copy } from './code.tsx'
-import { age, plural, span } from './format.ts'
+import { age, money, plural, span } from './format.ts'
 import { now } from './now.ts'
 
 export function Settings() {
@@ -49,24 +50,13 @@ const said = (error: unknown): string => {
 
 // ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface Key {
-  id: string
-  name: string | null
-  prefix?: string
-  scopes: readonly string[]
-  created_at: string
-  expires_at: string | null
-  revoked_at: string | null
-  last_used_at: string | null
-}
-
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
-const keys = signal<readonly Key[] | null>(null)
+const keys = signal<readonly ApiKeyDto[] | null>(null)
 const keysSaid = signal<string | null>(null)
 
 async function loadKeys(): Promise<void> {
   try {
-    keys.value = (await api<{ data: Key[] }>('GET', '/api/v1/keys')).data
+    keys.value = (await api<{ data: ApiKeyDto[] }>('GET', '/api/v1/keys')).data
     keysSaid.value = null
   } catch (error) {
     keysSaid.value = said(error)
@@ -92,7 +82,7 @@ function Keys() {
   }
   const revoke = async (id: string) => {
     try {
-      await api('DELETE', `/api/v1/keys/${id}`)
+      await api('POST', `/api/v1/keys/${id}/revoke`)
       await loadKeys()
     } catch (error) {
       keysSaid.value = said(error)
@@ -110,18 +100,26 @@ function Keys() {
       {keysSaid.value && <p class="note">{keysSaid.value}</p>}
       <ul class="rows">
         {keys.value?.map(key => (
-          <li key={key.id} class={key.revoked_at ? 'gone' : ''}>
-            <b>{key.name ?? key.id}</b>
-            {key.prefix && <code>{key.prefix}…</code>}
+          <li key={key.id} class={key.status === 'active' ? '' : 'gone'}>
+            <b>{key.name}</b>
+            <code>
+              {key.prefix}…{key.last4}
+            </code>
             <span class="dim">{key.scopes.join(' ')}</span>
             <span class="dim">
-              {key.revoked_at
-                ? `revoked ${age(key.revoked_at, now.value)}`
-                : key.last_used_at
+              {key.status === 'active'
+                ? key.last_used_at
                   ? `used ${age(key.last_used_at, now.value)}`
-                  : 'never used'}
+                  : 'never used'
+                : key.status}
             </span>
-            {!key.revoked_at && key.id !== 'bootstrap' && (
+            {(key.spent_today_usd > 0 || key.daily_budget_usd !== null) && (
+              <span class="dim">
+                {money(key.spent_today_usd)}
+                {key.daily_budget_usd === null ? '' : ` of ${money(key.daily_budget_usd)}`} today
+              </span>
+            )}
+            {key.status === 'active' && (
               <button type="button" class="quiet" onClick={() => void revoke(key.id)}>
                 revoke
               </button>
@@ -175,19 +173,13 @@ function Keys() {
 
 // ── The callback secret ───────────────────────────────────────────────────────────────────────────────────────────
 
-interface Secret {
-  id: string
-  created_at: string
-  expires_at: string | null
-}
-
 function Secrets() {
-  const list = useSignal<readonly Secret[] | null>(null)
+  const list = useSignal<readonly WebhookSecretDto[] | null>(null)
   const made = useSignal<string | null>(null)
   const note = useSignal<string | null>(null)
   const load = async () => {
     try {
-      list.value = (await api<{ data: Secret[] }>('GET', '/api/v1/webhook_secrets')).data
+      list.value = (await api<{ data: WebhookSecretDto[] }>('GET', '/api/v1/webhook_secrets')).data
     } catch (error) {
       note.value = said(error)
     }
@@ -216,7 +208,7 @@ function Secrets() {
           <li key={secret.id}>
             <code>{secret.id}</code>
             <span class="dim">made {age(secret.created_at, now.value)}</span>
-            {secret.expires_at && <span class="dim">signs until {new Date(secret.expires_at).toLocaleString()}</span>}
+            {secret.retires_at && <span class="dim">signs until {new Date(secret.retires_at).toLocaleString()}</span>}
           </li>
         ))}
       </ul>

@@ -286,7 +286,7 @@ for (const { name, command } of servers) {
           'text/javascript;charset=utf-8',
         ])
         expect(script.headers.get('cache-control')).toContain('immutable')
-        bytes += Bun.gzipSync(await script.bytes()).length
+        bytes += Bun.gzipSync(new Uint8Array(await script.arrayBuffer())).length
       }
       expect(bytes).toBeLessThanOrEqual(GZIPPED_JS_LIMIT)
     })
