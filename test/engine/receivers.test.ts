@@ -255,3 +255,32 @@ test('a host whose breaker is open burns no attempts of its other deliveries, an
   // Four at once until the fifth time-out, then one probe a minute, two, four …
   expect(tries.length).toBeLessThan(20)
 })
+
+test('an answer that could not be stored comes back with the end of its lease, no later, and with the same id', async () => {
+  const [delivery] = await office.add({})
+  const { settle } = office.store
+  office.store.settle = async () => {
+    throw new Error('the disk is full')
+  }
+  const claimedAt = office.clock.now()
+  await office.outbox.runOnce()
+  office.store.settle = settle
+  await office.play()
+  expect(office.posted.map(each => each.headers['webhook-id'])).toEqual([delivery!.id, delivery!.id])
+  expect((office.posted[1]?.at ?? 0) - claimedAt).toBe(45_000)
+  expect((await office.find(delivery!.id)).status).toBe('delivered')
+})
+
+test('a message that kills the process each time is given up in the end', async () => {
+  const [delivery] = await office.add({})
+  for (let n = 0; n < 30; n += 1) {
+    await office.store.claim({
+      ...{ at: office.clock.now(), leaseUntil: office.clock.now() + 45_000, leaseToken: `dies-${n}` },
+      ...{ limit: 9, perHost: 9, inFlight: {}, closed: [] },
+    })
+    await office.restart()
+  }
+  await office.play()
+  expect(office.posted).toEqual([])
+  expect(await office.find(delivery!.id)).toMatchObject({ status: 'exhausted', lastError: 'never_ended' })
+})
