@@ -6,6 +6,7 @@
  *   bun run sim --from 5000          begins elsewhere
  *   bun run sim --seed 42            tells the history of one seed, and stops with an error when it breaks a promise
  *   bun run sim --store sqlite       on the real store
+ *   bun run sim --most 1             ends with the first seed that breaks a promise (else with the tenth)
  *
  * Ends with 1 when a promise was broken; the seed is in the message.
  */
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '10000' },
     from: { type: 'string', default: '1' },
     store: { type: 'string', default: 'memory' },
+    most: { type: 'string', default: '10' },
   },
 })
 const disk = values.store === 'sqlite' ? sqliteDisk : memoryDisk
@@ -44,7 +46,7 @@ async function many(from: number, count: number): Promise<number> {
     if (!history) broken.push(seed)
     runs += history?.runs ?? 0
     crashes += history?.crashes ?? 0
-    if (broken.length >= 10) break
+    if (broken.length >= Number(values.most)) break
   }
   const seconds = ((performance.now() - began) / 1_000).toFixed(1)
   console.log(

@@ -42,6 +42,7 @@ export class Violation extends Error {
 }
 
 interface Process extends Owner {
+  stopping: boolean
   raw: Store
   registry: Registry
   outbox: Outbox
@@ -176,7 +177,7 @@ class Simulation {
 
   #boot(): void {
     const { promise: died, resolve } = Promise.withResolvers<void>()
-    const process = { dead: false, died } as Process
+    const process = { dead: false, stopping: false, died } as Process
     process.die = () => {
       process.dead = true
       resolve()
@@ -248,6 +249,7 @@ class Simulation {
     const process = this.#process
     if (!process || process.dead || !process.registry) return
     this.#note('SIGTERM')
+    process.stopping = true
     const drained = Promise.all([process.registry.drain(), process.outbox.drain()])
     await Promise.race([drained, this.#time.wait(20_000), process.died])
     if (!process.dead) this.#crash('after draining')
@@ -394,7 +396,7 @@ class Simulation {
     const process = this.#process
     if (!process || process.dead || !process.registry) return undefined
     const asked = question(process).catch(error => {
-      if (error instanceof StorageUnavailable || error instanceof Draining) return undefined
+      if (error instanceof StorageUnavailable || (error instanceof Draining && process.stopping)) return undefined
       this.#books.broken(`a caller got ${error}`)
       return undefined
     })

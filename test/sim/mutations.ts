@@ -1,0 +1,179 @@
+/**
+ * Ways to break the engine, each a small change of one file, and who must notice.
+ *
+ * 1. A mutation is applied to a copy of the sources; its `from` stands there exactly once, or the list is out of date.
+ * 2. `sim` is noticed by the simulation on the store in memory, `sqlite` by the one on the real store, and a path by
+ *    that test file.
+ */
+export interface Mutation {
+  name: string
+  file: string
+  from: string
+  to: string
+  /** Who notices. */
+  by: 'sim' | 'sqlite' | `test/${string}`
+}
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'effects before the commit',
+    file: 'src/engine/actor.ts',
+    from: '    if (batch.durable && !(await this.#commit(',
+    to: '    this.run = batch.run\n    this.#order(batch.effects)\n    if (batch.durable && !(await this.#commit(',
+    by: 'sim',
+  },
+  {
+    name: 'a start submits again what was being submitted',
+    file: 'src/core/machine.ts',
+    from: "return step.lookup ? [] : [order('find', step)]",
+    to: "return [{ type: 'submit', stepId: step.id, attempt: step.attempt.no }]",
+    by: 'sim',
+  },
+  {
+    name: 'an unknown submit is sent again',
+    file: 'src/engine/effects.ts',
+    from: "if (found.type === 'none' || deps.resubmitUnknown)",
+    to: "if (found.type === 'none' || found.type === 'unknown')",
+    by: 'sim',
+  },
+  {
+    name: 'a look-up is believed before the provider has settled',
+    file: 'src/engine/effects.ts',
+    from: 'if (provider.find && now < trusted)',
+    to: 'if (now < 0)',
+    by: 'sim',
+  },
+  {
+    name: 'no idempotency check',
+    file: 'src/store/sqlite/runs.ts',
+    from: 'const replay = idempotency && this.replay(idempotency.key, idempotency.fingerprint)',
+    to: 'const replay = null as Replay | null',
+    by: 'sqlite',
+  },
+  {
+    name: 'two terminal events',
+    file: 'src/core/machine.ts',
+    from: '  const events = logOf(before, settled, at)\n',
+    to: '  const log = logOf(before, settled, at)\n  const last = log.at(-1)\n  const events = isEnded(settled) && last ? [...log, { ...last, seq: last.seq + 1 }] : log\n',
+    by: 'sim',
+  },
+  {
+    name: 'the callback is not part of the last commit',
+    file: 'src/engine/actor.ts',
+    from: '        delivery,\n',
+    to: '        delivery: null,\n',
+    by: 'sim',
+  },
+  {
+    name: 'the callback is written after the transaction',
+    file: 'src/store/sqlite/store.ts',
+    from: '        if (commit.delivery) this.#deliveries.insert(commit.delivery)\n',
+    to: '        const { delivery } = commit\n        if (delivery) setTimeout(() => this.#group.write(() => this.#deliveries.insert(delivery)), 60_000).unref()\n',
+    by: 'sqlite',
+  },
+  {
+    name: 'a delivery is settled without its lease',
+    file: 'src/store/sqlite/deliveries.ts',
+    from: 'WHERE id = ?7 AND lease_token = ?8',
+    to: 'WHERE id = ?7 AND ?8 = ?8',
+    by: 'test/store/sqlite.test.ts',
+  },
+  {
+    name: 'no revision check',
+    file: 'src/store/sqlite/runs.ts',
+    from: 'if (stored?.revision !== expected) {',
+    to: 'if (stored === undefined || stored === null) {',
+    by: 'test/store/sqlite.test.ts',
+  },
+  {
+    name: 'a second actor for a new run',
+    file: 'src/engine/registry.ts',
+    from: ' && !this.#actors.has(commit.run.id)) this.#spawn',
+    to: ') this.#spawn',
+    by: 'sim',
+  },
+  {
+    name: 'steps go on after a cancel',
+    file: 'src/core/machine.ts',
+    from: "const stop = run.cancelRequestedAt !== null ? 'canceled' : failed ? 'skipped' : null",
+    to: "const stop = failed ? 'skipped' : null",
+    by: 'sim',
+  },
+  {
+    name: 'a cancel of a run without an actor is not answered',
+    file: 'src/engine/registry.ts',
+    from: '    if (this.#wanted.has(actor.run.id)) return\n',
+    to: '',
+    by: 'sim',
+  },
+  {
+    name: 'a content refusal is taken elsewhere',
+    file: 'src/core/routing.ts',
+    from: "  insufficient_credit: 'elsewhere',\n",
+    to: "  insufficient_credit: 'elsewhere',\n  content_rejected: 'elsewhere',\n",
+    by: 'sim',
+  },
+  {
+    name: 'an unknown outcome is retried elsewhere',
+    file: 'src/core/machine/steps.ts',
+    from: "    case 'step.submit_unknown':\n",
+    to: "    case 'step.submit_unknown':\n      if (run.cancelRequestedAt === null)\n        return failAttempt(step, stepError('network_error', 'lost'), event, 'free')\n",
+    by: 'sim',
+  },
+  {
+    name: 'attempt numbers are used again',
+    file: 'src/core/machine/steps.ts',
+    from: 'no: step.attempts.length + 1',
+    to: 'no: 1',
+    by: 'sim',
+  },
+  {
+    name: 'a copy that failed counts as kept',
+    file: 'src/engine/effects.ts',
+    from: '      if (!kept.ok) return failed(kept.error)\n      outputs.push(kept.output)\n',
+    to: "      const lost = { mediaId: outputId(step.id, attempt.no, i), mime: '', bytes: 0, sha256: '' }\n      outputs.push(kept.ok ? kept.output : lost)\n",
+    by: 'sim',
+  },
+  {
+    name: 'the next step gets no picture of the one before',
+    file: 'src/engine/effects.ts',
+    from: 'for (const ref of [...wired, ...step.pictures])',
+    to: 'for (const ref of step.pictures)',
+    by: 'sim',
+  },
+  {
+    name: 'a provider has places without end',
+    file: 'src/engine/capacity.ts',
+    from: 'return !this.#shut && (this.#held.get(provider)?.size ?? 0) <',
+    to: 'return !this.#shut && -1 <',
+    by: 'sim',
+  },
+  {
+    name: 'a start gives places away before the running jobs have taken theirs',
+    file: 'src/engine/registry.ts',
+    from: '    capacity.shut()\n',
+    to: '',
+    by: 'sim',
+  },
+  {
+    name: 'money is spent beyond max_cost_usd',
+    file: 'src/core/machine/steps.ts',
+    from: '  if (run.maxCostUsd === null) return null\n',
+    to: '  if (run.maxCostUsd !== 0) return null\n',
+    by: 'sim',
+  },
+  {
+    name: 'what happened while storage refused is forgotten',
+    file: 'src/engine/actor.ts',
+    from: '      this.#mail.unshift(...mail.filter(each => !each.reply))\n',
+    to: '',
+    by: 'sim',
+  },
+  {
+    name: 'a delivery goes out under a new id each time',
+    file: 'src/engine/outbox.ts',
+    from: '      outcome = await notifier.send(delivery,',
+    to: '      outcome = await notifier.send({ ...delivery, id: clock.id() },',
+    by: 'sim',
+  },
+]
