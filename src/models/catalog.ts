@@ -13,6 +13,7 @@ import { FLUX2_MODELS } from './bfl/flux2.ts'
 import { FLUX3_MODELS } from './bfl/flux3.ts'
 import { SEEDANCE_MODELS } from './bytedance/seedance.ts'
 import { SEEDREAM_MODELS } from './bytedance/seedream.ts'
+import { COMFYUI_MODELS } from './comfyui.ts'
 import { NANO_BANANA_MODELS } from './google/images.ts'
 import { VEO_MODELS } from './google/veo.ts'
 import { IDEOGRAM_MODELS } from './ideogram.ts'
@@ -57,6 +58,7 @@ const MODELS: readonly Model[] = [
   ...MINIMAX_MODELS,
   ...LUMA_MODELS,
   ...IDEOGRAM_MODELS,
+  ...COMFYUI_MODELS,
 ]
 
 function withOwnIds(model: Model, overrides: Readonly<Record<string, string>>): Model {

@@ -21,6 +21,21 @@ export function runway(providerModel: string, write: RouteSpec['write'], price: 
   return { provider: 'runway', providerModel, write, price }
 }
 
+/**
+ * ComfyUI: open weights on the user's own machine. The id is the name of a workflow file, the body the values for its
+ * placeholders; a value that was not given is left to the workflow. What a call costs there nobody knows.
+ */
+export function comfyui(workflow: string, write: RouteSpec['write']): RouteSpec {
+  return { provider: 'comfyui', providerModel: workflow, write, price: unknownPrice }
+}
+
+/** The pictures of a call as `image`, `image_2`, … */
+export function sendPictures(draft: Draft): void {
+  draft.takeAll().forEach((ref, i) => {
+    draft.send(i === 0 ? 'image' : `image_${i + 1}`, ref)
+  })
+}
+
 /** Most hosts have no switch for a visible watermark, and add none. */
 export function noWatermark(draft: Draft): void {
   draft.always('watermark', false, 'it adds no watermark')

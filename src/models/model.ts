@@ -24,6 +24,7 @@
  * | dashscope | model id                                    | `{ input, parameters }` without `model`. `input.messages`    |
  * |           |                                             | means multimodal-generation (synchronous); else the role     |
  * |           |                                             | decides: video-synthesis, text2image, image2image            |
+ * | comfyui   | name of the workflow file                  | values for its placeholders; pictures are `image`, `image_2` |
  */
 import type { Problem } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'

@@ -511,6 +511,18 @@ const rows: Row[] = [
     { prompt: 'p', image_url: A, strength: 0.5, aspect_ratio: '16:9' },
   ],
   [
+    'FLUX.2 klein in ComfyUI: values for a workflow, what was not given is left to it',
+    {
+      model: 'bfl/flux-2-klein-4b',
+      provider: 'comfyui',
+      params: { prompt: 'p', input_image_2: B, width: 512, height: 512, output_format: 'png' },
+      pictures: ['a.png', 'b.png'],
+    },
+    'flux-2-klein-4b',
+    { prompt: 'p', image: 'a.png', image_2: 'b.png', width: 512, height: 512 },
+    ['/output_format'],
+  ],
+  [
     'Gen-4 Image at Runway: tags stay with their pictures',
     {
       model: 'runway/gen4_image',

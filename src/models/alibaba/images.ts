@@ -9,7 +9,7 @@ import type { JsonObject } from '../../core/json.ts'
 import type { Model, Role } from '../../core/ports.ts'
 import type { Draft } from '../draft.ts'
 import { bool, int, negativePrompt, params, pictureOrPictures, prompt, seed, text } from '../fields.ts'
-import { fal, noWatermark, replicate, seedOrNone } from '../hosts.ts'
+import { comfyui, fal, noWatermark, replicate, seedOrNone } from '../hosts.ts'
 import { defineModel, type RouteSpec, type Tell, textIn, unknownPrice } from '../model.ts'
 import { nearestRatio, type Size } from '../sizes.ts'
 
@@ -171,6 +171,18 @@ function writeReplicateQwen(draft: Draft): void {
   noWatermark(draft)
 }
 
+/** ComfyUI runs the open weights of Qwen-Image. */
+function writeComfyQwen(draft: Draft): void {
+  draft.copy('prompt', 'negative_prompt', 'seed')
+  const size = sizeIn(draft.text('size'))
+  if (size) {
+    draft.send('width', size.width)
+    draft.send('height', size.height)
+  }
+  if (draft.given('prompt_extend') === true) draft.adjust('prompt_extend', false, 'comfyui sends the prompt as it is')
+  noWatermark(draft)
+}
+
 const BOTH: readonly Role[] = ['text_to_image', 'image_to_image']
 const TEXT: readonly Role[] = ['text_to_image']
 const EDIT: readonly Role[] = ['image_to_image']
@@ -193,7 +205,11 @@ export const ALIBABA_IMAGE_MODELS: readonly Model[] = [
     promptExtend: true,
     messages: true,
     expectedMs: 20_000,
-    hosts: [fal('fal-ai/qwen-image', writeFalQwen, unknownPrice), replicate('qwen/qwen-image', writeReplicateQwen)],
+    hosts: [
+      fal('fal-ai/qwen-image', writeFalQwen, unknownPrice),
+      replicate('qwen/qwen-image', writeReplicateQwen),
+      comfyui('qwen-image', writeComfyQwen),
+    ],
   }),
   pictureModel({
     id: 'qwen/qwen-image-edit',

@@ -8,7 +8,7 @@ import type { JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/ports.ts'
 import type { Draft } from '../draft.ts'
 import { int, num, params, prompt, seed } from '../fields.ts'
-import { fal, replicate, sendFormat } from '../hosts.ts'
+import { comfyui, fal, replicate, sendFormat, sendPictures } from '../hosts.ts'
 import {
   defineModel,
   inputsIn,
@@ -178,6 +178,18 @@ function writeReplicateKlein(draft: Draft): void {
   sendFormat(draft, ['webp', 'jpg', 'png'])
 }
 
+/** ComfyUI runs the open weights of klein 4B: size and seed where they were given, PNG. */
+function writeComfyKlein(draft: Draft): void {
+  draft.copy('prompt', 'seed')
+  sendPictures(draft)
+  const size = sizeOf(draft)
+  if (size) {
+    draft.send('width', size.width)
+    draft.send('height', size.height)
+  }
+  draft.always('output_format', 'png', 'it saves PNG')
+}
+
 const fullHosts = (name: string): RouteSpec[] => [
   fal(`fal-ai/${name}`, writeFal),
   replicate(`black-forest-labs/${name}`, writeReplicate),
@@ -237,6 +249,7 @@ export const FLUX2_MODELS: readonly Model[] = [
     hosts: [
       fal('fal-ai/flux-2/klein/4b', writeFalKlein, unknownPrice),
       replicate('black-forest-labs/flux-2-klein-4b', writeReplicateKlein),
+      comfyui('flux-2-klein-4b', writeComfyKlein),
     ],
   }),
   flux2({

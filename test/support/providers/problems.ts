@@ -39,7 +39,15 @@ export function problemOf(
       return runwayProblem(film ? 'image_to_video' : 'text_to_image', named)
     case 'dashscope':
       return dashScopeProblem(dashScopeAsk('http://x/', order).url.replace(/^.*aigc\//, ''), named)
+    case 'comfyui':
+      return comfyUiProblem(body)
     default:
       return 'unknown'
   }
+}
+
+/** A workflow's placeholders take numbers, texts and switches; a list or an object has no place in one. */
+function comfyUiProblem(body: JsonObject): Wrong | null {
+  const odd = Object.entries(body).find(([, value]) => typeof value === 'object')
+  return odd === undefined ? null : { path: [odd[0]], why: 'must be a number, a text or a switch' }
 }
