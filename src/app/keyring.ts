@@ -103,7 +103,7 @@ export class Keyring implements KeyDesk {
     const { store, clock, secrets } = this.#deps
     const text = newKeyText(bytes => randomBytes(bytes))
     const id = `key_${clock.id().replaceAll('-', '')}`
-    const key: ApiKey = { ...order, ...textFacts(text), id, ...FRESH, createdAt: clock.now() }
+    const key: ApiKey = { ...FRESH, ...order, ...textFacts(text), id, createdAt: clock.now() }
     const made = secrets.fresh(id)
     await store.saveApiKey(key, made.secret)
     this.#take(key)

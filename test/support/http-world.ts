@@ -7,8 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Access, openAccess } from '../../src/app/access.ts'
 import { createCallbackDesk } from '../../src/app/callbacks.ts'
-import { send } from '../../src/app/notifier.ts'
-import type { NewDelivery } from '../../src/core/delivery.ts'
+import { createNotifier } from '../../src/app/notifier.ts'
 import { stepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import type { Scope } from '../../src/core/keys.ts'
@@ -246,7 +245,12 @@ export class HttpWorld {
       secretsOf: (id: string) => access.secrets.of(id),
       version: '0.0.0-test',
     }
-    const notifier = { compose: () => null, send: send.bind(null, sending) }
+    const notifier = createNotifier({
+      ...sending,
+      present: (run, at) =>
+        presentCallback(run, { link: id => links.media(id, at), runUrl: `${BASE}/api/v1/runs/${run.id}` }).body,
+      id: () => clock.id(),
+    })
     const outbox = new Outbox({ store, notifier, clock, observer: metrics.observer })
     Object.assign(this, { access, outbox })
     const engine = new Registry({
@@ -260,7 +264,7 @@ export class HttpWorld {
       routesOf,
       media,
       capacity: new Capacity({ concurrency: () => 1_000 }),
-      compose: (run, at) => this.#callback(run, at, links),
+      compose: notifier.compose,
       deliveryDue: () => {},
       readPicture: async () => ({ ok: true, picture: { mime: 'image/png', bytes: await samplePicture('png') } }),
       publicLink: id => links.media(id, clock.now()),
@@ -306,25 +310,6 @@ export class HttpWorld {
     const said = this.receiver(url)
     if ('type' in said) return said
     return { type: 'answered', headers: {}, text: 'thanks', ip: '203.0.113.7', ms: 12, ...said }
-  }
-
-  #callback(run: Run, at: number, links: ApiDeps['links']): NewDelivery | null {
-    if (!run.callback) return null
-    const view = { link: (id: string) => links.media(id, at), runUrl: `${BASE}/api/v1/runs/${run.id}` }
-    const { type, body } = presentCallback(run, view)
-    const { host } = new URL(run.callback.url)
-    const id = `msg_${this.clock.id().replaceAll('-', '')}`
-    return {
-      id,
-      runId: run.id,
-      apiKeyId: run.apiKeyId,
-      type,
-      url: run.callback.url,
-      host,
-      body,
-      dueAt: at,
-      createdAt: at,
-    }
   }
 }
 
