@@ -1,38 +1,26 @@
 /**
  * The real process under kill -9, again and again, while callers send runs: no accepted run is lost, no step is submitted
- * twice, every run ends in one callback. The sandbox keeps its books on disk as a remote provider does on its side.
+ * twice, every run ends in one callback. `bun run chaos --kills 1000` is the same for a night.
  */
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { readJobs } from '../../src/providers/sandbox/journal.ts'
+import { builtBinary } from '../support/binary.ts'
+import { chaos, smallRun, told } from '../support/chaos.ts'
 import { Receiver, ServerProcess, until } from '../support/server.ts'
 
 const KILLS = Number(process.env.KILLS ?? 50)
-const RUNS = Number(process.env.RUNS ?? 200)
-
-const body = (seed: number, webhook_url: string, more = '') => ({
-  input: {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: `a small boat ${more}`, width: 64, height: 64, seed },
-    image_to_video_params: {
-      content: [{ type: 'text', text: 'it drifts' }],
-      resolution: '480p',
-      ratio: '1:1',
-      duration: 2,
-    },
-  },
-  webhook_url,
-})
+const RUNS = Number(process.env.RUNS ?? 2 * KILLS)
 
 interface Seen {
   id: string
   status: string
-  steps: { id: string; status: string; attempts: unknown[] }[]
+  steps: { status: string }[]
 }
 
 let receiver: Receiver
 const servers: ServerProcess[] = []
-function server(env: Record<string, string> = {}): ServerProcess {
-  const made = new ServerProcess({ env: { BABYCHAIN_EGRESS_ALLOW: receiver.host, ...env } })
+function server(): ServerProcess {
+  const made = new ServerProcess({ env: { BABYCHAIN_EGRESS_ALLOW: receiver.host } })
   servers.push(made)
   return made
 }
@@ -45,80 +33,25 @@ afterAll(async () => {
   await receiver.stop()
 })
 
-/** Sends one run until it is accepted, as a careful caller does: the same key every time. */
-async function accept(to: ServerProcess, n: number): Promise<string> {
-  return until(
-    `run ${n} is accepted`,
-    async () => {
-      try {
-        const answer = await to.post('/api/v1/chains/chain101/runs', body(n, receiver.url), {
-          'idempotency-key': `run-${n}`,
-        })
-        return answer.status === 202 && ((await answer.json()) as Seen).id
-      } catch {
-        return null
-      }
-    },
-    240_000,
-  )
-}
-
-test(`${KILLS} kills under a load of ${RUNS} runs lose nothing and pay nothing twice`, async () => {
-  const s = server({ BABYCHAIN_SANDBOX_LATENCY_MS: '150', LOG_LEVEL: 'warn' })
-  const silent = { LOG_LEVEL: 'info' }
-  await s.start(silent)
-  const ids = new Map<number, string>()
-  let next = 0
-  const callers = Array.from({ length: 8 }, async () => {
-    while (next < RUNS) {
-      const n = next++
-      ids.set(n, await accept(s, n))
-      await Bun.sleep(KILLS * 2)
-    }
+test(`${KILLS} kills of the binary under a load of ${RUNS} runs lose nothing and pay nothing twice`, async () => {
+  const report = await chaos({ kills: KILLS, runs: RUNS, command: [await builtBinary()] })
+  console.log(told(report))
+  expect(report.runs).toBe(RUNS)
+  expect(report.lost).toEqual([])
+  const { doubleSubmits, secondIds, silent, unverified } = report
+  expect({ doubleSubmits, secondIds, silent, unverified }).toEqual({
+    doubleSubmits: 0,
+    secondIds: 0,
+    silent: 0,
+    unverified: 0,
   })
-  const readyAfter: number[] = []
-  for (let kill = 0; kill < KILLS; kill += 1) {
-    await Bun.sleep(50 + Math.random() * 350)
-    await s.kill()
-    readyAfter.push(await s.start(silent))
-  }
-  await Promise.all(callers)
-  const ended = await until(
-    'every run has ended',
-    async () => {
-      const runs = await Promise.all([...ids.values()].map(id => s.json<Seen>(`/api/v1/runs/${id}`)))
-      return runs.every(run => ['succeeded', 'failed', 'canceled'].includes(run.status)) && runs
-    },
-    240_000,
-  )
-  await until(
-    'every callback has come',
-    async () => new Set(receiver.callbacks.map(each => each.runId)).size >= RUNS,
-    60_000,
-  )
-
-  expect(new Set(ids.values()).size).toBe(RUNS)
-  expect(ended.map(run => run.status)).toEqual(new Array(RUNS).fill('succeeded'))
-  const jobs = await readJobs(s.dataDir)
-  const perStep = Map.groupBy(jobs, job => job.stepId)
-  expect(jobs.filter(job => job.submits !== 1)).toEqual([])
-  expect([...perStep.values()].filter(list => list.length !== 1)).toEqual([])
-  expect(perStep.size).toBe(2 * RUNS)
-  const idsPerRun = Map.groupBy(receiver.callbacks, each => each.runId)
-  expect([...idsPerRun.values()].filter(list => new Set(list.map(each => each.id)).size !== 1)).toEqual([])
-  expect(receiver.unverified).toBe(0)
-  readyAfter.sort((a, b) => a - b)
-  const repeated = receiver.callbacks.length - RUNS
-  console.log(
-    `${KILLS} kills, ${RUNS} runs: 0 lost, 0 double submits, ${repeated} callbacks repeated with the same id; ready after p50 ${Math.round(readyAfter[KILLS >> 1] ?? 0)} ms, max ${Math.round(readyAfter.at(-1) ?? 0)} ms`,
-  )
 }, 600_000)
 
 test('a run of ten seconds survives SIGTERM and a restart without a second submit', async () => {
   const s = server()
   await s.start()
-  const id = ((await (await s.post('/api/v1/chains/chain101/runs', body(1, receiver.url, '#slow=5s'))).json()) as Seen)
-    .id
+  const answer = await s.post('/api/v1/chains/chain101/runs', smallRun(1, receiver.url, '#slow=5s'))
+  const { id } = (await answer.json()) as Seen
   await until('the job runs', async () => (await s.json<Seen>(`/api/v1/runs/${id}`)).steps[0]?.status === 'running')
   expect(await s.terminate()).toBe(0)
   await s.start()

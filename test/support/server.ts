@@ -109,6 +109,8 @@ export interface Callback {
   type: string
   runId: string
   body: string
+  /** When it came, by `performance.now()`. */
+  at: number
 }
 
 /** A receiver on loopback that verifies and keeps every callback. */
@@ -148,7 +150,7 @@ export class Receiver {
     }
     const text = new TextDecoder().decode(body)
     const { type, data } = JSON.parse(text) as { type: string; data: { id: string } }
-    this.callbacks.push({ id: id ?? '', type, runId: data.id, body: text })
+    this.callbacks.push({ id: id ?? '', type, runId: data.id, body: text, at: performance.now() })
     return new Response('ok')
   }
 }
