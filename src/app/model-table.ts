@@ -28,8 +28,7 @@ function rowOf(config: Config, model: Model, route: Route): RouteRow {
   const { provider, providerModel } = route
   const role = model.roles[0] ?? 'text_to_image'
   const params = plainRequest(model)
-  const pictures = role === 'text_to_image' ? [] : ['https://media.example/picture.png']
-  const translation = route.translate(params, { role, pictures })
+  const translation = translate(route, params, role)
   const usd = route.price ? route.price(params, role) : model.price(params, role)
   return {
     model: model.id,
@@ -49,9 +48,18 @@ function configured(config: Config, provider: string): true | string {
   return settings?.key ? true : `set ${settings?.variable ?? provider}`
 }
 
-/** Only what the schema requires. */
+/** A route that takes no link may still take the picture itself. */
+function translate(route: Route, params: JsonObject, role: Role) {
+  if (role === 'text_to_image') return route.translate(params, { role, pictures: [] })
+  const linked = route.translate(params, { role, pictures: ['https://media.example/picture.png'] })
+  return linked.ok ? linked : route.translate(params, { role, pictures: ['data:image/png;base64,iVBORw0KGgo='] })
+}
+
+/** What the schema requires, and a prompt where there is one. */
 function plainRequest(model: Model): JsonObject {
   const required = Array.isArray(model.schema.required) ? model.schema.required.map(String) : []
   const value = (name: string) => (name === 'content' ? [{ type: 'text', text: 'a boat' }] : 'a boat')
-  return Object.fromEntries(required.map(name => [name, value(name)]))
+  const properties = Object.keys((model.schema.properties ?? {}) as JsonObject)
+  const prompts = ['prompt', 'promptText'].filter(name => properties.includes(name))
+  return Object.fromEntries([...required, ...prompts].map(name => [name, value(name)]))
 }

@@ -43,6 +43,8 @@ function stepLine(was: Step, step: Step): { type: RunEventType; data: RunEventDa
     case 'waiting': {
       const last = step.attempts.at(-1)
       const route = last ? { attempt: last.no, provider: last.provider, providerModel: last.providerModel } : {}
+      if (step.attempts.length > was.attempts.length)
+        return { type: 'step.attempt_failed', data: { ...route, error: step.error } }
       return { type: 'step.waiting', data: { ...route, retryAt: step.retryAt, error: step.error } }
     }
     case 'keeping':

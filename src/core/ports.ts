@@ -58,6 +58,8 @@ export interface Route {
   providerModel: string
   /** Makes the provider's request. `pictures` are references that the provider can read: the wired one first, then the caller's. */
   translate(params: JsonObject, use: { role: Role; pictures: readonly string[] }): Translation
+  /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
+  inline?: boolean
   /** The listed price here, where it is not the maker's. */
   price?(params: JsonObject, role: Role): number | null
 }

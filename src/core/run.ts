@@ -176,6 +176,7 @@ export type RunEventType =
   | 'step.running'
   | 'step.progressed'
   | 'step.unknown'
+  | 'step.attempt_failed'
   | 'step.waiting'
   | 'step.keeping'
   | 'step.succeeded'

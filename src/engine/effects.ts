@@ -53,12 +53,15 @@ export async function perform(deps: EffectDeps, run: Run, effect: Reaching, stop
   const { clock } = deps
   const limit = new AbortController()
   const disarm = clock.at(clock.now() + LIMIT_MS[effect.type], () => limit.abort(new Error('time limit')))
-  const signal = AbortSignal.any([stop, limit.signal])
+  const onStop = (): void => limit.abort(stop.reason)
+  if (stop.aborted) onStop()
+  stop.addEventListener('abort', onStop, { once: true })
   try {
-    const said = await carryOut(deps, run, step, effect, signal)
+    const said = await carryOut(deps, run, step, effect, limit.signal)
     return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
   } finally {
     disarm()
+    stop.removeEventListener('abort', onStop)
   }
 }
 
@@ -91,7 +94,7 @@ async function submit(deps: EffectDeps, run: Run, step: Step, attempt: Attempt, 
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
   let began = false
   try {
-    const pictures = await picturesFor(deps, run, step, provider, signal)
+    const pictures = await picturesFor(deps, run, step, { provider, inline: route.inline ?? false }, signal)
     if (!pictures.ok) return refused(pictures.error)
     const translation = route.translate(step.params, { role: step.role, pictures: pictures.refs })
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
@@ -247,12 +250,18 @@ async function keep(
   }
 }
 
+/** Whom a picture must reach, and whether only in the request itself. */
+interface Target {
+  provider: Provider
+  inline: boolean
+}
+
 /** The pictures of a step in the form that its provider takes: the wired one first, then the caller's. */
 async function picturesFor(
   deps: EffectDeps,
   run: Run,
   step: Step,
-  provider: Provider,
+  target: Target,
   signal: AbortSignal,
 ): Promise<{ ok: true; refs: string[] } | { ok: false; error: StepError }> {
   const wired = step.dependsOn.flatMap(key => {
@@ -262,7 +271,7 @@ async function picturesFor(
   })
   const refs: string[] = []
   for (const ref of [...wired, ...step.pictures]) {
-    const made = await referenceFor(deps, ref, provider, signal)
+    const made = await referenceFor(deps, ref, target, signal)
     if (!made.ok) return made
     refs.push(made.ref)
   }
@@ -273,17 +282,17 @@ async function picturesFor(
 async function referenceFor(
   deps: EffectDeps,
   ref: string,
-  provider: Provider,
+  { provider, inline }: Target,
   signal: AbortSignal,
 ): Promise<{ ok: true; ref: string } | { ok: false; error: StepError }> {
-  if (provider.takes.url) {
+  if (provider.takes.url && !inline) {
     if (/^https?:/i.test(ref)) return { ok: true, ref }
     const link = ref.startsWith('media:') ? deps.publicLink(ref.slice('media:'.length)) : null
     if (link) return { ok: true, ref: link }
   }
   const read = await deps.readPicture(ref, signal)
   if (!read.ok) return read
-  if (provider.upload) return provider.upload(read.picture, signal)
+  if (provider.upload && !inline) return provider.upload(read.picture, signal)
   const { bytes, mime } = read.picture
   if (bytes.length > provider.takes.dataUriBytes) {
     const detail = `the input picture has ${bytes.length} bytes; without BABYCHAIN_PUBLIC_URL ${provider.id} takes at most ${provider.takes.dataUriBytes}`

@@ -106,7 +106,7 @@ function adjustmentsOf(deps: RouterDeps, route: Route, step: Step) {
 }
 
 function trial(provider: Provider, route: Route, step: Step) {
-  const sample = provider.takes.url ? SAMPLE.url : SAMPLE.data
+  const sample = provider.takes.url && !route.inline ? SAMPLE.url : SAMPLE.data
   const count = step.pictures.length + step.dependsOn.length
   return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
 }

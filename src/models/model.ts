@@ -39,6 +39,8 @@ export interface RouteSpec {
   provider: string
   providerModel: string
   write(draft: Draft): void
+  /** Pictures must be in the request itself. */
+  inline?: boolean
   price?: Price
 }
 
@@ -95,6 +97,7 @@ export function defineModel(spec: ModelSpec): Model {
         provider: route.provider,
         providerModel: route.providerModel,
         translate: (params, use) => translate(spec, route, params, use),
+        ...(route.inline ? { inline: true } : {}),
         ...(route.price === undefined ? {} : { price: price(route.price) }),
       }),
     ),

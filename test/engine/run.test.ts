@@ -42,6 +42,13 @@ test('a step gets the output of the step before it', async () => {
   expect(w.providers[0]?.arrived[1]?.body.pictures).toEqual([`https://us.example/media/${first.outputs[0]?.mediaId}`])
 })
 
+test('a route that wants pictures in the request gets them there, although its provider takes links', async () => {
+  const w = await world({ inline: true })
+  const { id } = await w.create(LINE)
+  expect((await w.finish(id)).status).toBe('succeeded')
+  expect(w.providers[0]?.arrived[1]?.body.pictures).toEqual(['data:image/png;base64,AAAA'])
+})
+
 test('branches run side by side and join', async () => {
   const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 10_000 }))] })
   const { id, createdAt } = await w.create(DIAMOND)
@@ -88,6 +95,15 @@ test('with one provider a rate limit is waited out, for as long as it asked', as
   const run = await w.finish(id)
   expect(run.status).toBe('succeeded')
   expect(run.updatedAt - createdAt).toBeGreaterThanOrEqual(60_000)
+  const log = (await w.process.store.events(id, 0, 100)).map(line => line.type)
+  expect(log.slice(1, 7)).toEqual([
+    'step.submitting',
+    'step.attempt_failed',
+    'step.waiting',
+    'step.submitting',
+    'step.attempt_failed',
+    'step.waiting',
+  ])
 })
 
 test('a refused content is not taken to another provider', async () => {

@@ -41,6 +41,8 @@ export interface WorldOptions {
   providers?: (now: () => number) => RemoteProvider[]
   concurrency?: (provider: string) => number
   resubmitUnknown?: boolean
+  /** The routes want pictures in the request itself. */
+  inline?: boolean
   limits?: Partial<RunLimits> & { dailyBudgetUsd?: number | null }
 }
 
@@ -125,7 +127,7 @@ export class World {
       clock,
       observer,
       providers,
-      catalog: catalogOf(this.providers),
+      catalog: catalogOf(this.providers, this.#options.inline ?? false),
       routesOf: model => model.routes,
       media: wrap('media', this.#media()),
       capacity: new Capacity({ concurrency: this.#options.concurrency ?? (() => 1_000) }),
@@ -330,7 +332,7 @@ function composeDelivery(run: Run, at: number, id: string): NewDelivery | null {
 }
 
 /** One model, at all providers of the world, that takes anything. */
-function catalogOf(providers: readonly RemoteProvider[]): Catalog {
+function catalogOf(providers: readonly RemoteProvider[], inline: boolean): Catalog {
   const roles: Role[] = ['text_to_image', 'image_to_image', 'image_to_video']
   const model: Model = {
     id: 'test/model',
@@ -346,6 +348,7 @@ function catalogOf(providers: readonly RemoteProvider[]): Catalog {
     routes: providers.map(({ id }) => ({
       provider: id,
       providerModel: `${id}-model`,
+      inline,
       translate: (params, use) => ({
         ok: true,
         providerModel: `${id}-model`,

@@ -314,7 +314,10 @@ export const FLUX1_MODELS: readonly Model[] = [
     aliases: IMAGE_ALIASES,
     price: perPicture(0.05),
     expectedMs: 12_000,
-    routes: [bfl('flux-pro-1.0-fill', writeBflPainted), fal('fal-ai/flux-pro/v1/fill', writeFalFill, unknownPrice)],
+    routes: [
+      { ...bfl('flux-pro-1.0-fill', writeBflPainted), inline: true },
+      fal('fal-ai/flux-pro/v1/fill', writeFalFill, unknownPrice),
+    ],
   }),
   defineModel({
     id: 'bfl/flux-pro-1.0-expand',
@@ -336,6 +339,6 @@ export const FLUX1_MODELS: readonly Model[] = [
     aliases: IMAGE_ALIASES,
     price: perPicture(null),
     expectedMs: 12_000,
-    routes: [bfl('flux-pro-1.0-expand', writeBflPainted)],
+    routes: [{ ...bfl('flux-pro-1.0-expand', writeBflPainted), inline: true }],
   }),
 ]
