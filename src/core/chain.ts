@@ -25,7 +25,7 @@ export interface Chain {
   steps: readonly ChainStep[]
 }
 
-export const CHAIN_VERSION = '2026-05-23'
+const CHAIN_VERSION = '2026-05-23'
 
 const line = (slug: string, alias: string, roles: readonly Role[]): Chain => ({
   slug,
@@ -50,12 +50,6 @@ export const KIND_OF: Record<Role, StepKind> = {
   text_to_image: 'image',
   image_to_image: 'image',
   image_to_video: 'video',
-}
-
-/** The caller's choice for every step, as it stands in the request's `input`. */
-export interface RunInput {
-  chain_models: Record<string, string>
-  [params: string]: Json
 }
 
 export interface PlannedStep {

@@ -85,7 +85,7 @@ function decode(bytes: Uint8Array): string {
 }
 
 /** Strict JSON. @throws ApiProblem 400 */
-export function parseJson(text: string): Json {
+function parseJson(text: string): Json {
   if (text.trim() === '') throw bodyProblem('invalid_json', 'The body is empty.')
   if (text.startsWith('\uFEFF')) throw bodyProblem('invalid_json', 'The body begins with a byte order mark.')
   checkStructure(text)

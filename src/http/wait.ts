@@ -11,7 +11,7 @@ import type { Exchange } from './exchange.ts'
 import { parameterProblem } from './problem.ts'
 
 /** Longer waits meet the silence limits of proxies on the way. */
-export const MOST_SECONDS = 60
+const MOST_SECONDS = 60
 /** A held connection costs memory, and nobody needs so many: the rest polls. */
 const MOST_WAITERS = 256
 

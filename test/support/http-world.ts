@@ -45,14 +45,14 @@ export const BASE = 'http://babychain.test'
 const ALL: Scope[] = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
 
 /** Keys of the tests, and whose they are. */
-export const KEYS: Readonly<Record<string, Principal>> = {
+const KEYS: Readonly<Record<string, Principal>> = {
   'key-of-ada': { apiKeyId: 'ada', scopes: ALL },
   'key-of-bob': { apiKeyId: 'bob', scopes: ALL },
   'key-of-a-reader': { apiKeyId: 'ada', scopes: ['runs:read'] },
 }
 
 /** A provider whose jobs end when `finish`, `fail` or nobody says so; with `instant`, at the first question. */
-export class StudioProvider implements Provider {
+class StudioProvider implements Provider {
   readonly missing: string | null = null
   readonly concurrency = 1_000
   readonly takes = { url: true, dataUriBytes: 1 << 20 }

@@ -161,7 +161,7 @@ function inputsOf(step: Step, run: Run, view: View): string[] {
   return [...wired, ...given]
 }
 
-export function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
+function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
   const { mediaId, mime, bytes, sha256, width, height, seconds } = output
   return {
     media_id: mediaId,
