@@ -3,6 +3,7 @@
  *
  *   bun run build                        dist/babychain for this machine
  *   bun run build --target linux-arm64   dist/babychain-linux-arm64 (may be repeated; linux-x64-musl, darwin-arm64, …)
+ *   bun run build --outfile /tmp/one  this machine's, somewhere else
  *   bun run build --all                  dist/babychain-linux-x64 and dist/babychain-linux-arm64
  *
  * 1. Bytecode is always paired with the esm format: with cjs Bun bakes the folder of the build machine into
@@ -15,7 +16,7 @@
  * Another target's runtime is fetched from the package registry once and cached.
  */
 import { rm } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 const root = join(import.meta.dir, '..')
@@ -24,7 +25,7 @@ const released = ['linux-x64', 'linux-arm64']
 /** Builds one target (this machine's when none is named) and returns the line to print: file, target, size, time. */
 async function build(target?: string): Promise<string> {
   const started = performance.now()
-  const outfile = join(root, 'dist', target ? `babychain-${target}` : 'babychain')
+  const outfile = resolve(values.outfile ?? join(root, 'dist', target ? `babychain-${target}` : 'babychain'))
   const { outputs } = await Bun.build({
     entrypoints: [join(root, 'src/main.ts'), join(root, 'src/providers/sandbox/studio.worker.ts')],
     naming: { entry: '[name].[ext]' },
@@ -50,7 +51,7 @@ async function build(target?: string): Promise<string> {
 
 const { values } = parseArgs({
   args: Bun.argv.slice(2),
-  options: { target: { type: 'string', multiple: true }, all: { type: 'boolean' } },
+  options: { target: { type: 'string', multiple: true }, all: { type: 'boolean' }, outfile: { type: 'string' } },
 })
 
 // One after the other: two at once would share the cores, and the times would say nothing.

@@ -170,3 +170,5 @@ effect(() => {
 const root = document.getElementById('lab')
 if (root) render(<Lab />, root)
 void boot()
+// A link may also be pasted into a page that is open.
+addEventListener('hashchange', () => void signInByLink())

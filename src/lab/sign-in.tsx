@@ -6,7 +6,7 @@ import { linkProblem } from './session-link.ts'
 export function SignIn() {
   const key = useSignal('')
   const busy = useSignal(false)
-  const wrong = useSignal<string | null>(linkProblem.value)
+  const wrong = linkProblem
   const submit = async () => {
     busy.value = true
     wrong.value = null

@@ -1,19 +1,20 @@
 /**
- * The Lab in a real browser against the real server, started from its sources; and against the compiled binary, if one
- * was built (LAB_BINARY names it).
+ * The Lab in a real browser against the real server: every journey against its sources, and against the compiled binary
+ * those that could differ there (LAB_BINARY=dist/babychain takes that one, and does them all).
  *
  * 1. Every journey ends with the same question: did the page report an error, or ask another origin for anything?
  * 2. Nothing here waits for a time; it waits for what the page shows.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { existsSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { type Misconduct, observe, openBrowser } from '../support/browser.ts'
 import { API_KEY, ServerProcess, until } from '../support/server.ts'
 
 const AXE = await Bun.file(fileURLToPath(import.meta.resolve('axe-core/axe.min.js'))).text()
-const binary = process.env.LAB_BINARY
 const GZIPPED_JS_LIMIT = 60_000
 
 interface Visit {
@@ -21,18 +22,24 @@ interface Visit {
   seen: Misconduct
 }
 
+const built = mkdtempSync(join(tmpdir(), 'babychain-lab-'))
+const binary = process.env.LAB_BINARY ?? join(built, 'babychain')
 const servers = [
-  { name: 'from the sources', command: undefined },
-  ...(binary && existsSync(binary) ? [{ name: 'from the binary', command: [binary] }] : []),
+  { name: 'from the sources', command: undefined, whole: true },
+  { name: 'from the binary', command: [binary], whole: process.env.LAB_BINARY !== undefined },
 ]
 
 let browser: Browser
 beforeAll(async () => {
   browser = await openBrowser()
+  if (!process.env.LAB_BINARY) await compile(binary)
+}, 60_000)
+afterAll(async () => {
+  await browser.close()
+  rmSync(built, { recursive: true, force: true })
 })
-afterAll(() => browser.close())
 
-for (const { name, command } of servers) {
+for (const { name, command, whole } of servers) {
   describe(`the Lab, ${name}`, () => {
     const server = new ServerProcess({
       ...(command ? { command } : {}),
@@ -78,7 +85,10 @@ for (const { name, command } of servers) {
     }
 
     test('a first visit signs in by the printed link, once, and runs the chain that stands ready until its film plays', async () => {
-      const link = [...server.log.matchAll(/Lab\s+(http\S+#token=\S+)/g)].at(-1)?.[1] ?? '' // of the newest start
+      const link = await until('the link is printed', async () => {
+        const newest = server.log.slice(server.log.lastIndexOf('"msg":"ready"'))
+        return /Lab\s+(http\S+#token=\S+)/.exec(newest)?.[1]
+      })
       const context = await browser.newContext()
       const page = await context.newPage()
       const seen = observe(page, server.url)
@@ -93,9 +103,10 @@ for (const { name, command } of servers) {
       const film = page.locator('[data-step=image_to_video] video')
       await film.waitFor()
       const plays = () =>
-        film.evaluate('video => [video.readyState, video.currentTime, video.muted && video.loop]') as Promise<
-          [number, number, boolean]
-        >
+        film.evaluate((element): [number, number, boolean] => {
+          const video = element as unknown as { readyState: number; currentTime: number; muted: boolean; loop: boolean }
+          return [video.readyState, video.currentTime, video.muted && video.loop]
+        })
       const first = await until('the film plays', async () => {
         const now = await plays()
         return now[0] >= 2 && now[1] > 0 ? now : null
@@ -109,6 +120,59 @@ for (const { name, command } of servers) {
       await again.page.getByText('was used before').waitFor()
       await again.page.context().close() // the refusal itself is an error message of the browser
     }, 60_000)
+
+    test('the first load has at most 60 kB of script, gzipped, and a policy that lets in nothing but our own', async () => {
+      const page = await fetch(`${server.url}/`)
+      const policy = page.headers.get('content-security-policy') ?? ''
+      for (const rule of ["default-src 'self'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"])
+        expect(policy).toContain(rule)
+      expect(policy).not.toContain('unsafe')
+      const html = await page.text()
+      const scripts = [...html.matchAll(/<script[^>]*src="([^"]+)"/g)].map(found => found[1] ?? '')
+      expect(scripts.length).toBeGreaterThan(0)
+      expect(html).not.toMatch(/<script(?![^>]*src=)|<style|\son\w+=/)
+      let bytes = 0
+      for (const path of scripts) {
+        const script = await fetch(server.url + path)
+        expect([path, script.status, script.headers.get('content-type')]).toEqual([
+          path,
+          200,
+          'text/javascript;charset=utf-8',
+        ])
+        expect(script.headers.get('cache-control')).toContain('immutable')
+        bytes += Bun.gzipSync(new Uint8Array(await script.arrayBuffer())).length
+      }
+      expect(bytes).toBeLessThanOrEqual(GZIPPED_JS_LIMIT)
+    })
+
+    test('a session works for our own pages and for nobody else', async () => {
+      const made = await fetch(`${server.url}/api/v1/session`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ key: API_KEY }),
+      })
+      const cookie = made.headers.get('set-cookie') ?? ''
+      expect(made.status).toBe(201)
+      expect(cookie).toContain('HttpOnly')
+      expect(cookie).toContain('SameSite=Strict')
+      expect(cookie).not.toContain(API_KEY)
+      const pair = cookie.split(';')[0] ?? ''
+      const ask = async (method: string, headers: Record<string, string>) => {
+        const path = method === 'GET' ? '/api/v1/runs' : '/api/v1/runs/01999999-0000-7000-8000-000000000000/cancel'
+        return (await fetch(server.url + path, { method, headers: { cookie: pair, ...headers } })).status
+      }
+      expect(await ask('GET', { 'sec-fetch-site': 'same-origin' })).toBe(200)
+      expect(await ask('GET', { 'sec-fetch-site': 'cross-site' })).toBe(401)
+      expect(await ask('POST', { 'sec-fetch-site': 'same-origin' })).toBe(404)
+      expect(await ask('POST', { 'sec-fetch-site': 'none' })).toBe(401)
+      expect(await ask('POST', {})).toBe(401)
+      expect(await ask('POST', { origin: 'https://evil.example' })).toBe(401)
+      expect(await ask('POST', { origin: server.url })).toBe(404)
+      const forged = `${pair.slice(0, -4)}AAAA`
+      expect(await ask('GET', { cookie: forged, 'sec-fetch-site': 'same-origin' })).toBe(401)
+    })
+
+    if (!whole) return
 
     test('a reload in the middle, and another browser, show the same run and go on watching it', async () => {
       const first = await visit('/')
@@ -212,6 +276,45 @@ for (const { name, command } of servers) {
       await leave(here)
     }, 60_000)
 
+    test('a callback is sent again, from its run and from the list, with its attempts shown', async () => {
+      const here = await visit('/')
+      await here.page.getByRole('button', { name: 'built-in inbox' }).click()
+      const id = await run(here.page, 'A tin boat')
+      await state(here.page, 'succeeded')
+      const pane = here.page.getByRole('region', { name: 'Callback' })
+      await pane.getByText('Delivered with one attempt').waitFor()
+      await pane.getByRole('button', { name: 'resend' }).click()
+      await pane.getByText('Sent again').waitFor()
+      await here.page.goto(`${server.url}/deliveries`)
+      const row = here.page.locator('.deliverylist > li').filter({ has: here.page.locator(`a[href="/runs/${id}"]`) })
+      await until('both attempts are logged', async () => {
+        await row.getByRole('button', { name: /^show/ }).click()
+        return (await row.locator('.tries li').count()) === 2
+      })
+      expect(await row.locator('.tries').innerText()).toContain('manual')
+      await here.page.goto(`${server.url}/lab/inbox`)
+      await here.page.locator(`a[href="/runs/${id}"]`).nth(1).waitFor()
+      await leave(here)
+    }, 60_000)
+
+    test('a receiver is tried with a ping; a key is made, shown once, used, and revoked', async () => {
+      const here = await visit('/deliveries')
+      await here.page.getByRole('button', { name: 'built-in inbox' }).click()
+      await here.page.getByRole('button', { name: 'ping' }).click()
+      await here.page.getByText('Delivered: HTTP 204').waitFor()
+      await here.page.goto(`${server.url}/settings`)
+      await here.page.getByLabel('A new key for').fill('my backend')
+      await here.page.getByRole('button', { name: 'create' }).click()
+      const key = (await here.page.locator('.once code').first().textContent()) ?? ''
+      const use = () => fetch(`${server.url}/api/v1/runs`, { headers: { authorization: `Bearer ${key}` } })
+      expect((await use()).status).toBe(200)
+      const row = here.page.locator('.rows li').filter({ hasText: 'my backend' })
+      await row.getByRole('button', { name: 'revoke' }).click()
+      await row.getByText('revoked').waitFor()
+      expect((await use()).status).toBe(401)
+      await leave(here)
+    }, 60_000)
+
     test('the list filters by its address, and tells of new runs without moving what one reads', async () => {
       const before = await create('A first boat')
       await server.json(`/api/v1/runs/${before}?wait=30`)
@@ -266,57 +369,6 @@ for (const { name, command } of servers) {
         await context.close()
       }
     }, 120_000)
-
-    test('the first load has at most 60 kB of script, gzipped, and a policy that lets in nothing but our own', async () => {
-      const page = await fetch(`${server.url}/`)
-      const policy = page.headers.get('content-security-policy') ?? ''
-      for (const rule of ["default-src 'self'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"])
-        expect(policy).toContain(rule)
-      expect(policy).not.toContain('unsafe')
-      const html = await page.text()
-      const scripts = [...html.matchAll(/<script[^>]*src="([^"]+)"/g)].map(found => found[1] ?? '')
-      expect(scripts.length).toBeGreaterThan(0)
-      expect(html).not.toMatch(/<script(?![^>]*src=)|<style|\son\w+=/)
-      let bytes = 0
-      for (const path of scripts) {
-        const script = await fetch(server.url + path)
-        expect([path, script.status, script.headers.get('content-type')]).toEqual([
-          path,
-          200,
-          'text/javascript;charset=utf-8',
-        ])
-        expect(script.headers.get('cache-control')).toContain('immutable')
-        bytes += Bun.gzipSync(new Uint8Array(await script.arrayBuffer())).length
-      }
-      expect(bytes).toBeLessThanOrEqual(GZIPPED_JS_LIMIT)
-    })
-
-    test('a session works for our own pages and for nobody else', async () => {
-      const made = await fetch(`${server.url}/api/v1/session`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ key: API_KEY }),
-      })
-      const cookie = made.headers.get('set-cookie') ?? ''
-      expect(made.status).toBe(201)
-      expect(cookie).toContain('HttpOnly')
-      expect(cookie).toContain('SameSite=Strict')
-      expect(cookie).not.toContain(API_KEY)
-      const pair = cookie.split(';')[0] ?? ''
-      const ask = async (method: string, headers: Record<string, string>) => {
-        const path = method === 'GET' ? '/api/v1/runs' : '/api/v1/runs/01999999-0000-7000-8000-000000000000/cancel'
-        return (await fetch(server.url + path, { method, headers: { cookie: pair, ...headers } })).status
-      }
-      expect(await ask('GET', { 'sec-fetch-site': 'same-origin' })).toBe(200)
-      expect(await ask('GET', { 'sec-fetch-site': 'cross-site' })).toBe(401)
-      expect(await ask('POST', { 'sec-fetch-site': 'same-origin' })).toBe(404)
-      expect(await ask('POST', { 'sec-fetch-site': 'none' })).toBe(401)
-      expect(await ask('POST', {})).toBe(401)
-      expect(await ask('POST', { origin: 'https://evil.example' })).toBe(401)
-      expect(await ask('POST', { origin: server.url })).toBe(404)
-      const forged = `${pair.slice(0, -4)}AAAA`
-      expect(await ask('GET', { cookie: forged, 'sec-fetch-site': 'same-origin' })).toBe(401)
-    })
   })
 }
 
@@ -330,4 +382,12 @@ async function seriousFindings(page: Page): Promise<string[]> {
     .map(
       ({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html.slice(0, 160)} ${node.failureSummary}`).join(' | ')}`,
     )
+}
+
+async function compile(outfile: string): Promise<void> {
+  const builder = Bun.spawn(['bun', join(import.meta.dir, '../../scripts/build.ts'), '--outfile', outfile], {
+    stdout: 'ignore',
+    stderr: 'pipe',
+  })
+  if ((await builder.exited) !== 0) throw new Error(await new Response(builder.stderr).text())
 }
