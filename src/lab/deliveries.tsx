@@ -57,6 +57,14 @@ export function Deliveries() {
               {status}
             </button>
           ))}
+          {['host', 'run_id'].map(
+            name =>
+              params.has(name) && (
+                <a class="chip" key={name} href="/deliveries">
+                  {params.get(name)} ×
+                </a>
+              ),
+          )}
         </fieldset>
       </header>
       {failure.value && <p class="notice">{failure.value.message}</p>}
@@ -75,6 +83,11 @@ export function Deliveries() {
               <b>{each.type}</b>
               {each.run_id && <a href={`/runs/${each.run_id}`}>run {shortId(each.run_id)}</a>}
               <code class="url">{each.url}</code>
+              {params.get('host') !== each.host && (
+                <a class="quiet as-button" href={`/deliveries?host=${encodeURIComponent(each.host)}`}>
+                  only this host
+                </a>
+              )}
               <span class="dim">{plural(each.attempts, 'attempt')}</span>
               {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
               <time dateTime={each.created_at}>{age(each.created_at, now.value)}</time>

@@ -127,6 +127,8 @@ function stageWord(step: StepDto): string {
 
 function Shown({ output, title, run, step }: { output: OutputDto; title: string; run: RunDto; step: StepDto }) {
   const src = local(output.url)
+  // What does not fill its frame stands before a blur of itself, a film before the picture it came from.
+  const ghost = output.mime.startsWith('image/') ? output.url : step.generation_input_file?.[0]
   return (
     <button
       type="button"
@@ -134,6 +136,7 @@ function Shown({ output, title, run, step }: { output: OutputDto; title: string;
       aria-label={`Open ${roleName(step.step_key)} in the viewer`}
       onClick={() => view({ output, title, run, step })}
     >
+      {ghost && <img class="ghost" src={local(ghost)} alt="" />}
       {output.mime.startsWith('video/') ? (
         <video src={src} muted loop autoplay playsInline preload="auto" />
       ) : (
