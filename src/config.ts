@@ -111,6 +111,11 @@ export const VARIABLES: readonly Variable[] = [
     default: '`0`',
   },
   {
+    name: 'BABYCHAIN_RESUME',
+    meaning: 'lets a restored database go on; the number that the refused start names, or `serve --resume`',
+    default: '',
+  },
+  {
     name: 'BABYCHAIN_PROVIDER_ORDER',
     meaning: 'providers to prefer, comma separated; a run may say otherwise',
     default: "the catalogue's order",
@@ -165,6 +170,8 @@ export interface Config {
   s3: S3Access
   retentionMs: number | null
   resubmitUnknown: boolean
+  /** The operator's word that a restored database may go on: `now`, or the number that the refused start names. */
+  resume: string | null
   providerOrder: readonly string[]
   concurrency: Readonly<Record<string, number>>
   modelIds: Readonly<Record<string, string>>
@@ -208,6 +215,7 @@ export function readConfig(env: Env): ConfigResult {
     s3: s3Access(env),
     retentionMs: days === 0 ? null : days * 86_400_000,
     resubmitUnknown: read.oneOf('BABYCHAIN_RESUBMIT_UNKNOWN', ['0', '1'] as const) === '1',
+    resume: read.text('BABYCHAIN_RESUME'),
     providerOrder: read.list('BABYCHAIN_PROVIDER_ORDER'),
     concurrency: read.counts('BABYCHAIN_CONCURRENCY'),
     modelIds: read.pairs('BABYCHAIN_MODEL_IDS'),

@@ -1,7 +1,7 @@
 /**
  * Opens the database of a data directory, or says in a sentence why not.
  *
- * 1. The order is: directory, lock, pragmas (set and read back), damage check, migrations. A fault frees the lock.
+ * 1. The order is: directory, lock, pragmas (set and read back), damage check, migrations, lineage. A fault frees the lock.
  * 2. A promise rests on every pragma; one that does not read back as it was set stops the start.
  * 3. Nothing is repaired: a damaged file is left as it is, for a person to look at.
  */
@@ -9,6 +9,7 @@ import { Database } from 'bun:sqlite'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { asStorageError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
+import { assertContinues } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
 
@@ -18,6 +19,8 @@ export interface DatabaseOrder {
   log?: StoreLog
   /** Folder of the migrations; by default the program's own. */
   migrations?: string
+  /** The operator's word that a restored database may go on: `now`, or the number that the refusal named. */
+  resume?: string | null
   /** The database may not grow beyond this many pages; for tests of a full disk. */
   maxPages?: number
 }
@@ -67,6 +70,8 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     checkForDamage(db, file, order.log)
     const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
     if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
+    const warn = (facts: object, message: string): void => order.log?.warn(facts, message)
+    assertContinues({ db, dataDir, file, now: order.now(), resume: order.resume ?? null, warn })
   } catch (error) {
     db?.close(true)
     lock.release()

@@ -42,6 +42,23 @@ export class DatabaseCorrupt extends Error {
   }
 }
 
+/** The database was brought back from a copy, and runs in it are under way. */
+export class DatabaseRestored extends Error {
+  override name = 'DatabaseRestored'
+  constructor(
+    readonly file: string,
+    starts: number,
+    runs: number,
+  ) {
+    super(
+      `the database ${file} is not the one that ran here last: it was restored or moved, and ${runs} of its runs are under way. ` +
+        'Steps that were submitted after the copy was made are looked up where the provider can tell; steps that still waited in ' +
+        'the copy are submitted, which pays a second time for those that were submitted since. To go on, start once with ' +
+        `\`serve --resume\` or BABYCHAIN_RESUME=${starts}. Nothing was changed.`,
+    )
+  }
+}
+
 /** The database and this program do not belong together. */
 export class MigrationRefused extends Error {
   override name = 'MigrationRefused'

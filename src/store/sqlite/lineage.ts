@@ -1,0 +1,71 @@
+/**
+ * Tells a database that goes on from one that was brought back: after a restore, what happened since the copy was made
+ * is unknown, and a step that waits in the copy may have been paid for in the meantime.
+ *
+ * 1. The data directory holds a mark beside the database: which file it was, and how often it had been started.
+ *    A database that is another file, or was started less often than the mark says, was brought back.
+ * 2. A database that was brought back opens only with the operator's word, unless nothing in it is under way.
+ * 3. Every start counts in the database first and in the mark second: a crash between the two is no restore.
+ * 4. A snapshot of the whole disk brings the mark back too, and is not recognized.
+ */
+import type { Database } from 'bun:sqlite'
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseRestored } from './errors.ts'
+
+export interface LineageOrder {
+  db: Database
+  dataDir: string
+  file: string
+  now: number
+  /** The operator's word: `now`, or the number that the refusal named. */
+  resume: string | null
+  warn(facts: object, message: string): void
+}
+
+interface Mark {
+  file: string
+  starts: number
+}
+
+const SETTING = 'starts'
+
+/** Counts this start, or throws DatabaseRestored. */
+export function assertContinues({ db, dataDir, file, now, resume, warn }: LineageOrder): void {
+  const path = join(dataDir, 'babychain.mark')
+  const known = db.query<{ value: string }, [string]>('SELECT value FROM settings WHERE name = ?').get(SETTING)
+  const starts = Number(known?.value ?? 0)
+  const open = known ? underWay(db) : 0
+  if (known && open > 0 && !continues(markOf(path), file, starts)) {
+    if (resume !== 'now' && resume !== String(starts)) throw new DatabaseRestored(file, starts, open)
+    warn({ file, runs: open }, 'the database was restored and is resumed: steps that waited in it are submitted')
+  }
+  db.query(
+    'INSERT INTO settings (name, value, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
+  ).run(SETTING, String(starts + 1), now)
+  writeFileSync(`${path}.new`, JSON.stringify({ file: identityOf(file), starts: starts + 1 } satisfies Mark))
+  renameSync(`${path}.new`, path)
+}
+
+function continues(mark: Mark | null, file: string, starts: number): boolean {
+  return mark !== null && mark.file === identityOf(file) && starts >= mark.starts
+}
+
+function underWay(db: Database): number {
+  return db.query<{ n: number }, []>('SELECT count(*) AS n FROM runs WHERE wake_at IS NOT NULL').get()?.n ?? 0
+}
+
+/** File systems give the number of a removed file to the next one, so its birth counts too. */
+function identityOf(file: string): string {
+  const { ino, birthtimeMs } = statSync(file)
+  return `${ino}/${Math.floor(birthtimeMs)}`
+}
+
+function markOf(path: string): Mark | null {
+  try {
+    const { file, starts } = JSON.parse(readFileSync(path, 'utf8')) as Partial<Mark>
+    return typeof file === 'string' && typeof starts === 'number' ? { file, starts } : null
+  } catch {
+    return null
+  }
+}
