@@ -62,7 +62,7 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   const log = overrides.log ?? logger(config.logLevel)
   const dataDir = resolve(config.dataDir)
   mkdirSync(dirname(dataDir), { recursive: true })
-  const store = await openSqliteStore({ dataDir, now: clock.now, log })
+  const store = await openSqliteStore({ dataDir, now: clock.now, log, resume: config.resume })
   try {
     return await compose({ ...config, dataDir }, overrides, clock, log, store)
   } catch (error) {

@@ -39,7 +39,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 const HELP = `babychain ${pkg.version}: one call, one durable run of image and video models, one signed callback
 
-  serve    start the server (default)
+  serve    start the server (default); --resume lets a restored database go on
   demo     run a chain on the sandbox, with a live line per step
   check    look at database, disk, keys and addresses, and say what to do
   models   every model with its routes: configured, eligible, price
@@ -47,8 +47,8 @@ const HELP = `babychain ${pkg.version}: one call, one durable run of image and v
 
 Settings are environment variables; the README has the table.`
 
-async function serve(config: Config): Promise<number> {
-  const app = await createApp(config)
+async function serve(config: Config, args: readonly string[]): Promise<number> {
+  const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
   const { url } = await app.start(labPages())
   if (process.stdout.isTTY || config.mode === 'sandbox') process.stdout.write(app.greeting(url))
   const signal = await nextSignal()
