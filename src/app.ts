@@ -4,6 +4,7 @@
  * 1. Nothing listens before the store is open, its promises are read back, and unfinished runs are taken up.
  * 2. `stop` drains in the order of the money: no new runs, submits and commits finish, callbacks settle, the file closes.
  */
+import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import pino, { type Logger } from 'pino'
@@ -12,17 +13,20 @@ import { type Access, openAccess } from './app/access.ts'
 import { createCallbackDesk } from './app/callbacks.ts'
 import { systemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
+import { BOOTSTRAP } from './app/keyring.ts'
 import { createNotifier } from './app/notifier.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
 import { deriveKey, masterKey } from './app/secrets.ts'
 import type { Config } from './config.ts'
+import { SCOPES } from './core/keys.ts'
 import type { Clock, Media, Observer, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
 import { Registry } from './engine/registry.ts'
 import { Sweeper } from './engine/sweeper.ts'
 import { createApi } from './http/api.ts'
+import type { Principal } from './http/deps.ts'
 import { presentCallback } from './http/dto/callback.ts'
 import { createLinks } from './http/links.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -41,6 +45,8 @@ export interface Overrides {
 
 export interface App {
   fetch(request: Request): Promise<Response>
+  /** The same as the owner of this machine: whoever may open the database needs no key. */
+  asOperator(request: Request): Promise<Response>
   /** Listens and takes up unfinished runs; gives the address. `pages` answer GET on their paths, in Bun's route patterns. */
   start(pages?: Pages): Promise<{ url: string }>
   /** Drains and closes; gives up waiting after `graceMs`. */
@@ -137,6 +143,8 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
   const sweeper = new Sweeper({ registry, media, clock, observer, retentionMs: config.retentionMs })
 
   const draining = new AbortController()
+  // Known to this process alone, for as long as it lives.
+  const operator = randomBytes(32).toString('hex')
   const api = createApi({
     engine: registry,
     store,
@@ -147,7 +155,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     version: pkg.version,
     routesOf,
     providers: own.providers,
-    auth: async key => access.keys.auth(key),
+    auth: async key => (key === operator ? OPERATOR : access.keys.auth(key)),
     keys: access.keys,
     secrets: access.secrets,
     callbacks: createCallbackDesk({ store, outbox, clock, ...sending }),
@@ -161,9 +169,11 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     metrics,
     log,
   })
-  const parked = { registry, outbox, sweeper, draining, store, own, access, sessions }
+  const parked = { registry, outbox, sweeper, draining, store, own, access, sessions, operator }
   return serving(config, api, address, parked, log)
 }
+
+const OPERATOR: Principal = { apiKeyId: BOOTSTRAP, scopes: SCOPES }
 
 interface Parked {
   registry: Registry
@@ -174,6 +184,7 @@ interface Parked {
   own: { close(): void }
   access: Access
   sessions: Sessions
+  operator: string
 }
 
 function serving(
@@ -192,6 +203,11 @@ function serving(
     },
     greeting: url => greeting(url, made, parts.sessions, config),
     fetch: request => api.fetch(request),
+    asOperator(request) {
+      const headers = new Headers(request.headers)
+      headers.set('authorization', `Bearer ${parts.operator}`)
+      return api.fetch(new Request(request, { headers }))
+    },
     async start(pages = {}) {
       server = listen(config, api, pages)
       address.url = `http://${hostOf(config.host)}:${server.port}`

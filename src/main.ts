@@ -10,6 +10,7 @@ import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { check } from './main/check.ts'
 import { demo } from './main/demo.ts'
+import { keys } from './main/keys.ts'
 import { models } from './main/models.ts'
 import { labPages } from './main/pages.ts'
 
@@ -17,6 +18,7 @@ const COMMANDS: Record<string, (config: Config, args: readonly string[]) => Prom
   serve,
   demo,
   check,
+  keys,
   models,
   health,
 }
@@ -42,6 +44,7 @@ const HELP = `babychain ${pkg.version}: one call, one durable run of image and v
   serve    start the server (default); --resume lets a restored database go on
   demo     run a chain on the sandbox, with a live line per step
   check    look at database, disk, keys and addresses, and say what to do
+  keys     list, create, limit, rotate and revoke API keys
   models   every model with its routes: configured, eligible, price
   health   exit 0 when the server of this machine answers
 
@@ -50,7 +53,9 @@ Settings are environment variables; the README has the table.`
 async function serve(config: Config, args: readonly string[]): Promise<number> {
   const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
   const { url } = await app.start(labPages())
-  if (process.stdout.isTTY || config.mode === 'sandbox') process.stdout.write(app.greeting(url))
+  // A key that was just made is shown wherever the output goes: nobody could ask for it again.
+  const isNew = app.apiKey !== config.apiKey
+  if (process.stdout.isTTY || config.mode === 'sandbox' || isNew) process.stdout.write(app.greeting(url))
   const signal = await nextSignal()
   app.log.info({ signal }, 'draining')
   process.once(signal, () => process.exit(1))

@@ -29,7 +29,7 @@ type Open = { bytes: Uint8Array; retiresAt: number | null }
 
 export class WebhookSecrets implements SecretDesk {
   readonly #deps: WebhookSecretDeps
-  readonly #opened = new Map<string, Promise<Open[]>>()
+  readonly #opened = new Map<string, readonly Open[]>()
 
   constructor(deps: WebhookSecretDeps) {
     this.#deps = deps
@@ -37,23 +37,18 @@ export class WebhookSecrets implements SecretDesk {
 
   /** What signs for a key now, newest first. @throws Error with a sentence when a secret was sealed under another master key */
   async of(apiKeyId: string): Promise<Uint8Array[]> {
-    const opened = this.#opened.get(apiKeyId) ?? this.#open(apiKeyId)
-    this.#opened.set(apiKeyId, opened)
+    const opened = this.#opened.get(apiKeyId) ?? (await this.#open(apiKeyId))
+    // None yet: the key is about to get its first one.
+    if (opened.length > 0) this.#opened.set(apiKeyId, opened)
     const now = this.#deps.clock.now()
-    try {
-      return (await opened).filter(({ retiresAt }) => retiresAt === null || retiresAt > now).map(({ bytes }) => bytes)
-    } catch (error) {
-      this.#opened.delete(apiKeyId)
-      throw error
-    }
+    return opened.filter(({ retiresAt }) => retiresAt === null || retiresAt > now).map(({ bytes }) => bytes)
   }
 
-  /** A secret to be stored with a new key. */
+  /** A secret to be stored with a new key: the environment's where it is for this key. */
   fresh(apiKeyId: string): MadeSecret {
-    return this.#make(
-      apiKeyId,
-      newSecret(bytes => randomBytes(bytes)),
-    )
+    const { given } = this.#deps
+    const text = given?.apiKeyId === apiKeyId ? given.text : newSecret(bytes => randomBytes(bytes))
+    return this.#make(apiKeyId, text)
   }
 
   /** Takes the environment's secret over. */

@@ -1,0 +1,217 @@
+/**
+ * API keys from the command line: list, create, limit, rotate, revoke.
+ *
+ * 1. It speaks the API and nothing else. Where no server runs, it opens the database and asks the API in this process;
+ *    where one does, it asks that one, with BABYCHAIN_API_KEY.
+ * 2. A text is printed once, by the command that made it.
+ */
+import { parseArgs } from 'node:util'
+import pino from 'pino'
+import { createApp } from '../app.ts'
+import type { Config } from '../config.ts'
+
+const HELP = `babychain keys: API keys of this installation
+
+  keys list
+  keys create NAME [--scopes runs:read,runs:write] [--expires 2027-01-01T00:00:00Z]
+                   [--rate PER_MINUTE] [--running RUNS] [--queued RUNS] [--budget USD_PER_DAY]
+  keys limit ID    [--rate N] [--running N] [--queued N] [--budget USD] [--expires TIME]   (none takes a limit away)
+  keys rotate ID   [--overlap SECONDS]   (the text before works for a day unless you say otherwise)
+  keys revoke ID   (at once)
+
+  --json prints what the API answers. While a server runs, BABYCHAIN_API_KEY must be a key with keys:manage.
+`
+
+interface Key {
+  id: string
+  name: string
+  prefix: string
+  last4: string
+  status: string
+  scopes: readonly string[]
+  rate_per_minute: number | null
+  max_running: number | null
+  max_queued: number | null
+  daily_budget_usd: number | null
+  spent_today_usd: number
+  expires_at: string | null
+  last_used_at: string | null
+  previous_expires_at: string | null
+  key?: string
+  webhook_secret?: string
+}
+
+type Ask = (method: string, path: string, body?: object) => Promise<unknown>
+type Flags = Record<string, string | boolean | undefined>
+
+export async function keys(config: Config, args: readonly string[]): Promise<number> {
+  const [verb = 'list', ...rest] = args
+  const { values, positionals } = read(rest)
+  if (verb === 'help' || values.help === true) {
+    process.stdout.write(HELP)
+    return 0
+  }
+  const order = orderOf(verb, positionals, values)
+  if (order === null) {
+    process.stderr.write(HELP)
+    return 1
+  }
+  const answer = await withApi(config, ask => ask(order.method, order.path, order.body))
+  process.stdout.write(values.json === true ? `${JSON.stringify(answer, null, 2)}\n` : shown(answer))
+  return 0
+}
+
+/** @throws KeysRefused for a flag that nobody knows */
+function read(args: readonly string[]) {
+  const text = { type: 'string' } as const
+  const options = {
+    ...{ scopes: text, expires: text, rate: text, running: text, queued: text, budget: text, overlap: text },
+    json: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  } as const
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true })
+  } catch (error) {
+    throw new KeysRefused(`${error instanceof Error ? error.message : error}\n\n${HELP}`)
+  }
+}
+
+/** The call of the API that a command is; null when the words are not a command. */
+function orderOf(
+  verb: string,
+  words: readonly string[],
+  flags: Flags,
+): { method: string; path: string; body?: object } | null {
+  const [first, ...more] = words
+  if (more.length > 0) return null
+  if (verb === 'list') return first === undefined ? { method: 'GET', path: '' } : null
+  if (first === undefined) return null
+  const path = `/${encodeURIComponent(first)}`
+  switch (verb) {
+    case 'create': {
+      const scopes = typeof flags.scopes === 'string' ? { scopes: flags.scopes.split(',') } : {}
+      return { method: 'POST', path: '', body: { name: first, ...scopes, ...limitsOf(flags) } }
+    }
+    case 'limit':
+      return { method: 'PATCH', path, body: limitsOf(flags) }
+    case 'rotate':
+      return {
+        method: 'POST',
+        path: `${path}/rotate`,
+        body: flags.overlap === undefined ? {} : { overlap_seconds: numberOf('overlap', flags.overlap) },
+      }
+    case 'revoke':
+      return { method: 'POST', path: `${path}/revoke` }
+    default:
+      return null
+  }
+}
+
+const FIELDS = { rate: 'rate_per_minute', running: 'max_running', queued: 'max_queued', budget: 'daily_budget_usd' }
+
+function limitsOf(flags: Flags): object {
+  const limits = Object.entries(FIELDS).flatMap(([flag, field]) => {
+    const value = flags[flag]
+    return value === undefined ? [] : [[field, value === 'none' ? null : numberOf(flag, value)]]
+  })
+  const { expires } = flags
+  return {
+    ...Object.fromEntries(limits),
+    ...(expires === undefined ? {} : { expires_at: expires === 'none' ? null : expires }),
+  }
+}
+
+function numberOf(flag: string, value: string | boolean): number {
+  const number = Number(value)
+  if (value === '' || !Number.isFinite(number)) throw new KeysRefused(`--${flag} needs a number, or none`)
+  return number
+}
+
+/** Asks the API in this process, or that of the running server. */
+async function withApi<T>(config: Config, use: (ask: Ask) => Promise<T>): Promise<T> {
+  const app = await createApp({ ...config, port: 0 }, { log: pino({ level: 'silent' }) }).catch((error: unknown) => {
+    if (error instanceof Error && error.name === 'DataDirLocked') return error
+    throw error
+  })
+  if (app instanceof Error) return use(asking(request => atServer(config, request, app)))
+  try {
+    return await use(asking(request => app.asOperator(request)))
+  } finally {
+    await app.stop(1_000)
+  }
+}
+
+function asking(send: (request: Request) => Promise<Response>): Ask {
+  return async (method, path, body) => {
+    const init =
+      body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
+    const response = await send(new Request(`http://localhost/api/v1/keys${path}`, { method, ...init }))
+    const answer = (await response.json()) as {
+      detail?: string
+      hint?: string
+      errors?: { pointer: string; detail: string }[]
+    }
+    if (response.ok) return answer
+    const lines = answer.errors?.map(error => `  - ${error.pointer}: ${error.detail}`) ?? []
+    throw new KeysRefused([answer.detail, ...lines, answer.hint].filter(Boolean).join('\n'))
+  }
+}
+
+/** @throws KeysRefused that says what to do when the server cannot be asked */
+async function atServer(config: Config, request: Request, locked: Error): Promise<Response> {
+  const todo = 'set BABYCHAIN_API_KEY to a key with keys:manage, or stop the server first'
+  if (config.apiKey === null) throw new KeysRefused(`${locked.message}\nThe running server can be asked: ${todo}.`)
+  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
+  const { pathname } = new URL(request.url)
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${config.port}${pathname}`
+  const headers = { authorization: `Bearer ${config.apiKey}`, 'content-type': 'application/json' }
+  const body = request.body === null ? undefined : await request.text()
+  try {
+    return await fetch(url, { method: request.method, headers, body, signal: AbortSignal.timeout(10_000) })
+  } catch {
+    throw new KeysRefused(
+      `${locked.message}\nNo server answers on ${url}: set HOST and PORT as it has them, or stop it.`,
+    )
+  }
+}
+
+function shown(answer: unknown): string {
+  const { data } = answer as { data?: Key[] }
+  if (data) return table(data)
+  const key = answer as Key
+  const lines = [`${key.id}  ${key.name}  ${key.status}  ${key.scopes.join(' ')}`, `  ${limits(key)}`]
+  if (key.key) lines.push(`  key             ${key.key}   (shown this once: keep it)`)
+  if (key.webhook_secret) lines.push(`  webhook secret  ${key.webhook_secret}   (shown this once: signs its callbacks)`)
+  if (key.previous_expires_at) lines.push(`  the text before works until ${key.previous_expires_at}`)
+  return `${lines.join('\n')}\n`
+}
+
+function table(data: readonly Key[]): string {
+  const head = ['ID', 'NAME', 'KEY', 'STATUS', 'SCOPES', 'LIMITS', 'LAST USED']
+  const rows = data.map(key => [
+    ...[key.id, key.name, `${key.prefix}…${key.last4}`, key.status, key.scopes.join(' '), limits(key)],
+    key.last_used_at ?? 'never',
+  ])
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]?.length ?? 0)))
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd()
+  return `${[head, ...rows].map(line).join('\n')}\n`
+}
+
+function limits(key: Key): string {
+  const parts = [
+    key.rate_per_minute === null ? '' : `${key.rate_per_minute}/min`,
+    key.max_running === null ? '' : `${key.max_running} running`,
+    key.max_queued === null ? '' : `${key.max_queued} queued`,
+    key.daily_budget_usd === null ? '' : `$${key.spent_today_usd} of $${key.daily_budget_usd} today`,
+    key.expires_at === null ? '' : `until ${key.expires_at}`,
+  ]
+  return parts.filter(Boolean).join(', ') || 'no limits'
+}
+
+class KeysRefused extends Error {
+  override name = 'KeysRefused'
+}

@@ -1,0 +1,51 @@
+/** The command `keys` as a process of its own: alone with the database, and beside a running server. */
+import { afterAll, expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { API_KEY, ServerProcess } from '../support/server.ts'
+
+const server = new ServerProcess()
+afterAll(() => server.close())
+
+async function keys(
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<{ code: number; out: string; err: string }> {
+  const child = Bun.spawn(['bun', join(import.meta.dir, '../../src/main.ts'), 'keys', ...args], {
+    cwd: server.dir,
+    stdout: 'pipe',
+    stderr: 'pipe',
+    env: { PATH: process.env.PATH ?? '', HOME: server.dir, BABYCHAIN_DATA_DIR: server.dataDir, ...env },
+  })
+  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()])
+  return { code: await child.exited, out, err }
+}
+
+const textOf = (out: string): string => /bck_live_[0-9A-Za-z]{36}/.exec(out)?.[0] ?? ''
+const idOf = (out: string): string => /key_[0-9a-f]{32}/.exec(out)?.[0] ?? ''
+const status = async (key: string) =>
+  (await fetch(`${server.url}/api/v1/runs`, { headers: { authorization: `Bearer ${key}` } })).status
+
+test('a key made without a server works with it; while it runs the command asks it, and a revocation counts at once', async () => {
+  const made = await keys(['create', 'shop', '--budget', '5', '--scopes', 'runs:read'])
+  expect([made.code, made.err]).toEqual([0, ''])
+  expect(made.out).toContain('$0 of $5 today')
+  expect(made.out).toMatch(/whsec_\S{44}/)
+  await server.start()
+  expect(await status(textOf(made.out))).toBe(200)
+
+  const alone = await keys(['list'])
+  expect(alone.code).toBe(1)
+  expect(alone.err).toContain('set BABYCHAIN_API_KEY to a key with keys:manage, or stop the server first')
+  const { port } = new URL(server.url)
+  const beside = { BABYCHAIN_API_KEY: API_KEY, PORT: port }
+  const listed = await keys(['list'], beside)
+  expect(listed.out).toContain('shop')
+  expect(listed.out).not.toContain(textOf(made.out))
+  const revoked = await keys(['revoke', idOf(made.out)], beside)
+  expect([revoked.code, revoked.out]).toEqual([0, expect.stringContaining('revoked')])
+  expect(await status(textOf(made.out))).toBe(401)
+  const wrong = await keys(['create', 'x', '--rate', 'fast'], beside)
+  expect([wrong.code, wrong.err]).toEqual([1, expect.stringContaining('--rate needs a number')])
+  const nowhere = await keys(['list'], { ...beside, PORT: '1' })
+  expect(nowhere.err).toContain('No server answers on')
+}, 60_000)
