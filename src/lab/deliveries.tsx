@@ -7,7 +7,7 @@ import { DeliveryLog } from './callback-pane.tsx'
 import { deliveries, ping, recover } from './delivery.ts'
 import { age, plural, shortId, span } from './format.ts'
 import { go, place } from './nav.ts'
-import { now } from './now.ts'
+import { slowNow } from './now.ts'
 
 const STATUSES = ['pending', 'delivered', 'exhausted', 'gone']
 const shown = signal<readonly DeliveryDto[] | null>(null)
@@ -90,7 +90,7 @@ export function Deliveries() {
               )}
               <span class="dim">{plural(each.attempts, 'attempt')}</span>
               {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
-              <time dateTime={each.created_at}>{age(each.created_at, now.value)}</time>
+              <time dateTime={each.created_at}>{age(each.created_at, slowNow.value)}</time>
             </p>
             <DeliveryLog id={each.id} attempts={each.attempts} refresh={() => void load(query)} />
           </li>

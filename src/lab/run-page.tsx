@@ -45,8 +45,7 @@ export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | nul
             <a href="/runs">runs</a> / <code>{run.id}</code> <Copy text={run.id} label="copy id" />
           </p>
           <h1>
-            <span class={`badge large ${run.status}`}>{run.status}</span>{' '}
-            <span aria-live="polite">{sentence(run, now.value)}</span>
+            <span class={`badge large ${run.status}`}>{run.status}</span> <Sentence run={run} />
           </h1>
         </div>
         <Actions run={run} live={live} />
@@ -80,6 +79,11 @@ export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | nul
       </div>
     </div>
   )
+}
+
+/** On its own, so that a second more draws a sentence anew and not the page. */
+function Sentence({ run }: { run: RunDto }) {
+  return <span aria-live="polite">{sentence(run, isOver(run) ? 0 : now.value)}</span>
 }
 
 function NotYet({ failure }: { failure: ApiFailure | null }) {

@@ -1,5 +1,6 @@
 /** All runs, newest first: filters in the address, pages by cursor, new ones announced and not thrust in. */
-import { signal, useSignal } from '@preact/signals'
+import { signal, useComputed, useSignal } from '@preact/signals'
+import type { VNode } from 'preact'
 import { useEffect } from 'preact/hooks'
 import type { RunDto, RunListDto } from '../http/dto.ts'
 import { ApiFailure, api, local } from './api.ts'
@@ -7,10 +8,10 @@ import { chains } from './catalog.ts'
 import { age, money, plural, shortId, span } from './format.ts'
 import { isOver } from './live.ts'
 import { go, place } from './nav.ts'
-import { now } from './now.ts'
+import { now, slowNow } from './now.ts'
 
 const STATUSES = ['queued', 'running', 'succeeded', 'failed', 'canceled'] as const
-const PAGE = 25
+const PAGE = 50
 /** How often the top of the list is compared; only while somebody looks. */
 const LOOK_MS = 3000
 
@@ -59,9 +60,14 @@ async function look(query: string): Promise<void> {
   const top = current.runs[0]?.created_at ?? ''
   listed.value = {
     ...current,
-    runs: current.runs.map(run => fresh.get(run.id) ?? run),
+    runs: current.runs.map(run => changed(run, fresh.get(run.id))),
     news: list.data.filter(run => !known.has(run.id) && run.created_at >= top),
   }
+}
+
+/** A run that is as it was stays the object that it was. */
+function changed(before: RunDto, now: RunDto | undefined): RunDto {
+  return now && (now.updated_at !== before.updated_at || now.status !== before.status) ? now : before
 }
 
 export function Runs() {
@@ -94,11 +100,7 @@ export function Runs() {
           </p>
         </div>
       )}
-      <ul class="runlist">
-        {list?.runs.map(run => (
-          <RunRow key={run.id} run={run} />
-        ))}
-      </ul>
+      <ul class="runlist">{list?.runs.map(rowOf)}</ul>
       {list?.cursor && <More load={() => load(query, list.cursor)} />}
     </div>
   )
@@ -152,6 +154,24 @@ function Filters() {
   )
 }
 
+/**
+ * The row of a run that has not changed is the very same one, which Preact does not look into: of ten thousand rows a new
+ * page or a changed run draws only what is new.
+ */
+const rows = new WeakMap<RunDto, VNode>()
+
+function rowOf(run: RunDto): VNode {
+  const row = rows.get(run) ?? <RunRow key={run.id} run={run} />
+  rows.set(run, row)
+  return row
+}
+
+/** A text that changes by itself, without its row. */
+function Age({ at }: { at: string }) {
+  const text = useComputed(() => age(at, slowNow.value))
+  return <time dateTime={at}>{text}</time>
+}
+
 function RunRow({ run }: { run: RunDto }) {
   const outputs = run.steps.flatMap(step => step.outputs ?? [])
   const picture = outputs.find(output => output.mime.startsWith('image/'))
@@ -176,7 +196,7 @@ function RunRow({ run }: { run: RunDto }) {
         </span>
         <span class="num">{span(took)}</span>
         <span class="num">{money(run.cost?.actual_usd ?? run.cost?.estimated_usd)}</span>
-        <time dateTime={run.created_at}>{age(run.created_at, now.value)}</time>
+        <Age at={run.created_at} />
       </a>
     </li>
   )
