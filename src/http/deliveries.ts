@@ -30,7 +30,7 @@ import { ApiProblem, type RequestError } from './problem.ts'
 import { checker } from './shape.ts'
 
 export function deliveryRoutes(context: Context) {
-  const pings = { open: 0 }
+  const pings = new Map<string, number>()
   const route = (handler: (deps: ApiDeps, exchange: Authorized) => Promise<Response>) =>
     guarded(context, 'callbacks:manage', exchange => handler(context.deps, exchange))
   return new Elysia({ name: 'deliveries' })
@@ -163,25 +163,29 @@ function wrongTime(field: string): RequestError {
 
 // ── Trying a receiver ─────────────────────────────────────────────────────────────────────────────────────────────
 
-/** A ping holds a socket for up to 15 s; more than a few at once are no test. */
-const MOST_PINGS = 8
+/** A ping holds a socket for up to 15 s; more than a few of a key at once are no test. */
+const MOST_PINGS = 4
 const PING_SECONDS = 25
 
 const checkPing = checker(pingOrder.schema)
 
-async function ping(deps: ApiDeps, exchange: Authorized, pings: { open: number }): Promise<Response> {
+async function ping(deps: ApiDeps, exchange: Authorized, pings: Map<string, number>): Promise<Response> {
+  const { apiKeyId } = exchange.principal
   const body = await readJson(exchange.request)
   const errors = checkPing(body)
   if (errors.length > 0) throw refusal(errors)
   const { url } = body as PingOrderDto
   if (!deps.checkUrl(url))
     throw refusal([{ pointer: '/url', code: 'url_not_allowed', detail: 'This URL cannot be used.', hint: URL_HINT }])
-  if (pings.open >= MOST_PINGS)
-    throw new ApiProblem('rate_limited', `${MOST_PINGS} pings are under way.`, { headers: { 'retry-after': '5' } })
+  const open = pings.get(apiKeyId) ?? 0
+  if (open >= MOST_PINGS)
+    throw new ApiProblem('rate_limited', `${open} pings of this key are under way.`, {
+      headers: { 'retry-after': '5' },
+    })
   exchange.allowSilence(PING_SECONDS)
-  pings.open += 1
+  pings.set(apiKeyId, open + 1)
   try {
-    const { id, at, outcome } = await deps.callbacks.ping(exchange.principal.apiKeyId, url)
+    const { id, at, outcome } = await deps.callbacks.ping(apiKeyId, url)
     const { errorClass } = afterSending(outcome, { attempts: 1, prior: null }, at, 0)
     const answer: PingDto = {
       object: 'ping',
@@ -196,7 +200,9 @@ async function ping(deps: ApiDeps, exchange: Authorized, pings: { open: number }
     }
     return json(200, answer)
   } finally {
-    pings.open -= 1
+    const left = (pings.get(apiKeyId) ?? 1) - 1
+    if (left > 0) pings.set(apiKeyId, left)
+    else pings.delete(apiKeyId)
   }
 }
 

@@ -255,6 +255,23 @@ describe('a test ping', () => {
     expect(JSON.stringify(failed)).not.toContain('internal words')
   })
 
+  test('can be asked for only a few times at once by one key, and others are not held up', async () => {
+    const hangs = Promise.withResolvers<void>()
+    const { ping } = world.deps.callbacks
+    world.deps.callbacks.ping = async (key, url) => {
+      if (key === 'ada') await hangs.promise
+      return ping(key, url)
+    }
+    const ask = (key: string) => world.ask('POST', '/api/v1/deliveries/test', { key, body: { url: END } })
+    const asked = Array.from({ length: 6 }, () => ask('key-of-ada'))
+    const refused = await Promise.race(asked)
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '5'])
+    expect((await ask('key-of-bob')).status).toBe(200)
+    hangs.resolve()
+    expect((await Promise.all(asked)).map(each => each.status).toSorted()).toEqual([200, 200, 200, 200, 429, 429])
+    expect((await ask('key-of-ada')).status).toBe(200)
+  })
+
   test('goes nowhere where a callback may not go', async () => {
     const response = await world.ask('POST', '/api/v1/deliveries/test', { body: { url: 'https://127.0.0.1/x' } })
     expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([422, 'url_not_allowed'])
