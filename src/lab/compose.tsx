@@ -66,8 +66,8 @@ export function Compose() {
           </>
         ))}
       </div>
-      <Options />
       <RunBar />
+      <Options />
       {body.value && (
         <CodePanel
           topics={[
@@ -354,24 +354,27 @@ function RunBar() {
   }, [])
   const wrong = failed.value !== null || (reason !== null && !checking.value)
   return (
-    <section class="runbar pane" aria-label="Run">
-      <p id="why" class={`why${wrong ? ' wrong' : ''}`} role="status">
-        {failed.value ? `${failed.value.message} ${failed.value.problem?.hint ?? ''}` : (reason ?? readyWord())}
-      </p>
-      <p class="sum">
-        <b>{price?.valid ? money(price.total_usd) : '–'}</b>
-        <span>{price?.valid ? `usually ${span(price.expected_ms)}` : ''}</span>
-      </p>
-      <button
-        type="button"
-        class="primary"
-        disabled={reason !== null || busy.value}
-        aria-describedby="why"
-        onClick={() => void run()}
-      >
-        {busy.value ? 'starting …' : 'Run the chain'} <kbd>⌃↵</kbd>
-      </button>
-    </section>
+    <div class="dock">
+      {' '}
+      <section class="runbar pane" aria-label="Run">
+        <p id="why" class={`why${wrong ? ' wrong' : ''}`} role="status">
+          {failed.value ? `${failed.value.message} ${failed.value.problem?.hint ?? ''}` : (reason ?? readyWord())}
+        </p>
+        <p class="sum">
+          <b>{price?.valid ? money(price.total_usd) : '–'}</b>
+          <span>{price?.valid ? `usually ${span(price.expected_ms)}` : ''}</span>
+        </p>
+        <button
+          type="button"
+          class="primary"
+          disabled={reason !== null || busy.value}
+          aria-describedby="why"
+          onClick={() => void run()}
+        >
+          {busy.value ? 'starting …' : 'Run the chain'} <kbd>⌃↵</kbd>
+        </button>
+      </section>
+    </div>
   )
 }
 
