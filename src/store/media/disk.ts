@@ -1,11 +1,11 @@
 /**
  * Files on this machine: the vault that keeps media on disk, and the two ways in which files here become durable.
  *
- * 1. A file is visible under its final name only when it is whole and on the platter: written elsewhere on the same
- *    file system, synced, renamed, and its folder synced.
+ * 1. A file is whole and on the platter, with its final name, before anybody is told of it: written, synced, and its folder
+ *    synced. What lies there half after a crash is named by no row: it is written anew, or pruned.
  * 2. What the disk refuses (full, read only, not ours) leaves as `StorageUnavailable` with a sentence; other errors are bugs.
  */
-import { mkdir, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StorageUnavailable } from '../../core/ports.ts'
 
@@ -15,8 +15,8 @@ export interface Vault {
   place(id: string, ext: string): string
   /** True for a key of this vault: rows outlive a change of the storage. */
   owns(location: string): boolean
-  /** Takes a finished local file in; durable when it resolves. The local file may be gone afterwards. */
-  put(path: string, location: string, mime: string): Promise<void>
+  /** Takes a finished local file in, or the bytes of one; durable when it resolves. The local file may be gone afterwards. */
+  put(source: string | Uint8Array, location: string, mime: string): Promise<void>
   /** Bytes `start` to `end` (inclusive), or null when the file is gone. */
   read(location: string, range?: { start: number; end: number }): Promise<ReadableStream<Uint8Array> | null>
   /** Removes a file; one that is gone already is fine. */
@@ -25,13 +25,14 @@ export interface Vault {
   probe(): Promise<void>
 }
 
-/** Keeps files under `root` as `ab/cd/<id>.<ext>`; `spare` is where unfinished files may lie (same file system). */
+/** Keeps files under `root` as `ab/<id>.<ext>`; `spare` is where unfinished files may lie (same file system). */
 export function diskVault(root: string, spare: string): Vault {
   return {
-    // The end of a UUIDv7 is random, its start is a clock: folders by the end fill evenly.
-    place: (id, ext) => join(id.slice(-4, -2), id.slice(-2), `${id}.${ext}`),
+    // The end of a UUIDv7 is random, its start is a clock: folders by the end fill evenly. 256 of them are made once and for
+    // all: a new folder costs three more syncs than a file in an old one.
+    place: (id, ext) => join(id.slice(-2), `${id}.${ext}`),
     owns: location => !location.includes('://'),
-    put: (path, location) => onDisk('keep a file', () => moveInto(path, join(root, location), root)),
+    put: (source, location) => onDisk('keep a file', () => settle(source, join(root, location), root)),
     read: (location, range) =>
       onDisk('read a file', async () => {
         const path = join(root, location)
@@ -116,19 +117,35 @@ export function errorCode(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : ''
 }
 
-async function moveInto(path: string, target: string, root: string): Promise<void> {
+async function settle(source: string | Uint8Array, target: string, root: string): Promise<void> {
+  const folder = dirname(target)
+  const made = (await exists(folder)) ? undefined : await mkdir(folder, { recursive: true })
+  if (typeof source === 'string') await moveTo(source, target)
+  else await writeTo(source, target)
+  await syncFolder(folder)
+  // A folder that was just made is itself an entry that can be lost.
+  if (made) for (let at = dirname(folder); at.length >= root.length; at = dirname(at)) await syncFolder(at)
+}
+
+/** Renamed first: with a journal the sync of the file then takes its new name along, and that of the folder is free. */
+async function moveTo(path: string, target: string): Promise<void> {
   const file = await open(path, 'r+')
   try {
+    await rename(path, target)
     await file.sync()
   } finally {
     await file.close()
   }
-  const folder = dirname(target)
-  const made = await mkdir(folder, { recursive: true })
-  await rename(path, target)
-  await syncFolder(folder)
-  // A folder that was just made is itself an entry that can be lost.
-  if (made) for (let at = dirname(folder); at.length >= root.length; at = dirname(at)) await syncFolder(at)
+}
+
+/** One call to the disk in place of four. What a crash or a full disk leaves half is written anew, or pruned. */
+async function writeTo(bytes: Uint8Array, target: string): Promise<void> {
+  try {
+    await writeFile(target, bytes, { flush: true })
+  } catch (error) {
+    await rm(target, { force: true }).catch(() => {})
+    throw error
+  }
 }
 
 async function syncFolder(path: string): Promise<void> {

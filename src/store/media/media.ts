@@ -8,7 +8,7 @@
  *    name without its file.
  * 4. An id is kept once. A second keep of it gives the first output and does not read its stream.
  * 5. What goes wrong outside (a broken link, a web page, a full disk) is a value; thrown errors are bugs.
- * 6. Memory holds a chunk of each file, never a file.
+ * 6. Memory holds a chunk of a file, or the whole of a small one (spool.ts), never more.
  */
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -107,15 +107,17 @@ class MediaFiles implements Media {
       return { ok: true, output: outputOf(known) }
     }
     const path = join(this.#folders.spool, `${order.id}-${crypto.randomUUID()}`)
+    let onlyInMemory = false
     try {
       const spooled = await spool(order, path, this.#caps)
       if (!spooled.ok) return spooled
+      onlyInMemory = spooled.bytes !== null
       const { ext, ...facts } = spooled.file
       const output: Output = { mediaId: order.id, ...facts }
       const location = this.#vault.place(order.id, ext)
       const { runId, stepId, apiKeyId, at } = order
       const mark = await this.#marks.leave(location)
-      await this.#vault.put(path, location, output.mime)
+      await this.#vault.put(spooled.bytes ?? path, location, output.mime)
       await this.#rows.addMedia({ ...output, runId, stepId, apiKeyId, createdAt: at, location })
       await this.#marks.wipe(mark)
       return { ok: true, output }
@@ -124,7 +126,7 @@ class MediaFiles implements Media {
       discard(order.stream)
       return { ok: false, error: stepError('storage_unavailable', `The output could not be stored: ${error.message}.`) }
     } finally {
-      await rm(path, { force: true }).catch(() => {}) // a stray, for prune
+      if (!onlyInMemory) await rm(path, { force: true }).catch(() => {}) // a stray, for prune
     }
   }
 

@@ -64,9 +64,9 @@ export function s3Vault({ bucket, prefix }: S3Address, { wait = Bun.sleep, ...ac
     place: (id, ext) =>
       ['s3:/', bucket, prefix, id.slice(-4, -2), id.slice(-2), `${id}.${ext}`].filter(part => part !== '').join('/'),
     owns: location => location.startsWith(`s3://${bucket}/`),
-    put: (path, location, type) => {
-      const file = Bun.file(path)
-      const upload = file.size <= PART_BYTES ? small : large
+    put: (source, location, type) => {
+      const file = typeof source === 'string' ? Bun.file(source) : source
+      const upload = (file instanceof Uint8Array ? file.length : file.size) <= PART_BYTES ? small : large
       return upload(() =>
         again('store a file', async () => {
           await client.write(key(location), file, { type, partSize: PART_BYTES, queueSize: PARTS_AT_ONCE })

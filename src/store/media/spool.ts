@@ -1,5 +1,5 @@
 /**
- * The first half of a keep: a stranger's stream becomes a local file that was counted, hashed and checked.
+ * The first half of a keep: a stranger's stream becomes a local file, or a few bytes in memory, counted, hashed and checked.
  *
  * 1. The bytes decide what a file is; what the sender says of it is for messages only.
  * 2. A web page is refused at its first bytes, an oversized file at its first byte too many.
@@ -17,19 +17,67 @@ export interface Caps extends Record<StepKind, number> {
   pixels: number
 }
 
-export type Spooled = { ok: true; file: Omit<Output, 'mediaId'> & { ext: string } } | Extract<Kept, { ok: false }>
+/** `bytes`: the whole of a small file, of which nothing lies at the path; null for a larger one, which does. */
+export type Spooled =
+  | { ok: true; file: Omit<Output, 'mediaId'> & { ext: string }; bytes: Uint8Array | null }
+  | Extract<Kept, { ok: false }>
+
+/** Most pictures in a web format are smaller; a detour of such a file over the disk costs more than its copy. */
+const SMALL_BYTES = 256 * 1024
 
 /**
- * Streams into a new file at `path` and checks it. The file is the caller's to remove, whatever the outcome.
+ * Streams into memory, or into a new file at `path` when it gets larger, and checks it. The file is the caller's to remove,
+ * whatever the outcome.
  * @throws StorageUnavailable when the disk does not take it
  */
 export async function spool(order: Order, path: string, caps: Caps): Promise<Spooled> {
-  const file = await onDisk('write a file', () => open(path, 'wx+'))
+  const draft = new Draft(path)
   try {
-    const received = await receive(order, file, caps[order.kind])
-    return received.ok ? await check(order, received, file, caps.pixels) : received
+    const received = await receive(order, draft, caps[order.kind])
+    return received.ok ? await check(order, received, draft, caps.pixels) : received
   } finally {
-    await file.close()
+    await draft.close()
+  }
+}
+
+class Draft {
+  readonly #path: string
+  #held: Uint8Array[] = []
+  #bytes = 0
+  #file: FileHandle | null = null
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  async add(chunk: Uint8Array): Promise<void> {
+    this.#bytes += chunk.length
+    this.#held.push(chunk)
+    if (this.#bytes <= SMALL_BYTES) return
+    this.#file ??= await onDisk('write a file', () => open(this.#path, 'wx+'))
+    const file = this.#file
+    for (const held of this.#held.splice(0)) await onDisk('write a file', () => writeAll(file, held))
+  }
+
+  /** All of it while it is small, else null. */
+  whole(): Uint8Array | null {
+    if (this.#file !== null) return null
+    if (this.#held.length !== 1) this.#held = [Buffer.concat(this.#held)]
+    return this.#held[0] ?? null
+  }
+
+  async read(from: number, length: number): Promise<Uint8Array> {
+    const file = this.#file
+    if (file === null) return this.whole()?.subarray(from, from + length) ?? new Uint8Array()
+    return onDisk('read a file', async () => {
+      const buffer = new Uint8Array(length)
+      const { bytesRead } = await file.read(buffer, 0, length, from)
+      return buffer.subarray(0, bytesRead)
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#file?.close()
   }
 }
 
@@ -37,7 +85,7 @@ type Order = Pick<KeepOrder, 'kind' | 'stream' | 'mime' | 'length'>
 
 type Received = { ok: true; bytes: number; sha256: string; format: Format } | Extract<Kept, { ok: false }>
 
-async function receive({ kind, stream, length }: Order, file: FileHandle, cap: number): Promise<Received> {
+async function receive({ kind, stream, length }: Order, draft: Draft, cap: number): Promise<Received> {
   const reader: Reader = stream.getReader()
   const hash = new Bun.CryptoHasher('sha256')
   let head = new Uint8Array()
@@ -61,7 +109,7 @@ async function receive({ kind, stream, length }: Order, file: FileHandle, cap: n
       if (length !== null && bytes > length)
         return fetchFailed(`The output has more than the ${length} bytes announced.`)
       hash.update(chunk)
-      await onDisk('write a file', () => writeAll(file, chunk))
+      await draft.add(chunk)
     }
   } finally {
     // After the end this does nothing; before it, the sender is told that nobody reads on.
@@ -87,17 +135,11 @@ async function read(reader: Reader): Promise<{ ok: true; chunk: Uint8Array | nul
 async function check(
   order: Order,
   received: Extract<Received, { ok: true }>,
-  file: FileHandle,
+  draft: Draft,
   pixels: number,
 ): Promise<Spooled> {
   const { bytes, sha256, format } = received
-  const { complete, flaw, ...facts } = await inspect(format, bytes, (from, length) =>
-    onDisk('read a file', async () => {
-      const buffer = new Uint8Array(length)
-      const { bytesRead } = await file.read(buffer, 0, length, from)
-      return buffer.subarray(0, bytesRead)
-    }),
-  )
+  const { complete, flaw, ...facts } = await inspect(format, bytes, (from, length) => draft.read(from, length))
   if (flaw) return invalid(`The output is broken: ${flaw}.`)
   // All that was announced came: then the file itself is short, and another download would be as short.
   if (!complete) return order.length === null ? brokenOff(bytes, null) : invalid('The output ends before its own end.')
@@ -106,7 +148,7 @@ async function check(
       `The output has ${facts.width} × ${facts.height} pixels; at most ${pixels / 1e6} megapixels are taken.`,
     )
   }
-  return { ok: true, file: { mime: format.mime, ext: format.ext, bytes, sha256, ...facts } }
+  return { ok: true, file: { mime: format.mime, ext: format.ext, bytes, sha256, ...facts }, bytes: draft.whole() }
 }
 
 const NOUNS: Record<StepKind, string> = { image: 'a PNG, JPEG or WebP picture', video: 'an MP4 or WebM film' }

@@ -1,40 +1,50 @@
 /**
- * Media and the settings of the installation: read and written now and then, so through drizzle.
+ * Media and the settings of the installation. What every step of a run needs is prepared once; the rest goes through drizzle.
  *
  * 1. A media is idle since its upload or since the end of the newest run that used it; `idle_since` says when, so that
  *    pruning never looks at the media of a million runs. Runs keep it up to date (run-sql.ts: useMedia, freeMedia).
  */
-import type { Database } from 'bun:sqlite'
+import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
 import { asc, eq, inArray, lt, sql } from 'drizzle-orm'
 import { type BunSQLiteDatabase, drizzle } from 'drizzle-orm/bun-sqlite'
 import type { MediaRow } from '../../core/ports.ts'
-import { media, runs, settings } from '../schema.ts'
+import { media, settings } from '../schema.ts'
 
 export class SmallTables {
   readonly #db: BunSQLiteDatabase
+  readonly #insertMedia: Statement<unknown, SQLQueryBindings[]>
+  readonly #media: Statement<StoredRow, [string]>
 
   constructor(db: Database) {
     this.#db = drizzle({ client: db })
+    this.#insertMedia = db.prepare(
+      `INSERT INTO media (id, run_id, step_id, api_key_id, mime, bytes, sha256, width, height, seconds, location,
+         created_at, idle_since)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+         CASE WHEN ?2 IS NULL THEN ?12 ELSE (SELECT updated_at FROM runs WHERE id = ?2 AND wake_at IS NULL) END)`,
+    )
+    this.#media = db.prepare(
+      `SELECT id, run_id AS runId, step_id AS stepId, api_key_id AS apiKeyId, mime, bytes, sha256, width, height, seconds,
+         location, created_at AS createdAt FROM media WHERE id = ?`,
+    )
   }
 
   addMedia(row: MediaRow): void {
-    const { mediaId: id, ...facts } = row
-    const ended = sql`(select ${runs.updatedAt} from ${runs} where ${runs.id} = ${row.runId} and ${runs.wakeAt} is null)`
-    const idleSince = row.runId === null ? row.createdAt : ended
-    this.#db
-      .insert(media)
-      .values({ id, ...facts, idleSince })
-      .run()
+    this.#insertMedia.run(
+      ...[row.mediaId, row.runId, row.stepId, row.apiKeyId, row.mime, row.bytes, row.sha256],
+      ...[row.width ?? null, row.height ?? null, row.seconds ?? null, row.location, row.createdAt],
+    )
   }
 
   media(id: string): MediaRow | null {
-    const row = this.#db.select().from(media).where(eq(media.id, id)).get()
+    const row = this.#media.get(id)
     return row ? mediaOf(row) : null
   }
 
   staleMedia(before: number, limit: number): MediaRow[] {
     const query = this.#db.select().from(media).where(lt(media.idleSince, before))
-    return query.orderBy(asc(media.idleSince), asc(media.id)).limit(limit).all().map(mediaOf)
+    const stale = query.orderBy(asc(media.idleSince), asc(media.id)).limit(limit).all()
+    return stale.map(({ idleSince: _, ...row }) => mediaOf(row))
   }
 
   removeMedia(ids: readonly string[]): void {
@@ -57,8 +67,9 @@ export class SmallTables {
   }
 }
 
-function mediaOf(row: typeof media.$inferSelect): MediaRow {
-  const { id, width, height, seconds, idleSince: _, ...rest } = row
+type StoredRow = Omit<typeof media.$inferSelect, 'idleSince'>
+
+function mediaOf({ id, width, height, seconds, ...rest }: StoredRow): MediaRow {
   return {
     mediaId: id,
     ...rest,
