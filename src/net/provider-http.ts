@@ -101,11 +101,23 @@ export function createProviderHttp(options: ProviderHttpOptions): ProviderHttp {
     keepAlive: { idleTimeout: 4 },
     ...(options.ca ? { tls: { ca: options.ca } } : {}),
   })
+  const redactors = new Map<string, Redactor>()
+  const redactorOf = (secrets: readonly Secret[]): Redactor => {
+    const values = secrets.map(secret => secret.value)
+    const known = redactors.get(values.join('\n'))
+    if (known) return known
+    const made = createRedactor(values)
+    if (redactors.size < MANY_SECRETS) redactors.set(values.join('\n'), made)
+    return made
+  }
   return {
-    call: call => guardedCall(call, options.providers, gate, session),
+    call: call => guardedCall(call, options.providers, gate, session, redactorOf(call.secrets ?? [])),
     load: () => gate.load(),
   }
 }
+
+/** An installation has a key per provider; the forms of each are worked out once, since every call needs them. */
+const MANY_SECRETS = 64
 
 /**
  * The origin of the base URL, and every https host on port 443 that ends with one of the suffixes (`.bfl.ai`: a dot first, so
@@ -150,8 +162,8 @@ async function guardedCall(
   providers: Readonly<Record<string, OriginRule>>,
   gate: Gate,
   session: Bun.FetchSession,
+  redact: Redactor,
 ): Promise<ProviderAnswer | ProviderFailure> {
-  const redact = createRedactor((call.secrets ?? []).map(secret => secret.value))
   const fail: Refusal = (kind, sent, detail, status) => {
     const failure = { type: 'failed', sent, kind, detail: redact(detail) } as const
     return status === undefined ? failure : { ...failure, status }
@@ -270,6 +282,10 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
 ])
 
 async function readBody(response: Response, maxBytes: number): Promise<Uint8Array | null> {
+  // A length that was declared is the most that comes; only an encoded body can grow.
+  const declared = response.headers.get('content-length')
+  if (declared !== null && Number(declared) <= maxBytes && !response.headers.has('content-encoding'))
+    return response.bytes()
   const chunks: Uint8Array[] = []
   let length = 0
   // Leaving the loop early cancels the body, which closes the connection.
