@@ -112,6 +112,11 @@ export class Capacity {
     this.#gates.set(key, gate)
   }
 
+  /** Places held at one provider. */
+  taken(provider: string): number {
+    return this.#held.get(provider)?.size ?? 0
+  }
+
   /** Places held per provider. */
   held(): Readonly<Record<string, number>> {
     return Object.fromEntries([...this.#held].map(([provider, places]) => [provider, places.size]))

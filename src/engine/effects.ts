@@ -10,6 +10,7 @@ import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect, Event } from '../core/events.ts'
 import type { Catalog, Clock, Found, Media, Model, Observer, Opened, Picture, Provider, Route } from '../core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+import type { Capacity } from './capacity.ts'
 
 export interface EffectDeps {
   catalog: Catalog
@@ -18,6 +19,7 @@ export interface EffectDeps {
   media: Media
   clock: Clock
   observer: Observer
+  capacity: Pick<Capacity, 'taken'>
   /** Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. */
   readPicture(
     ref: string,
@@ -41,6 +43,12 @@ const LIMIT_MS: Record<Reaching['type'], number> = {
   cancelJob: 30_000,
   keep: 20 * 60_000,
 }
+/**
+ * Polls a second of one provider in all, above which each job is asked for more rarely: a hundred thousand jobs would
+ * otherwise take a core, and more than any provider allows (Replicate: 50 a second). Where webhooks come, a poll is only
+ * the net below them. Below some hundred jobs the adapters' own pauses are longer.
+ */
+const POLLS_PER_S = { hooked: 50, alone: 200 } as const
 /** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
 const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
 /** After a crash a submit may still be on its way to the provider's list. */
@@ -183,7 +191,11 @@ async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Pr
     const checked = await provider.check(attempt.jobRef, signal)
     switch (checked.type) {
       case 'pending':
-        return { type: 'job.progressed', progress: checked.progress, pollAt: deps.clock.now() + checked.pollAfterMs }
+        return {
+          type: 'job.progressed',
+          progress: checked.progress,
+          pollAt: deps.clock.now() + Math.max(checked.pollAfterMs, spacingMs(deps, provider, attempt)),
+        }
       case 'succeeded':
         return { type: 'job.succeeded', media: checked.media, ...costOf(checked) }
       case 'failed':
@@ -195,6 +207,12 @@ async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Pr
     deps.observer.fault('poll', error, { provider: attempt.provider })
     return again(stepError('network_error', 'the poll broke'), UNREACHABLE_PAUSE_MS)
   }
+}
+
+/** The least pause between two polls of a job, so that all jobs there together keep the rate. */
+function spacingMs({ capacity, callbackUrl }: EffectDeps, provider: Provider, { token }: Attempt): number {
+  const isHooked = provider.webhook !== undefined && callbackUrl(provider.id, token) !== null
+  return (capacity.taken(provider.id) * 1_000) / POLLS_PER_S[isHooked ? 'hooked' : 'alone']
 }
 
 async function cancelJob(

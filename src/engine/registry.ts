@@ -33,7 +33,8 @@ const EVICT_AFTER_MS = 60_000
 const PAGE = 500
 
 export class Registry implements Engine {
-  readonly #deps: RegistryDeps
+  /** One object for all actors: a hundred thousand copies would weigh. */
+  readonly #deps: ActorDeps
   readonly #store: Store
   readonly #clock: Clock
   #actors = new Map<string, Actor>()
@@ -43,7 +44,7 @@ export class Registry implements Engine {
   #draining = false
 
   constructor(deps: RegistryDeps) {
-    this.#deps = deps
+    this.#deps = { ...deps, idle: (who, until) => this.#idle(who, until), lost: who => this.#lost(who) }
     this.#store = deps.store
     this.#clock = deps.clock
   }
@@ -145,10 +146,7 @@ export class Registry implements Engine {
   }
 
   #spawn(run: Run): Actor {
-    const actor = new Actor(
-      { ...this.#deps, idle: (who, until) => this.#idle(who, until), lost: who => this.#lost(who) },
-      run,
-    )
+    const actor = new Actor(this.#deps, run)
     this.#actors.set(run.id, actor)
     this.#deps.admission?.follow(run)
     actor.begin()
