@@ -9,6 +9,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LoadOrder, LoadResult } from './load.ts'
+import { short } from './stats.ts'
 
 export type Kind = 'product' | 'bare'
 
@@ -48,8 +49,8 @@ export interface Rig {
   stub(path: string): Promise<void>
   stubStats(): Promise<StubStats>
   sinkStats(): Promise<{ received: number; distinct: number; lastAt: number }>
-  /** Resolves when so many different callbacks have come; throws when that takes longer than `limitS`. */
-  ended(count: number, limitS: number): Promise<void>
+  /** Resolves when so many different callbacks have come; throws after `limitS` seconds, or `quietS` without a new one. */
+  ended(count: number, limitS: number, quietS?: number): Promise<void>
   /** Forgets what was counted. */
   reset(delayMs: number): Promise<void>
   close(): Promise<void>
@@ -70,8 +71,7 @@ export async function openRig(product: string): Promise<Rig> {
   const [stubUrl, sinkUrl] = [String(stub.first.url), String(sink.first.url)]
   const allow = [new URL(sinkUrl).host, String(stub.first.files)].join(',')
   let next = 0
-  const sinkStats = async () =>
-    (await (await fetch(`${sinkUrl}/stats`)).json()) as { received: number; distinct: number; lastAt: number }
+  const sinkStats = () => ask<{ received: number; distinct: number; lastAt: number }>(`${sinkUrl}/stats`)
 
   return {
     sink: sinkUrl,
@@ -93,14 +93,18 @@ export async function openRig(product: string): Promise<Rig> {
     async stub(path) {
       await fetch(`${stubUrl}/control/${path}`)
     },
-    stubStats: async () => (await (await fetch(`${stubUrl}/control/stats`)).json()) as StubStats,
+    stubStats: () => ask<StubStats>(`${stubUrl}/control/stats`),
     sinkStats,
-    async ended(count, limitS) {
+    async ended(count, limitS, quietS = limitS) {
       const end = performance.now() + limitS * 1_000
+      let [seen, newAt] = [0, performance.now()]
       for (;;) {
         const { distinct } = await sinkStats()
         if (distinct >= count) return
-        if (performance.now() > end) throw new Error(`only ${distinct} of ${count} callbacks within ${limitS} s`)
+        if (distinct > seen) [seen, newAt] = [distinct, performance.now()]
+        const now = performance.now()
+        if (now > end || now - newAt > quietS * 1_000)
+          throw new Error(`${distinct} of ${count} callbacks came, then none for ${short((now - newAt) / 1_000)} s`)
         await Bun.sleep(20)
       }
     },
@@ -117,6 +121,11 @@ export async function openRig(product: string): Promise<Rig> {
       rmSync(root, { recursive: true, force: true })
     },
   }
+}
+
+/** A kept connection may be closed just when it is used again, so a question is asked on a new one. */
+async function ask<T>(url: string): Promise<T> {
+  return (await fetch(url, { keepalive: false })).json() as Promise<T>
 }
 
 /** A process of this folder; its first line on stdout says that it is ready. */
@@ -184,6 +193,8 @@ async function startEngine(
           BABYCHAIN_DATA_DIR: dataDir,
           BABYCHAIN_MODE: 'byok',
           BABYCHAIN_API_KEY: API_KEY,
+          BABYCHAIN_CALLBACK_SECRET: `whsec_${Buffer.alloc(32, 1).toString('base64')}`,
+          BABYCHAIN_MASTER_KEY: Buffer.alloc(32, 2).toString('base64'),
           BABYCHAIN_EGRESS_ALLOW: peers.allow,
           BABYCHAIN_CONCURRENCY: 'bfl=1000000',
           BFL_API_KEY: PROVIDER_KEY,
@@ -200,7 +211,7 @@ async function startEngine(
       : isBinary
         ? [product, 'serve']
         : ['bun', ...profiling, join(product, 'src/main.ts'), 'serve']
-  const running = Bun.spawn(command, { env, stdin: 'ignore', stdout: 'ignore', stderr: 'inherit' })
+  const running = Bun.spawn(command, { env, stdin: 'ignore', stdout: 'inherit', stderr: 'inherit' })
   while (!(await answers(url))) {
     if (running.exitCode !== null) throw new Error(`the ${kind} engine ended with ${running.exitCode}`)
     if (performance.now() - began > 300_000) throw new Error(`the ${kind} engine is not ready after 300 s`)
