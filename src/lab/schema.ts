@@ -95,7 +95,7 @@ export function sample(schema: Schema): Json {
 }
 
 /** What a new form says where the model has the field: a square picture, a short film, the same again next time. */
-const START: Readonly<Record<string, Json>> = { width: 1024, height: 1024, ratio: '1:1', duration: 3, seed: 593 }
+const START: Readonly<Record<string, Json>> = { width: 1024, height: 1024, ratio: '1:1', duration: 5, seed: 593 }
 
 /** The first params of a model: what it requires, a few good values, and the prompt that was there before. */
 export function firstParams(schema: Schema, prompt: string): Params {

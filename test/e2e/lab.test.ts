@@ -187,6 +187,25 @@ for (const { name, command, whole } of servers) {
       await leave(second)
     }, 60_000)
 
+    test('the keyboard alone chooses a chain and runs it', async () => {
+      const here = await visit('/')
+      await here.page.locator('.runbar .primary:not([disabled])').waitFor()
+      await here.page.locator('input[name=chain]:checked').focus()
+      await here.page.keyboard.press('ArrowRight')
+      await here.page.getByRole('heading', { name: 'image-to-image' }).waitFor()
+      await here.page.keyboard.press('ArrowLeft')
+      await here.page.getByRole('heading', { name: 'text-to-image' }).waitFor()
+      await here.page.locator('.runbar .primary:not([disabled])').waitFor()
+      await here.page.keyboard.press('Control+Enter')
+      await here.page.waitForURL(/\/runs\//)
+      await state(here.page, 'succeeded')
+      await here.page.getByRole('button', { name: 'Open text-to-image in the viewer' }).press('Enter')
+      await here.page.getByRole('dialog').getByRole('link', { name: 'download' }).waitFor()
+      await here.page.keyboard.press('Escape')
+      await here.page.getByRole('dialog').waitFor({ state: 'hidden' })
+      await leave(here)
+    }, 60_000)
+
     test('a run is canceled and resumed, keeping the picture that was finished', async () => {
       const id = await create('A kite over dunes', 'It climbs #slow=5s')
       const here = await visit(`/runs/${id}`)
