@@ -82,8 +82,9 @@ export interface ClaimOrder {
   limit: number
   /** At most this many claimed at once per host, those in flight included. */
   perHost: number
-  /** Hosts that may not be claimed now, with how many are in flight for the others. */
+  /** How many are in flight per host, less the places that it may take beyond `perHost`: below 0 for a host that is trusted. */
   inFlight: Readonly<Record<string, number>>
+  /** Hosts that may not be claimed now. */
   closed: readonly string[]
 }
 

@@ -3,7 +3,8 @@
  *
  * 1. At least once: a delivery whose attempt was not settled is sent again, with the same id and the same bytes.
  * 2. Claims are leased and fenced; the lease is longer than an attempt may take.
- * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host.
+ * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host. A host earns
+ *    more places with every quick answer, up to half of all; the first slow or bad one takes them back.
  * 4. The loop has no logic: what follows an attempt is decided by core/delivery.
  * 5. A stop waits a while for what is being sent, then cuts it off; what was cut off is due at the next start.
  */
@@ -21,6 +22,11 @@ export interface OutboxDeps {
 /** Callbacks under way at once: in all, and to one host. */
 const PLACES = 64
 const PLACES_PER_HOST = 4
+const MORE_FOR_QUICK_HOSTS = 28
+/** An answer that takes longer is slow (ms). */
+const QUICK_MS = 1_000
+/** Hosts whose quickness is remembered: every claim names them. */
+const QUICK_HOSTS = 64
 /** An attempt takes at most 15 s; the rest is for a slow disk. */
 const LEASE_MS = 45_000
 /** While storage refuses writes, or a host is closed, we look again this often. */
@@ -33,6 +39,8 @@ export class Outbox {
   readonly #breakers = new HostBreakers()
   #inFlight = new Map<string, number>()
   #sending = new Set<Promise<void>>()
+  /** Places that a host has earned beyond the usual ones. */
+  #earned = new Map<string, number>()
   #disarm: (() => void) | null = null
   #claiming: Promise<void> | null = null
   #again = false
@@ -117,11 +125,25 @@ export class Outbox {
       leaseToken: clock.token(),
       limit,
       perHost: PLACES_PER_HOST,
-      inFlight: Object.fromEntries(this.#inFlight),
+      inFlight: this.#load(),
       closed: this.#breakers.closed(at),
     })
     for (const delivery of claimed) this.#launch(delivery)
     return claimed.length
+  }
+
+  #load(): Record<string, number> {
+    const load = Object.fromEntries(this.#inFlight)
+    for (const [host, more] of this.#earned) load[host] = (load[host] ?? 0) - more
+    return load
+  }
+
+  #judge(host: string, isQuick: boolean): void {
+    const earned = this.#earned.get(host) ?? 0
+    this.#earned.delete(host)
+    if (isQuick) this.#earned.set(host, Math.min(MORE_FOR_QUICK_HOSTS, earned + 1))
+    const [oldest] = this.#earned.keys()
+    if (oldest !== undefined && this.#earned.size > QUICK_HOSTS) this.#earned.delete(oldest)
   }
 
   #launch(delivery: ClaimedDelivery): void {
@@ -158,6 +180,7 @@ export class Outbox {
     const verdict = afterSending(outcome, delivery, at, clock.random())
     this.#breakers.learn(delivery.host, verdict.errorClass, at)
     this.#watchNetwork(verdict.errorClass)
+    this.#judge(delivery.host, verdict.errorClass === null && at - startedAt <= QUICK_MS)
     await this.#settle(delivery, startedAt, verdict, outcome)
   }
 
