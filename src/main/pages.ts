@@ -16,6 +16,7 @@ type Built = HTMLBundle & { files?: readonly { path: string; loader: string; hea
 
 interface Served {
   body: Uint8Array<ArrayBuffer>
+  gzipped: Uint8Array<ArrayBuffer>
   type: string
   isPage: boolean
 }
@@ -48,17 +49,25 @@ const HEADERS = {
 
 export function labPages(): Pages {
   const files = once(load)
-  const html = { GET: async () => answer([...(await files()).values()].find(file => file.isPage)) }
+  const html = {
+    GET: async (request: Request) =>
+      answer(
+        request,
+        [...(await files()).values()].find(file => file.isPage),
+      ),
+  }
   const file = {
-    GET: async (request: Request) => answer((await files()).get(basename(new URL(request.url).pathname))),
+    GET: async (request: Request) => answer(request, (await files()).get(basename(new URL(request.url).pathname))),
   }
   return { ...Object.fromEntries(PATHS.map(path => [path, html])), '/lab/files/:name': file }
 }
 
-function answer(file: Served | undefined): Response {
+function answer(request: Request, file: Served | undefined): Response {
   if (!file) return new Response('There is no such file.', { status: 404, headers: HEADERS })
   const cache = file.isPage ? 'no-cache' : 'public, max-age=31536000, immutable'
-  return new Response(file.body, { headers: { ...HEADERS, 'content-type': file.type, 'cache-control': cache } })
+  const headers = { ...HEADERS, 'content-type': file.type, 'cache-control': cache, vary: 'accept-encoding' }
+  if (!/\bgzip\b/.test(request.headers.get('accept-encoding') ?? '')) return new Response(file.body, { headers })
+  return new Response(file.gzipped, { headers: { ...headers, 'content-encoding': 'gzip' } })
 }
 
 async function load(): Promise<Map<string, Served>> {
@@ -74,7 +83,8 @@ async function load(): Promise<Map<string, Served>> {
   const served = await Promise.all(
     parts.map(async ({ path, isPage, type, read }) => {
       const bytes = await read()
-      return [basename(path), { body: isPage ? rooted(bytes) : bytes, type, isPage }] as const
+      const body = isPage ? rooted(bytes) : bytes
+      return [basename(path), { body, gzipped: Bun.gzipSync(body, { level: 9 }), type, isPage }] as const
     }),
   )
   return new Map(served)
