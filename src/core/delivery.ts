@@ -86,6 +86,9 @@ export interface ClaimOrder {
   inFlight: Readonly<Record<string, number>>
   /** Hosts that may not be claimed now. */
   closed: readonly string[]
+  /** At most this many per API key, those in flight included, whose numbers follow. */
+  perKey: number
+  inFlightOfKeys: Readonly<Record<string, number>>
 }
 
 /** Which deliveries of a key, newest first. */

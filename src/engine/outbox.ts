@@ -23,6 +23,8 @@ export interface OutboxDeps {
 const PLACES = 64
 const PLACES_PER_HOST = 4
 const MORE_FOR_QUICK_HOSTS = 28
+/** To all hosts of one API key: whoever owns a thousand hosts that never answer leaves the others their part. */
+const PLACES_PER_KEY = 48
 /** An answer that takes longer is slow (ms). */
 const QUICK_MS = 1_000
 /** Hosts whose quickness is remembered: every claim names them. */
@@ -38,6 +40,7 @@ export class Outbox {
   readonly #deps: OutboxDeps
   readonly #breakers = new HostBreakers()
   #inFlight = new Map<string, number>()
+  #inFlightOfKeys = new Map<string, number>()
   #sending = new Set<Promise<void>>()
   /** Places that a host has earned beyond the usual ones. */
   #earned = new Map<string, number>()
@@ -127,6 +130,8 @@ export class Outbox {
       perHost: PLACES_PER_HOST,
       inFlight: this.#load(),
       closed: this.#breakers.closed(at),
+      perKey: PLACES_PER_KEY,
+      inFlightOfKeys: Object.fromEntries(this.#inFlightOfKeys),
     })
     for (const delivery of claimed) this.#launch(delivery)
     return claimed.length
@@ -147,14 +152,14 @@ export class Outbox {
   }
 
   #launch(delivery: ClaimedDelivery): void {
-    const { host } = delivery
-    this.#inFlight.set(host, (this.#inFlight.get(host) ?? 0) + 1)
+    const { host, apiKeyId } = delivery
+    count(this.#inFlight, host, 1)
+    count(this.#inFlightOfKeys, apiKeyId, 1)
     const sending: Promise<void> = this.#attempt(delivery)
       .catch(error => this.#deps.observer.fault('delivery', error, { deliveryId: delivery.id }))
       .finally(() => {
-        const left = (this.#inFlight.get(host) ?? 1) - 1
-        if (left > 0) this.#inFlight.set(host, left)
-        else this.#inFlight.delete(host)
+        count(this.#inFlight, host, -1)
+        count(this.#inFlightOfKeys, apiKeyId, -1)
         this.#sending.delete(sending)
         this.wake()
       })
@@ -230,6 +235,12 @@ export class Outbox {
       )
     this.#isCutOff = isDown
   }
+}
+
+function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
+  const now = (counts.get(key) ?? 0) + by
+  if (now > 0) counts.set(key, now)
+  else counts.delete(key)
 }
 
 const NEVER_ENDED: DeliveryVerdict = {

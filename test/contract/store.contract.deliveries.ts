@@ -99,6 +99,23 @@ function claiming(subject: Subject): void {
     expect([...byHost(await store.claim(claimOrder({ limit: 6 }))).values()].sort()).toEqual([1, 1, 2, 2])
   })
 
+  test('a key with hundreds of hosts takes its share of the places and no more', async () => {
+    const { store } = subject
+    await deliver(
+      subject,
+      Array.from({ length: 60 }, (_, n) => ({ host: `h${n}.example:443`, apiKeyId: 'key_many', dueAt: T0 - 100 })),
+    )
+    await deliver(
+      subject,
+      Array.from({ length: 5 }, (_, n) => ({ host: `k${n}.example:443`, apiKeyId: `key_${n}` })),
+    )
+    const order = claimOrder({ limit: 20, perHost: 4, perKey: 12, inFlightOfKeys: { key_many: 2, key_4: 12 } })
+    const claimed = await store.claim(order)
+    const keys = claimed.map(each => each.apiKeyId)
+    expect(keys.filter(key => key === 'key_many')).toHaveLength(10)
+    expect(keys.filter(key => key !== 'key_many').toSorted()).toEqual(['key_0', 'key_1', 'key_2', 'key_3'])
+  })
+
   test('deliveries in flight take places of their host, and closed hosts are left alone', async () => {
     const { store } = subject
     await deliver(
@@ -348,7 +365,11 @@ async function deliver(subject: Subject, wishes: Partial<NewDelivery>[]): Promis
 }
 
 function claimOrder(more: Partial<ClaimOrder> = {}): ClaimOrder {
-  return { at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, perHost: 64, inFlight: {}, closed: [], ...more }
+  return {
+    ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, perHost: 64, inFlight: {}, closed: [] },
+    ...{ perKey: 64, inFlightOfKeys: {} },
+    ...more,
+  }
 }
 
 function attemptOf(more: Partial<DeliveryAttempt> = {}): DeliveryAttempt {

@@ -64,6 +64,26 @@ describe('fairness', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(48 << 20)
   }, 20_000)
 
+  test('a key with thirty such hosts takes no more than its share, and another key is served at once', async () => {
+    let open = 0
+    const tarpit = await rawServer(() => {
+      open += 1
+    })
+    const healthy = await httpServer((_, reply) => void reply.end('ok'))
+    office = await PostOffice.open(reaching([tarpit, healthy]))
+    await office.addKey('key_b')
+    const at = office.clock.now()
+    const hosts = Array.from({ length: 120 }, (_, n) => ({ ...to(tarpit), host: `h${n % 30}:443`, dueAt: at - 60_000 }))
+    await office.add(...hosts)
+    await office.outbox.start()
+    await until(() => open === 48, 5_000)
+    const [wanted] = await office.add({ ...to(healthy), apiKeyId: 'key_b' })
+    office.outbox.wake()
+    expect(await until(() => settled([wanted!.id]), 5_000)).toBeLessThan(2_000)
+    expect((await office.find(wanted!.id)).status).toBe('delivered')
+    expect(open).toBe(48)
+  })
+
   test('a receiver that drips a byte now and then is cut off in time, and holds nobody up', async () => {
     const drip = await rawServer(socket => {
       socket.write('HTTP/1.1 200 OK\r\nx-slow: ')

@@ -276,7 +276,7 @@ test('a message that kills the process each time is given up in the end', async 
   for (let n = 0; n < 30; n += 1) {
     await office.store.claim({
       ...{ at: office.clock.now(), leaseUntil: office.clock.now() + 45_000, leaseToken: `dies-${n}` },
-      ...{ limit: 9, perHost: 9, inFlight: {}, closed: [] },
+      ...{ limit: 9, perHost: 9, inFlight: {}, closed: [], perKey: 9, inFlightOfKeys: {} },
     })
     await office.restart()
   }

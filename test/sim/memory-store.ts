@@ -173,7 +173,7 @@ export class MemoryStore implements Store {
   // ── Deliveries ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async claim(order: ClaimOrder): Promise<ClaimedDelivery[]> {
-    const ranks = new Map<string, number>()
+    const [ranks, keys] = [new Map<string, number>(), new Map<string, number>()]
     const due = [...this.#open().deliveries.values()]
       .filter(({ delivery, readyAt }) => delivery.status === 'pending' && readyAt <= order.at)
       .filter(({ delivery }) => !order.closed.includes(delivery.host))
@@ -185,6 +185,11 @@ export class MemoryStore implements Store {
       })
       .filter(({ record, rank }) => rank <= order.perHost - (order.inFlight[record.delivery.host] ?? 0))
       .sort((a, b) => a.rank - b.rank)
+      .filter(({ record: { delivery } }) => {
+        const used = (keys.get(delivery.apiKeyId) ?? order.inFlightOfKeys[delivery.apiKeyId] ?? 0) + 1
+        if (used <= order.perKey) keys.set(delivery.apiKeyId, used)
+        return used <= order.perKey
+      })
       .slice(0, order.limit)
     for (const { record } of due) {
       const counted = record.trigger === 'schedule' ? 1 : 0

@@ -14,7 +14,7 @@ import {
 import { openTempStore } from '../support/store-temp.ts'
 
 /** What may be read from end to end: lists that a statement makes itself, and tables of a few rows. */
-const SMALL = ['hosts', 'used', 'open', 'ranked', 'm', 'chains', 'counters', 'api_keys']
+const SMALL = ['hosts', 'used', 'open', 'ranked', 'allowed', 'm', 'chains', 'counters', 'api_keys']
 
 test('no statement reads a large table from end to end, and pages are read in order', async () => {
   const statements = new Set<string>()
@@ -56,7 +56,8 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
   await store.due(T0, 5, run.id)
   await store.attemptByToken('t')
   for await (const _ of store.watch(run.id, 0, new AbortController().signal));
-  await store.claim({ at: T0, leaseUntil: T0, leaseToken: 'L', limit: 5, perHost: 4, inFlight: {}, closed: [] })
+  const places = { limit: 5, perHost: 4, inFlight: {}, closed: [], perKey: 5, inFlightOfKeys: {} }
+  await store.claim({ at: T0, leaseUntil: T0, leaseToken: 'L', ...places })
   await store.freeLeases()
   await store.nextDeliveryAt()
   await store.deliveriesOf(run.id)

@@ -45,9 +45,12 @@ export class PostOffice {
   static async open(egress: Pick<Egress, 'post'> | null = null): Promise<PostOffice> {
     const office = new PostOffice(egress)
     await office.#start()
-    const made = office.secrets.fresh(KEY)
-    await office.store.saveApiKey(apiKey({ id: KEY }), made.secret)
+    await office.addKey(KEY)
     return office
+  }
+
+  async addKey(id: string): Promise<void> {
+    await this.store.saveApiKey(apiKey({ id }), this.secrets.fresh(id).secret)
   }
 
   async close(): Promise<void> {
@@ -59,7 +62,10 @@ export class PostOffice {
   /** The process dies without a word; another one opens the same database. */
   async restart(): Promise<void> {
     await this.store.close()
+    // Whatever it still does, its store is gone; and it shall not do it in the middle of other tests.
+    await this.outbox.drain(0)
     if (this.clock instanceof VirtualClock) this.clock.clear()
+    this.faults.length = 0
     await this.#start()
   }
 

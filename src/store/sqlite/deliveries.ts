@@ -104,6 +104,8 @@ export class DeliveryTables {
         perHost: order.perHost,
         inFlight: JSON.stringify(order.inFlight),
         closed: JSON.stringify(order.closed),
+        perKey: order.perKey,
+        inFlightOfKeys: JSON.stringify(order.inFlightOfKeys),
       })
       .map(row => claimedOf(row, order.leaseToken))
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
@@ -194,7 +196,7 @@ function statements(db: Database) {
          created_at, updated_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?, ?, ?, ?)`,
     ),
-    /** Hosts by a walk through the index, closed ones left out; the first few of each; then rank by rank. */
+    /** Hosts by a walk through the index, closed ones left out; the first few of each; a share of each key; rank by rank. */
     claim: db.prepare<DeliveryRow, [Record<string, string | number>]>(
       `WITH RECURSIVE hosts (host) AS (
          SELECT min(host) FROM deliveries WHERE status = 'pending'
@@ -204,17 +206,23 @@ function statements(db: Database) {
        ), open (host, room) AS (
          SELECT host, $perHost - coalesce((SELECT value FROM json_each($inFlight) WHERE key = host), 0)
          FROM hosts WHERE host IS NOT NULL AND host NOT IN (SELECT value FROM json_each($closed))
-       ), ranked (id, ready_at, room, rank) AS (
-         SELECT d.id, d.ready_at, open.room, row_number() OVER (PARTITION BY d.host ORDER BY d.ready_at, d.id)
+       ), ranked (id, ready_at, api_key_id, room, rank) AS (
+         SELECT d.id, d.ready_at, d.api_key_id, open.room,
+           row_number() OVER (PARTITION BY d.host ORDER BY d.ready_at, d.id)
          FROM open CROSS JOIN deliveries d ON d.id IN (
            SELECT n.id FROM deliveries n
            WHERE n.host = open.host AND n.status = 'pending' AND n.ready_at <= $at
            ORDER BY n.ready_at LIMIT $perHost)
          WHERE open.room > 0
+       ), allowed (id, ready_at, rank, key_room, key_rank) AS (
+         SELECT id, ready_at, rank,
+           $perKey - coalesce((SELECT value FROM json_each($inFlightOfKeys) WHERE key = api_key_id), 0),
+           row_number() OVER (PARTITION BY api_key_id ORDER BY rank, ready_at, id)
+         FROM ranked WHERE rank <= room
        )
        UPDATE deliveries SET lease_token = $token, ready_at = $until, updated_at = $at,
          attempts = attempts + (trigger = 'schedule')
-       WHERE id IN (SELECT id FROM ranked WHERE rank <= room ORDER BY rank, ready_at, id LIMIT $limit)
+       WHERE id IN (SELECT id FROM allowed WHERE key_rank <= key_room ORDER BY rank, ready_at, id LIMIT $limit)
        RETURNING *`,
     ),
     settle: db.prepare<unknown, (string | number | boolean | null)[]>(
