@@ -325,7 +325,7 @@ export class Actor {
 
   async #perform(effect: Reaching, key: string): Promise<void> {
     try {
-      const event = await perform(this.#deps, this.run, effect, this.#stop.signal)
+      const event = await perform(this.#deps, this, effect, this.#stop.signal)
       if (event) this.#mail.push({ event })
     } catch (error) {
       this.#deps.observer.fault(effect.type, error, { runId: this.run.id })

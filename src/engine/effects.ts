@@ -35,6 +35,11 @@ export interface EffectDeps {
 
 export type Reaching = Exclude<Effect, { type: 'route' }>
 
+/** The run as it is at each look: a cancel may come while an effect is on its way. */
+export interface LiveRun {
+  readonly run: Run
+}
+
 /** Limits in milliseconds. A synchronous image API may take two minutes to answer a submit. */
 const LIMIT_MS: Record<Reaching['type'], number> = {
   submit: 300_000,
@@ -55,7 +60,13 @@ const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
 const UNREACHABLE_PAUSE_MS = 10_000
 
 /** Carries out one effect of a run; null when the step has moved on. */
-export async function perform(deps: EffectDeps, run: Run, effect: Reaching, stop: AbortSignal): Promise<Event | null> {
+export async function perform(
+  deps: EffectDeps,
+  live: LiveRun,
+  effect: Reaching,
+  stop: AbortSignal,
+): Promise<Event | null> {
+  const { run } = live
   const step = run.steps.find(each => each.id === effect.stepId)
   if (!step) return null
   const { clock } = deps
@@ -65,7 +76,7 @@ export async function perform(deps: EffectDeps, run: Run, effect: Reaching, stop
   if (stop.aborted) onStop()
   stop.addEventListener('abort', onStop, { once: true })
   try {
-    const said = await carryOut(deps, run, step, effect, limit.signal)
+    const said = await carryOut(deps, live, step, effect, limit.signal)
     return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
   } finally {
     disarm()
@@ -75,12 +86,19 @@ export async function perform(deps: EffectDeps, run: Run, effect: Reaching, stop
 
 type Said = AttemptSignal extends infer S ? (S extends unknown ? Omit<S, 'stepId' | 'attempt'> : never) : never
 
-function carryOut(deps: EffectDeps, run: Run, step: Step, effect: Reaching, signal: AbortSignal): Promise<Said | null> {
+function carryOut(
+  deps: EffectDeps,
+  live: LiveRun,
+  step: Step,
+  effect: Reaching,
+  signal: AbortSignal,
+): Promise<Said | null> {
+  const { run } = live
   if (effect.type === 'cancelJob') return cancelJob(deps, effect, signal)
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return Promise.resolve(null)
   switch (effect.type) {
     case 'submit':
-      return submit(deps, run, step, step.attempt, signal)
+      return submit(deps, live, step, step.attempt, signal)
     case 'find':
       return find(deps, step, step.attempt, signal)
     case 'poll':
@@ -90,7 +108,14 @@ function carryOut(deps: EffectDeps, run: Run, step: Step, effect: Reaching, sign
   }
 }
 
-async function submit(deps: EffectDeps, run: Run, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+async function submit(
+  deps: EffectDeps,
+  live: LiveRun,
+  step: Step,
+  attempt: Attempt,
+  signal: AbortSignal,
+): Promise<Said> {
+  const { run } = live
   const provider = deps.providers.get(attempt.provider)
   const model = deps.catalog.find(step.model)
   const route =
@@ -117,6 +142,7 @@ async function submit(deps: EffectDeps, run: Run, step: Step, attempt: Attempt, 
       providerModel: translation.providerModel,
     }
     const stash = (bytes: Uint8Array, mime: string) => deps.media.stash(token, bytes, mime)
+    if (live.run.cancelRequestedAt !== null) return refused(stepError('canceled', 'canceled before it was submitted'))
     began = true
     const started = await provider.start({ ...job, stash, callbackUrl: deps.callbackUrl(provider.id, token) }, signal)
     switch (started.type) {

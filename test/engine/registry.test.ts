@@ -1,6 +1,7 @@
 /** What the simulation found in the registry and in the places of providers, each as a small scene. */
 import { expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
+import { StorageUnavailable } from '../../src/core/ports.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
 import { LINE } from '../support/runs.ts'
@@ -78,5 +79,26 @@ test('a sweep between the commit of a new run and its answer makes no second act
     await world.finish(run.id)
     expect(world.faults).toEqual([])
     expect(world.providers[0]?.jobs).toHaveLength(1)
+  })
+})
+
+test('a step whose intent and cancel are committed together is not submitted, and costs nothing', async () => {
+  const world = new World()
+  await inWorld(world, async () => {
+    const { store, registry } = world.process
+    const { commit } = store
+    let asked: Promise<unknown> | null = null
+    store.commit = async order => {
+      if (asked) return commit.call(store, order)
+      asked = registry.cancel(order.run.id)
+      throw new StorageUnavailable('the disk is full')
+    }
+    const run = await world.create({ a: [] })
+    const ended = await world.finish(run.id)
+    await asked
+    expect(ended.status).toBe('canceled')
+    expect(world.providers[0]?.arrived).toEqual([])
+    const [step] = ended.steps
+    expect(step).toMatchObject({ status: 'canceled', attempts: [{ outcome: 'canceled', cost: { actualUsd: 0 } }] })
   })
 })

@@ -84,6 +84,12 @@ export function endCanceled(step: StepIn<'running'>, at: number): Step {
   return end({ ...step, attempt: { ...step.attempt, cost } }, { status: 'canceled' }, at, { outcome: 'canceled' })
 }
 
+/** The cancel came before the submit: nothing runs and nothing is billed. */
+export function endUnsent(step: StepIn<'submitting'>, error: StepError, at: number): Step {
+  const free = { ...step, attempt: { ...step.attempt, cost: { ...step.attempt.cost, actualUsd: 0 } } }
+  return end(free, { status: 'canceled' }, at, { outcome: 'canceled', error })
+}
+
 type Ended = Extract<StepState, { status: 'succeeded' | 'failed' | 'canceled' | 'skipped' }>
 type AttemptEnd = Pick<Attempt, 'outcome'> & Partial<Pick<Attempt, 'error' | 'providerCancel'>>
 

@@ -9,6 +9,7 @@ import {
   cancelOrder,
   end,
   endCanceled,
+  endUnsent,
   enter,
   failAttempt,
   failUnknown,
@@ -106,6 +107,7 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       return keepNow({ ...step, attempt }, event.media, at)
     }
     case 'step.submit_refused':
+      if (event.error.code === 'canceled') return { step: endUnsent(step, event.error, at) }
       return failAttempt(step, event.error, event, 'free')
     case 'step.submit_unknown':
       if (run.cancelRequestedAt !== null)
