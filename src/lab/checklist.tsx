@@ -58,27 +58,29 @@ export function Checklist() {
         </span>
         first steps {done}/{items.value.length}
       </summary>
-      <ul>
-        {items.value.map(item => (
-          <li key={item.text} class={item.done ? 'done' : ''}>
-            <span aria-hidden="true">{item.done ? '✓' : '·'}</span>
-            <span>
-              {item.text}
-              {item.done ? <span class="offscreen"> (done)</span> : <small>{item.how}</small>}
-            </span>
-          </li>
-        ))}
-      </ul>
-      <button
-        type="button"
-        class="quiet"
-        onClick={() => {
-          localStorage.setItem(DISMISSED, 'done')
-          dismissed.value = true
-        }}
-      >
-        do not show this again
-      </button>
+      <div class="drop-down">
+        <ul>
+          {items.value.map(item => (
+            <li key={item.text} class={item.done ? 'done' : ''}>
+              <span aria-hidden="true">{item.done ? '✓' : '·'}</span>
+              <span>
+                {item.text}
+                {item.done ? <span class="offscreen"> (done)</span> : <small>{item.how}</small>}
+              </span>
+            </li>
+          ))}
+        </ul>
+        <button
+          type="button"
+          class="quiet"
+          onClick={() => {
+            localStorage.setItem(DISMISSED, 'done')
+            dismissed.value = true
+          }}
+        >
+          do not show this again
+        </button>
+      </div>
     </details>
   )
 }

@@ -47,7 +47,9 @@ export function Form({ schema, value, pointer, errors, wired, aside, set }: Form
   )
   const isFirst = (key: string) => key !== aside && isCommon(key, schema)
   const common = fields.filter(([key]) => isFirst(key))
-  const rest = fields.filter(([key]) => !isFirst(key))
+  const rest = fields
+    .filter(([key]) => !isFirst(key))
+    .toSorted(([, a], [, b]) => Number(isPicture(a)) - Number(isPicture(b)))
   const given = rest.filter(([key]) => value[key] !== undefined)
   const wrong = rest.some(([key]) => [...errors.keys()].some(at => at.startsWith(`${pointer}/${key}`)))
   return (
@@ -227,7 +229,7 @@ function NumberInput({ schema, value, set, hint, ...common }: InputProps & { sch
         max={max}
         step={step}
         value={value === undefined ? '' : Number(value)}
-        placeholder={hint}
+        placeholder={slides ? hint.replace('default ', '') : hint}
         onInput={read}
       />
     </span>

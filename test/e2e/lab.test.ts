@@ -365,6 +365,28 @@ for (const { name, command, whole } of servers) {
       await here.page.context().close() // the cut lines are error messages of the browser
     }, 60_000)
 
+    test('on a phone no page is wider than the phone, with the longest chain chosen and run', async () => {
+      const context = await browser.newContext({ viewport: { width: 360, height: 760 } })
+      const page = await context.newPage()
+      const seen = observe(page, server.url)
+      const overflow = () => page.evaluate<number>('document.documentElement.scrollWidth - innerWidth')
+      await page.goto(`${server.url}/#key=${API_KEY}`)
+      await page.getByText('chain303').click()
+      await page.locator('.card').nth(2).waitFor()
+      expect(['/', await overflow()]).toEqual(['/', 0])
+      await page.locator('.runbar .primary:not([disabled])').click()
+      await page.waitForURL(/\/runs\//)
+      await state(page, 'succeeded')
+      expect(['a run', await overflow()]).toEqual(['a run', 0])
+      for (const path of ['/runs', '/deliveries', '/settings', '/lab/inbox']) {
+        await page.goto(server.url + path)
+        await page.locator('main h1').first().waitFor()
+        await page.waitForLoadState('networkidle')
+        expect([path, await overflow()]).toEqual([path, 0])
+      }
+      await leave({ page, seen })
+    }, 60_000)
+
     test('no page has a serious accessibility finding, in dark and in light', async () => {
       const done = await create('A lighthouse at dusk #503=1')
       await server.json(`/api/v1/runs/${done}?wait=30`)
