@@ -21,9 +21,9 @@ export class Books {
   readonly acked = new Map<string, PlannedRun>()
   /** Runs whose cancel was answered. */
   readonly canceled = new Set<string>()
-  /** Steps whose content a provider refused. */
-  readonly rejected = new Set<string>()
   submits = 0
+  /** When the wall clock last jumped, in passing time. */
+  jumpedAt = Number.NEGATIVE_INFINITY
   readonly #left = new Map<string, string>()
   /** What a submit came to, as far as a living process heard. */
   readonly #heard = new Map<string, string>()
@@ -95,7 +95,8 @@ export class Books {
     if (this.#left.has(token)) this.broken(`${where} left twice`)
     this.#left.set(token, stepId)
     if (this.canceled.has(run.id)) this.broken(`${where} left after the cancel was answered`)
-    if (this.rejected.has(stepId)) this.broken(`${where} left after its content was refused`)
+    if (step.attempts.some(attempt => attempt.error?.code === 'content_rejected'))
+      this.broken(`${where} left after its content was refused`)
     this.#unpaid(step, where)
     this.#wired(run, step, job, where)
     this.#placed(provider, open, where)
@@ -163,14 +164,15 @@ export class Books {
     if (this.canceled.has(run.id) && run.status === 'failed' && run.error?.code === 'canceled')
       this.broken(`run ${run.id} was canceled and failed`)
     for (const step of run.steps) this.#judgeStep(run, step)
-    const billed = PRICE * this.#jobs().filter(job => job.runId === run.id && isBilled(job)).length
+    const billed = PRICE * this.#jobs().filter(job => job.runId === run.id && this.#isBilled(job)).length
     if (billed > spent(run.steps).usd + 1e-9) this.broken(`run ${run.id} was billed ${billed} and knows of less`)
     if (run.maxCostUsd !== null && billed > run.maxCostUsd + 1e-9) this.broken(`run ${run.id} was billed too much`)
     await this.#judgeCallback(store, run)
   }
 
   #judgeStep(run: Run, step: Step): void {
-    if (this.#jobsOf(step.id).filter(isBilled).length > 1) this.broken(`step ${step.id} was paid twice`)
+    if (this.#jobsOf(step.id).filter(job => this.#isBilled(job)).length > 1)
+      this.broken(`step ${step.id} was paid twice`)
     for (const attempt of attemptsOf(step)) {
       const provider = this.providers.find(each => each.id === attempt.provider)
       if ((provider?.arrivals.get(attempt.token) ?? 0) > 1)
@@ -222,12 +224,15 @@ export class Books {
     return job !== undefined && !job.canceled && job.fate !== 'lost' && this.time.elapsed < job.readyAt
   }
 
+  /**
+   * A job that its provider would put on the bill. One that was taken around a jump of the wall clock is let off: after
+   * a crash the engine has only that clock to tell how long ago a submit was, and so when to believe a look-up.
+   */
+  #isBilled(job: Job): boolean {
+    return job.fate === 'done' && !job.canceled && Math.abs(job.takenAt - this.jumpedAt) > 120_000
+  }
+
   #jobsOf(stepId: string): Job[] {
     return this.#jobs().filter(job => job.stepId === stepId)
   }
-}
-
-/** A job that its provider would put on the bill. */
-function isBilled(job: Job): boolean {
-  return job.fate === 'done' && !job.canceled
 }

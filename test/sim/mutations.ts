@@ -100,6 +100,13 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'sim',
   },
   {
+    name: 'a submit leaves although the cancel was committed with its intent',
+    file: 'src/engine/effects.ts',
+    from: 'if (live.run.cancelRequestedAt !== null) return',
+    to: 'if (live.run.revision < 0) return',
+    by: 'sim',
+  },
+  {
     name: 'a cancel of a run without an actor is not answered',
     file: 'src/engine/registry.ts',
     from: '    if (this.#wanted.has(actor.run.id)) return\n',

@@ -53,8 +53,6 @@ export interface Abilities {
 export interface ProviderEvents {
   /** A submit is about to leave: what must hold now is checked. */
   submitting(provider: string, job: StartJob): Promise<void>
-  /** A submit arrived and was refused for its content. */
-  rejected(stepId: string): void
   /** A webhook for a token, when it arrives. */
   hint(token: string, ref: Json | null): void
   note(text: string): void
@@ -106,7 +104,6 @@ export class SimProvider implements Provider {
     const code = REFUSALS.get(bad)
     if (code !== undefined) {
       this.events.note(`${this.id} refuses ${order.token}: ${code}`)
-      if (code === 'content_rejected') this.events.rejected(order.stepId)
       const retryAfterMs = code === 'provider_rate_limited' && time.chance(0.5) ? time.span(1_000, 120_000) : undefined
       await time.wait(time.span(1, 2_000))
       return { type: 'refused', error: stepError(code, 'refused', { provider: this.id, retryAfterMs }) }

@@ -37,7 +37,7 @@ export interface History {
 }
 
 /** A promise was broken. */
-export class Violation extends Error {
+class Violation extends Error {
   override name = 'Violation'
 }
 
@@ -101,7 +101,6 @@ class Simulation {
         new SimProvider(id, abilities, concurrency, this.#time, {
           submitting: async (provider, job) =>
             this.#books.submitting(provider, job, await this.#process?.raw.run(job.runId), await this.#stored()),
-          rejected: stepId => this.#books.rejected.add(stepId),
           hint: (token, ref) => void this.#hint(token, ref, 5),
           note: this.#note,
         }),
@@ -281,6 +280,7 @@ class Simulation {
   #jump(ms: number): void {
     this.#note(`the wall clock jumps by ${ms / 1_000} s`)
     this.#time.jump(ms)
+    this.#books.jumpedAt = this.#time.elapsed
   }
 
   #wrap<T extends object>(name: string, port: T, process: Process): T {
