@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto'
 import { type ApiKey, type KeyLimits, SCOPES } from '../core/keys.ts'
 import type { Clock, Store } from '../core/ports.ts'
-import type { KeyDesk, KeyOrder, KeyPatch, MadeKey, MadeSecret, Principal } from '../http/deps.ts'
+import type { KeyDesk, KeyOrder, KeyPatch, Locked, MadeKey, MadeSecret, Principal } from '../http/deps.ts'
 import { isPossible, KEY_PREFIX, newKeyText } from './key-text.ts'
 import { sha256 } from './secrets.ts'
 
@@ -28,6 +28,8 @@ export interface KeyringDeps {
 }
 
 const NO_LIMITS: KeyLimits = { ratePerMinute: null, maxRunning: null, maxQueued: null, dailyBudgetUsd: null }
+/** All of them are in memory and in one list; a customer each is more than one machine serves. */
+const MOST_KEYS = 10_000
 /** Last uses are written together, this long after the first of them. */
 const TOUCH_MS = 60_000
 
@@ -99,8 +101,9 @@ export class Keyring implements KeyDesk {
     return this.#deps.spentUsd(id)
   }
 
-  async create(order: KeyOrder): Promise<MadeKey> {
+  async create(order: KeyOrder): Promise<MadeKey | Locked> {
     const { store, clock, secrets } = this.#deps
+    if (this.#keys.size >= MOST_KEYS) return { locked: `There are ${MOST_KEYS} keys, and no more are kept.` }
     const text = newKeyText(bytes => randomBytes(bytes))
     const id = `key_${clock.id().replaceAll('-', '')}`
     const key: ApiKey = { ...FRESH, ...order, ...textFacts(text), id, createdAt: clock.now() }
@@ -118,7 +121,7 @@ export class Keyring implements KeyDesk {
     return this.find(id)
   }
 
-  async rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | { locked: string } | null> {
+  async rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null> {
     const known = this.#keys.get(id)
     if (!known) return null
     const locked = this.#lock(known)
@@ -130,7 +133,7 @@ export class Keyring implements KeyDesk {
     return { key, text }
   }
 
-  async revoke(id: string): Promise<ApiKey | { locked: string } | null> {
+  async revoke(id: string): Promise<ApiKey | Locked | null> {
     const known = this.#keys.get(id)
     if (!known) return null
     const locked = this.#lock(known)

@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto'
 import type { WebhookSecret } from '../core/keys.ts'
 import type { Clock, Store } from '../core/ports.ts'
-import type { MadeSecret, SecretDesk } from '../http/deps.ts'
+import type { Locked, MadeSecret, SecretDesk } from '../http/deps.ts'
 import { newSecret, parseSecret } from '../net/signature.ts'
 import { seal, unseal } from './secrets.ts'
 
@@ -69,7 +69,7 @@ export class WebhookSecrets implements SecretDesk {
     return (await store.webhookSecrets(apiKeyId)).filter(({ retiresAt }) => retiresAt === null || retiresAt > now)
   }
 
-  async rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | { locked: string }> {
+  async rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | Locked> {
     const { store, clock, given } = this.#deps
     if (given?.apiKeyId === apiKeyId)
       return { locked: 'The secret comes from BABYCHAIN_CALLBACK_SECRET: change it there and restart.' }

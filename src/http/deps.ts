@@ -89,7 +89,7 @@ export interface KeyDesk {
   find(id: string): ApiKey | null
   /** Spent and under way today (UTC), in US dollars. */
   spentUsd(id: string): number
-  create(order: KeyOrder): Promise<MadeKey>
+  create(order: KeyOrder): Promise<MadeKey | Locked>
   change(id: string, patch: KeyPatch): Promise<ApiKey | null>
   /** A new text; the one before works for `overlapMs` more. */
   rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null>

@@ -44,7 +44,7 @@ async function create(deps: ApiDeps, { request, principal }: Authorized): Promis
   const order = body as CreateKeyDto
   const scopes = [...new Set(order.scopes ?? DEFAULT_SCOPES)]
   mustHave(principal.scopes, scopes)
-  const made = await deps.keys.create({ ...DEFAULTS, ...patchOf(order), name: order.name, scopes })
+  const made = unlocked(await deps.keys.create({ ...DEFAULTS, ...patchOf(order), name: order.name, scopes }))
   const shown = { ...show(deps, made.key), key: made.text, webhook_secret: made.secret }
   return json(201, shown, { location: `/api/v1/keys/${made.key.id}` })
 }

@@ -6,6 +6,7 @@ import { isPossible, newKeyText } from '../../src/app/key-text.ts'
 import { seal, unseal } from '../../src/app/secrets.ts'
 import type { Store } from '../../src/core/ports.ts'
 import { newSecret } from '../../src/net/signature.ts'
+import { apiKey } from '../support/store-runs.ts'
 import { openTempStore, type TempStore } from '../support/store-temp.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
@@ -67,17 +68,33 @@ describe('the keyring', () => {
     const { apiKey = null, callbackSecret = null, master = 1, store = temp.store } = more
     return openAccess({ store, clock, master: new Uint8Array(32).fill(master), config: { apiKey, callbackSecret } })
   }
+  const make = async (keys: Access['keys']) => {
+    const made = await keys.create(ORDER)
+    if ('locked' in made) throw new Error(made.locked)
+    return made
+  }
   const secretsOf = async (access: Access) =>
     (await access.secrets.of('bootstrap')).map(each => Buffer.from(each).toString('hex'))
 
   test('asks the store for nothing while it answers', async () => {
     const { keys } = await open()
-    const { text } = await keys.create(ORDER)
+    const { text } = await make(keys)
     await temp.store.close()
     expect(keys.auth(text)).toMatchObject({ scopes: ['runs:read'] })
     expect(keys.auth(`${text.slice(0, -1)}_`)).toBeNull()
     expect(keys.auth(newKeyText(random))).toBeNull()
     await temp.reopen()
+  })
+
+  test('keeps ten thousand keys and says so to the next', async () => {
+    const { keys } = await open({
+      store: Object.assign(Object.create(temp.store) as Store, {
+        apiKeys: async () => Array.from({ length: 10_000 }, () => apiKey()),
+        webhookSecrets: async () => [],
+        spending: async () => [],
+      }),
+    })
+    expect(await keys.create(ORDER)).toEqual({ locked: 'There are 10000 keys, and no more are kept.' })
   })
 
   test('makes the bootstrap key once, and knows it after a restart', async () => {
@@ -127,7 +144,7 @@ describe('the keyring', () => {
 
   test('writes the last use once a minute at most, and at the end', async () => {
     const { keys } = await open()
-    const { key, text } = await keys.create(ORDER)
+    const { key, text } = await make(keys)
     const writes = temp.store.commits.writes
     for (let n = 0; n < 50; n += 1) keys.auth(text)
     expect(keys.find(key.id)?.lastUsedAt).toBe(clock.now())

@@ -23,7 +23,7 @@ export const create = operation({
     },
   },
   answers: { 201: { description: 'Keep both texts now.', json: 'CreatedApiKey', headers: ['Location'] } },
-  problems: [400, 413, 415, 503],
+  problems: [400, 409, 413, 415, 503],
 })
 
 export const list = operation({
