@@ -13,7 +13,7 @@ import { MUTATIONS, type Mutation } from '../test/sim/mutations.ts'
 
 const root = join(import.meta.dir, '..')
 /** More seeds than any mutation has needed; one that survives them all is unnoticed. */
-const SEEDS = 3_000
+const SEEDS = 10_000
 const LIMIT_MS = 240_000
 
 /** Says who noticed, or null. */
