@@ -48,6 +48,21 @@ const said = (error: unknown): string => {
   return error.missing ? 'Not available on this server.' : `${error.message} ${error.problem?.hint ?? ''}`
 }
 
+/** What cannot be taken back is asked for twice: the second click within a few seconds counts. */
+function Twice({ label, act }: { label: string; act(): void }) {
+  const armed = useSignal(false)
+  const click = () => {
+    if (armed.value) act()
+    else setTimeout(() => (armed.value = false), 4000)
+    armed.value = !armed.value
+  }
+  return (
+    <button type="button" class="quiet" onClick={click}>
+      {armed.value ? <b class="wrong">really {label}?</b> : label}
+    </button>
+  )
+}
+
 // ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
@@ -119,11 +134,7 @@ function Keys() {
                 {key.daily_budget_usd === null ? '' : ` of ${money(key.daily_budget_usd)}`} today
               </span>
             )}
-            {key.status === 'active' && (
-              <button type="button" class="quiet" onClick={() => void revoke(key.id)}>
-                revoke
-              </button>
-            )}
+            {key.status === 'active' && <Twice label="revoke" act={() => void revoke(key.id)} />}
           </li>
         ))}
       </ul>
@@ -212,11 +223,7 @@ function Secrets() {
           </li>
         ))}
       </ul>
-      {list.value && (
-        <button type="button" class="secondary" onClick={() => void rotate()}>
-          rotate: both sign for a day
-        </button>
-      )}
+      {list.value && <Twice label="rotate: both sign for a day" act={() => void rotate()} />}
     </Pane>
   )
 }

@@ -330,6 +330,8 @@ for (const { name, command, whole } of servers) {
       expect((await use()).status).toBe(200)
       const row = here.page.locator('.rows li').filter({ hasText: 'my backend' })
       await row.getByRole('button', { name: 'revoke' }).click()
+      expect((await use()).status).toBe(200)
+      await row.getByRole('button', { name: 'really revoke?' }).click()
       await row.getByText('revoked').waitFor()
       expect((await use()).status).toBe(401)
       await leave(here)
