@@ -105,6 +105,7 @@ function begin(original: Request, server: Server | undefined, requestId: string,
   const routed = url.host.length < 4 ? new Request(`http://localhost${url.pathname}${url.search}`, original) : original
   return {
     limits: {},
+    isStillAllowed: async () => true,
     charge(principal) {
       this.limits = rates.charge(principal)
     },

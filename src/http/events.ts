@@ -6,6 +6,7 @@
  * 2. A comment every 15 s keeps proxies and Bun from cutting a silent stream. The stream ends after the run's last event.
  * 3. At most `MOST_BUFFERED` bytes are held for a reader. One that leaves them unread for `STALL_MS` is cut; it comes back
  *    where it was.
+ * 4. A key that is revoked hears no further event, and its streams end with the next one, or within 15 s.
  */
 import { Elysia } from 'elysia'
 import type { Clock } from '../core/ports.ts'
@@ -66,8 +67,13 @@ function stream(deps: ApiDeps, exchange: Exchange, run: Run, after: number): Rea
       start(controller) {
         const say = (text: string): void => controller.enqueue(encoder.encode(text))
         say(`retry: ${RETRY_MS}\n\n`)
-        const stopPings = pings(deps.clock, () => (controller.desiredSize ?? 0) > 0 && say(': ping\n\n'))
+        const leave = (): void => gone.abort()
+        const stopPings = pings(deps.clock, () => {
+          if ((controller.desiredSize ?? 0) > 0) say(': ping\n\n')
+          exchange.isStillAllowed().then(allowed => allowed || leave(), leave)
+        })
         pump(deps, run, after, signal, async text => {
+          if (!(await exchange.isStillAllowed())) return leave()
           say(text)
           if ((controller.desiredSize ?? 0) > 0 || (await valve.opens())) return
           gone.abort()

@@ -27,6 +27,8 @@ export interface Exchange {
   /** Counts this request for its key; what is left then goes with the answer. @throws ApiProblem 429 */
   charge(principal: Principal): void
   limits: Readonly<Record<string, string>>
+  /** Asked again by what goes on for minutes: false as soon as the key is revoked or has expired. */
+  isStillAllowed(): Promise<boolean>
 }
 
 /** An exchange whose asker is known and has the scope of the route. */
@@ -86,6 +88,7 @@ export async function authenticate(deps: ApiDeps, exchange: Exchange, scope: Sco
   const principal = await deps.auth(key)
   if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
   exchange.charge(principal)
+  exchange.isStillAllowed = async () => (await deps.auth(key)) !== null
   if (!principal.scopes.includes(scope)) {
     throw new ApiProblem('forbidden', `The key lacks the scope ${scope}.`, {
       headers: { 'www-authenticate': `${CHALLENGE}, error="insufficient_scope", scope="${scope}"` },

@@ -143,6 +143,29 @@ test('?after= that is no number is 400', async () => {
   }
 })
 
+test('a revoked key hears nothing more: its stream ends with the next event, a silent one with the next ping', async () => {
+  const { key, id: keyId } = await world.json<{ key: string; id: string }>('POST', '/api/v1/keys', {
+    body: { name: 'x' },
+  })
+  world.provider.instant = false
+  const run = await world.run(seed, 'chain1', { key })
+  await world.quiet()
+  const loud = await world.ask('GET', `/api/v1/runs/${run}/events`, { key })
+  const silent = await world.ask('GET', `/api/v1/runs/${run}/events?after=3`, { key })
+  await world.quiet()
+  const before = (await world.engine.run(run))?.lastSeq ?? 0
+  await world.ask('POST', `/api/v1/keys/${keyId}/revoke`)
+  const texts = Promise.all([loud.text(), silent.text()])
+  for (let n = 0; n < 20; n += 1) {
+    world.clock.step()
+    await world.quiet()
+  }
+  const [heard] = await texts
+  expect(Math.max(...parse(heard).map(line => line.id))).toBeLessThanOrEqual(before)
+  world.provider.instant = true
+  expect((await world.runToEnd(run)).status).toBe('succeeded')
+})
+
 test('a reader that goes away leaves no timer behind', async () => {
   world.provider.instant = true
   const id = await ended()
