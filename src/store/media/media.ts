@@ -10,7 +10,7 @@
  * 5. What goes wrong outside (a broken link, a web page, a full disk) is a value; thrown errors are bugs.
  * 6. Memory holds a chunk of a file, or the whole of a small one (spool.ts), never more.
  */
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stepError } from '../../core/errors.ts'
 import {
@@ -25,6 +25,7 @@ import {
 } from '../../core/ports.ts'
 import type { Output } from '../../core/run.ts'
 import { diskVault, errorCode, exists, onDisk, requireSpace, type Vault, writeDurably } from './disk.ts'
+import { type Mark, MarkBook } from './marks.ts'
 import { type S3Options, s3Address, s3Vault } from './s3.ts'
 import { HEAD_BYTES, sniff } from './sniff.ts'
 import { type Caps, spool } from './spool.ts'
@@ -82,7 +83,7 @@ class MediaFiles implements Media {
     this.#folders = folders
     this.#disk = disk
     this.#vault = vault
-    this.#marks = new MarkBook(folders.marks)
+    this.#marks = new MarkBook(folders.marks, this.#now)
     const { put, open } = stashIn(folders.stash)
     this.stash = put
     this.openStash = open
@@ -207,46 +208,6 @@ function bucketVault(root: string, options?: S3Options): Vault {
   if (!address) throw new Error(`media go to 'disk' or to 's3://bucket/prefix', not to ${JSON.stringify(root)}`)
   return s3Vault(address, options)
 }
-
-interface Mark {
-  id: string
-  location: string
-  path: string
-}
-
-/** Small files named after the file that they speak of, with its place inside. They are hints: not synced. */
-class MarkBook {
-  readonly #dir: string
-  constructor(dir: string) {
-    this.#dir = dir
-  }
-
-  async leave(location: string): Promise<Mark> {
-    const path = join(this.#dir, fileOf(location))
-    await onDisk('leave a mark', () => writeFile(path, location))
-    return { id: idOf(location), location, path }
-  }
-
-  async wipe(mark: Mark): Promise<void> {
-    await onDisk('wipe a mark', () => rm(mark.path, { force: true }))
-  }
-
-  async olderThan(time: number): Promise<Mark[]> {
-    const old: Mark[] = []
-    for (const file of await readdir(this.#dir)) {
-      const path = join(this.#dir, file)
-      if (!(await isOlder(path, time))) continue
-      const location = await readFile(path, 'utf8')
-      // A crash while the mark was written leaves it empty; then nothing had been stored yet.
-      if (fileOf(location) === file) old.push({ id: idOf(location), location, path })
-      else await rm(path, { force: true })
-    }
-    return old
-  }
-}
-
-const fileOf = (location: string): string => location.slice(location.lastIndexOf('/') + 1)
-const idOf = (location: string): string => fileOf(location).replace(/\.[^.]*$/, '')
 
 /** Raw bytes of provider answers, `stash/<token>/<n>`. What they are shows when they are opened. */
 function stashIn(dir: string): { put: Media['stash']; open: Media['openStash'] } {
