@@ -1,0 +1,66 @@
+/** What an operator installs is held against what the program gives: names of metrics, units, paths. */
+import { expect, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createMetrics } from '../src/http/metrics.ts'
+
+const root = join(import.meta.dir, '..')
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+
+interface Rules {
+  groups: { rules: { alert: string; expr: string; labels: { severity: string }; annotations: { summary: string } }[] }[]
+}
+interface Dashboard {
+  panels: { title: string; gridPos: { x: number; y: number; w: number }; targets: { expr: string }[] }[]
+}
+
+const rules = (Bun.YAML.parse(read('ops/alerts.yml')) as Rules).groups.flatMap(group => group.rules)
+const { panels } = JSON.parse(read('ops/grafana-dashboard.json')) as Dashboard
+
+/** Names of series that /metrics gives; a histogram gives three. */
+async function series(): Promise<Set<string>> {
+  const text = await createMetrics({ process: true }).text()
+  const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)]
+  return new Set(
+    types.flatMap(([, name = '', type]) =>
+      type === 'histogram' ? [`${name}_bucket`, `${name}_count`, `${name}_sum`] : [name],
+    ),
+  )
+}
+
+test('every metric of the alerts and of the dashboard exists', async () => {
+  const known = await series()
+  const expressions = [
+    ...rules.map(rule => rule.expr),
+    ...panels.flatMap(panel => panel.targets.map(each => each.expr)),
+  ]
+  const named = expressions.flatMap(text => text.match(/\b(?:babychain|nodejs|process)_\w+/g) ?? [])
+  expect(named.length).toBeGreaterThan(20)
+  expect([...new Set(named)].filter(name => !known.has(name))).toEqual([])
+})
+
+test('every alert says what is wrong and how urgent it is', () => {
+  expect(rules.length).toBeGreaterThan(5)
+  for (const { alert, labels, annotations } of rules) {
+    expect([alert, ['page', 'ticket']]).toEqual([alert, expect.arrayContaining([labels.severity])])
+    expect([alert, annotations.summary]).toEqual([alert, expect.stringMatching(/\.$/)])
+  }
+})
+
+test('the panels of the dashboard do not overlap', () => {
+  const places = panels.map(({ gridPos: { x, y } }) => `${x}/${y}`)
+  expect(new Set(places).size).toBe(panels.length)
+  for (const { gridPos } of panels) expect(gridPos.x + gridPos.w).toBeLessThanOrEqual(24)
+})
+
+test('the unit and its drop-in run the binary as the Dockerfile does', () => {
+  const unit = read('ops/babychain.service')
+  expect(unit).toContain('ExecStart=/usr/local/bin/babychain serve')
+  expect(unit).toContain('BUN_CONFIG_MAX_HTTP_REQUESTS=2048')
+  expect(unit).toMatch(/TimeoutStopSec=([3-9]\d|\d{3})/)
+  for (const line of unit.split('\n')) expect(line).toMatch(/^(#.*|\[\w+\]|\w+=.+|)$/)
+  const dropIn = read('ops/babychain-replicated.conf')
+  // An ExecStart that is not emptied first would be a second one, which systemd refuses.
+  expect(dropIn).toMatch(/ExecStart=\nExecStart=\/usr\/local\/bin\/litestream replicate/)
+  expect(dropIn).toContain('-if-db-not-exists -if-replica-exists')
+})
