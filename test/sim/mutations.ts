@@ -151,8 +151,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a provider has places without end',
     file: 'src/engine/capacity.ts',
-    from: 'return !this.#shut && (this.#held.get(provider)?.size ?? 0) <',
-    to: 'return !this.#shut && -1 <',
+    from: '(this.#held.get(provider)?.size ?? 0) < this.#rules',
+    to: '-1 < this.#rules',
     by: 'sim',
   },
   {
