@@ -58,6 +58,11 @@ interface AttemptRow {
   reason: string | null
 }
 
+interface Candidate {
+  id: string
+  api_key_id: string
+}
+
 interface StateRow {
   id: string
   status: string
@@ -95,19 +100,12 @@ export class DeliveryTables {
   }
 
   claim(order: ClaimOrder): ClaimedDelivery[] {
-    return this.#sql.claim
-      .all({
-        at: order.at,
-        until: order.leaseUntil,
-        token: order.leaseToken,
-        limit: order.limit,
-        perHost: order.perHost,
-        inFlight: JSON.stringify(order.inFlight),
-        closed: JSON.stringify(order.closed),
-        perKey: order.perKey,
-        inFlightOfKeys: JSON.stringify(order.inFlightOfKeys),
-      })
-      .map(row => claimedOf(row, order.leaseToken))
+    const { at, leaseUntil, leaseToken, perHost } = order
+    const [inFlight, closed] = [JSON.stringify(order.inFlight), JSON.stringify(order.closed)]
+    const ids = shareOut(this.#sql.candidates.all({ at, perHost, inFlight, closed }), order)
+    return this.#sql.lease
+      .all({ at, until: leaseUntil, token: leaseToken, ids: JSON.stringify(ids) })
+      .map(row => claimedOf(row, leaseToken))
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
   }
 
@@ -196,8 +194,8 @@ function statements(db: Database) {
          created_at, updated_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?, ?, ?, ?)`,
     ),
-    /** Hosts by a walk through the index, closed ones left out; the first few of each; a share of each key; rank by rank. */
-    claim: db.prepare<DeliveryRow, [Record<string, string | number>]>(
+    /** Hosts by a walk through the index, closed ones left out; the first few of each; rank by rank. */
+    candidates: db.prepare<Candidate, [Values]>(
       `WITH RECURSIVE hosts (host) AS (
          SELECT min(host) FROM deliveries WHERE status = 'pending'
          UNION ALL
@@ -206,23 +204,21 @@ function statements(db: Database) {
        ), open (host, room) AS (
          SELECT host, $perHost - coalesce((SELECT value FROM json_each($inFlight) WHERE key = host), 0)
          FROM hosts WHERE host IS NOT NULL AND host NOT IN (SELECT value FROM json_each($closed))
-       ), ranked (id, ready_at, api_key_id, room, rank) AS (
-         SELECT d.id, d.ready_at, d.api_key_id, open.room,
+       ), ranked (id, api_key_id, ready_at, room, rank) AS (
+         SELECT d.id, d.api_key_id, d.ready_at, open.room,
            row_number() OVER (PARTITION BY d.host ORDER BY d.ready_at, d.id)
          FROM open CROSS JOIN deliveries d ON d.id IN (
            SELECT n.id FROM deliveries n
            WHERE n.host = open.host AND n.status = 'pending' AND n.ready_at <= $at
            ORDER BY n.ready_at LIMIT $perHost)
          WHERE open.room > 0
-       ), allowed (id, ready_at, rank, key_room, key_rank) AS (
-         SELECT id, ready_at, rank,
-           $perKey - coalesce((SELECT value FROM json_each($inFlightOfKeys) WHERE key = api_key_id), 0),
-           row_number() OVER (PARTITION BY api_key_id ORDER BY rank, ready_at, id)
-         FROM ranked WHERE rank <= room
        )
-       UPDATE deliveries SET lease_token = $token, ready_at = $until, updated_at = $at,
+       SELECT id, api_key_id FROM ranked WHERE rank <= room ORDER BY rank, ready_at, id`,
+    ),
+    lease: db.prepare<DeliveryRow, [Values]>(
+      `UPDATE deliveries SET lease_token = $token, ready_at = $until, updated_at = $at,
          attempts = attempts + (trigger = 'schedule')
-       WHERE id IN (SELECT id FROM allowed WHERE key_rank <= key_room ORDER BY rank, ready_at, id LIMIT $limit)
+       WHERE id IN (SELECT value FROM json_each($ids))
        RETURNING *`,
     ),
     settle: db.prepare<unknown, (string | number | boolean | null)[]>(
@@ -275,6 +271,20 @@ function statements(db: Database) {
     ),
     attempts: db.prepare<AttemptRow, [string]>(`SELECT * FROM delivery_attempts WHERE delivery_id = ? ORDER BY id`),
   }
+}
+
+/** The first candidates, of each key no more than its share. */
+function shareOut(candidates: readonly Candidate[], { limit, perKey, inFlightOfKeys }: ClaimOrder): string[] {
+  const used = new Map(Object.entries(inFlightOfKeys))
+  const ids: string[] = []
+  for (const { id, api_key_id: key } of candidates) {
+    if (ids.length >= limit) break
+    const more = (used.get(key) ?? 0) + 1
+    if (more > perKey) continue
+    used.set(key, more)
+    ids.push(id)
+  }
+  return ids
 }
 
 function deliveryOf(row: DeliveryRow): Delivery {
