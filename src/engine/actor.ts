@@ -260,6 +260,8 @@ export class Actor {
       for (const attempt of step.attempts.slice(was.attempts.length)) this.#learn(step, attempt)
       if (step.status === 'keeping' && was.status !== 'keeping') this.#learnSuccess(step)
       if (!holdsPlace(step)) this.#vacate(step.id)
+      else if (was.status === 'submitting' && !isSubmit(step))
+        this.#deps.capacity.submitted(was.attempt.provider, step.id)
     })
     if (after.status !== before.status) this.#deps.admission?.follow(after)
     if (isEnded(after) && !isEnded(before)) {
@@ -354,6 +356,11 @@ interface Batch {
   effects: Reaching[]
   events: RunEvent[]
   durable: boolean
+}
+
+/** A submit is on its way; one whose outcome is being looked up is not. */
+function isSubmit(step: Step): boolean {
+  return step.status === 'submitting' && step.lookup === null
 }
 
 /** A job holds its provider's place from the routing to its end. */

@@ -3,6 +3,7 @@
  *
  * 1. A place is held by a step from its routing until its job has ended, with or without a live actor; a step without
  *    a place burns no attempt.
+ *    At most SUBMITS of the holders are submitting.
  * 2. Who waits for a place is served in the order of asking: a freed place is held for the next in line, and nobody
  *    overtakes the line.
  * 3. A breaker opens after several faults in a row; after its pause exactly one probe goes through.
@@ -25,9 +26,16 @@ const FIRST_PAUSE_MS = 15_000
 const LONGEST_PAUSE_MS = 5 * 60_000
 /** Credit and keys do not mend themselves in seconds. */
 const ACCOUNT_PAUSE_MS = 60_000
+/**
+ * Submits under way at one provider, from their intent to the job's id: after a crash nobody can say what became of these.
+ * Half of them fill the connections that one provider may have; the others are being written down.
+ */
+const SUBMITS = 64
 
 export class Capacity {
   #held = new Map<string, Set<string>>()
+  /** Holders whose submit is under way, or about to be. */
+  #submitting = new Map<string, Set<string>>()
   #gates = new Map<string, Gate>()
   #pausedUntil = new Map<string, number>()
   #lines = new Map<string, Set<Waiter>>()
@@ -69,14 +77,27 @@ export class Capacity {
   enter(provider: string, model: string, holder: string): void {
     const places = this.#held.get(provider) ?? new Set()
     this.#held.set(provider, places.add(holder))
+    this.#submitting.get(provider)?.delete(holder)
     const gate = this.#gates.get(gateKey(provider, model))
     if (gate && gate.faults >= FAULTS_TO_OPEN) gate.probing = true
+  }
+
+  /** Takes a place to submit a job now. */
+  enterToSubmit(provider: string, model: string, holder: string): void {
+    this.enter(provider, model, holder)
+    this.#beginSubmit(provider, holder)
+  }
+
+  /** The submit is over, whatever came of it; the job keeps its place. */
+  submitted(provider: string, holder: string): void {
+    if (this.#submitting.get(provider)?.delete(holder)) this.#serve(provider)
   }
 
   /** Gives a place back, and the next in line gets it. */
   leave(provider: string, model: string, holder: string): void {
     const gate = this.#gates.get(gateKey(provider, model))
     if (gate) gate.probing = false
+    this.#submitting.get(provider)?.delete(holder)
     if (this.#held.get(provider)?.delete(holder)) this.#serve(provider)
   }
 
@@ -140,6 +161,7 @@ export class Capacity {
     this.#unqueue(next)
     const places = this.#held.get(provider) ?? new Set()
     this.#held.set(provider, places.add(next.holder))
+    this.#beginSubmit(provider, next.holder)
     next.call(provider)
     return true
   }
@@ -152,7 +174,14 @@ export class Capacity {
     }
   }
 
+  #beginSubmit(provider: string, holder: string): void {
+    const under = this.#submitting.get(provider) ?? new Set()
+    this.#submitting.set(provider, under.add(holder))
+  }
+
   #isFree(provider: string): boolean {
+    const submits = this.#submitting.get(provider)?.size ?? 0
+    if (submits >= SUBMITS) return false
     return !this.#shut && (this.#held.get(provider)?.size ?? 0) < this.#rules.concurrency(provider)
   }
 }

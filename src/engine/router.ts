@@ -62,7 +62,7 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
       const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
       const refused = deps.budget?.reserve(booking, cost.estimatedUsd)
       if (refused) return { event: { type: 'step.unroutable', error: refused, ...base }, place: null }
-      capacity.enter(provider, step.model, step.id)
+      capacity.enterToSubmit(provider, step.model, step.id)
       const adjustments = route ? adjustmentsOf(deps, route, step) : []
       const event: Event = {
         type: 'step.routed',

@@ -76,6 +76,20 @@ test('a rate limit pauses the whole provider for as long as it asked, and opens 
   expect(capacity.breakers(2_000)).toEqual({})
 })
 
+test('however many places there are, only 64 submits are under way: a crash leaves no more in doubt', () => {
+  const capacity = new Capacity({ concurrency: () => 1_000 })
+  const served: string[] = []
+  for (let i = 0; i < 64; i += 1) capacity.enterToSubmit('p', 'm', `s${i}`)
+  expect(capacity.hasPlace('p', 'm', 'next')).toBe(false)
+  for (const holder of ['next', 'last']) capacity.wait(['p'], holder, () => served.push(holder))
+  capacity.submitted('p', 's0')
+  capacity.submitted('p', 's0')
+  expect(served).toEqual(['next'])
+  capacity.leave('p', 'm', 's1')
+  expect(served).toEqual(['next', 'last'])
+  expect(capacity.held()).toEqual({ p: 65 })
+})
+
 test('an account without credit closes the way at once', () => {
   const capacity = two()
   capacity.learn('p', 'm', stepError('insufficient_credit', 'x'), 0)
