@@ -58,6 +58,7 @@ afterAll(async () => {
 
 describe('the code of the Lab', () => {
   test('creates exactly this run, in every language the same one', async () => {
+    await page.goto(server.url)
     await page.getByLabel('Prompt').first().fill(`It's a "red" boat, ünïcode & 20 $ \\ and a #hash`)
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     const ids = []

@@ -95,10 +95,13 @@ for (const { name, command, whole } of servers) {
       await page.goto(link)
       await page.locator('.card').nth(1).waitFor()
       expect(page.url()).toBe(`${server.url}/`)
-      expect(await page.evaluate('document.activeElement.tagName')).toBe('TEXTAREA')
+      await until(
+        'the cursor is in the prompt',
+        async () => (await page.evaluate<string>('document.activeElement.tagName')) === 'TEXTAREA',
+      )
       await page.locator('.runbar .primary:not([disabled])').click()
       await page.waitForURL(/\/runs\//)
-      await page.locator('[data-step=text_to_image] .stage img').waitFor({ timeout: 20_000 })
+      await page.locator('[data-step=text_to_image] .stage img[alt^=Output]').waitFor({ timeout: 20_000 })
       await state(page, 'succeeded')
       const film = page.locator('[data-step=image_to_video] video')
       await film.waitFor()
@@ -364,6 +367,9 @@ for (const { name, command, whole } of servers) {
       await server.start({ PORT: port })
       await here.page.context().setOffline(false)
       await state(here.page, 'succeeded')
+      await here.page.goto(server.url)
+      await here.page.locator('.checklist summary').click()
+      await here.page.locator('.checklist li.done').getByText('killed it, and it went on').waitFor()
       await here.page.context().close() // the cut lines are error messages of the browser
     }, 60_000)
 
