@@ -1,6 +1,7 @@
 /** What an operator installs is held against what the program gives: names of metrics, units, paths. */
 import { expect, test } from 'bun:test'
-import { readFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMetrics } from '../src/http/metrics.ts'
 
@@ -63,4 +64,29 @@ test('the unit and its drop-in run the binary as the Dockerfile does', () => {
   // An ExecStart that is not emptied first would be a second one, which systemd refuses.
   expect(dropIn).toMatch(/ExecStart=\nExecStart=\/usr\/local\/bin\/litestream replicate/)
   expect(dropIn).toContain('-if-db-not-exists -if-replica-exists')
+})
+
+test('the drop-in refuses a Litestream that can corrupt the database', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'babychain-ops-'))
+  const litestream = join(dir, 'litestream')
+  // What systemd makes of the line: `$$` is `$`, `%%` is `%`, `\\\\` is one backslash.
+  const line = /ExecStartPre=\/bin\/sh -ec '(.*)'/.exec(read('ops/babychain-replicated.conf'))?.[1] ?? ''
+  const script = line
+    .replaceAll('$$', '$')
+    .replaceAll('%%', '%')
+    .replaceAll('\\\\', '\\')
+    .replaceAll('/usr/local/bin/litestream', litestream)
+  const run = (version: string) => {
+    writeFileSync(litestream, `#!/bin/sh\necho '${version}'\n`)
+    chmodSync(litestream, 0o755)
+    return Bun.spawnSync(['/bin/sh', '-ec', script], { stderr: 'ignore' }).exitCode
+  }
+  try {
+    const taken = ['v0.5.17', '0.5.17', 'v0.5.18', 'v0.6.0', 'v1.0.0']
+    const refused = ['v0.3.13', '0.5.0', 'v0.5.16', '(development build)', '']
+    expect(taken.map(run)).toEqual(taken.map(() => 0))
+    expect(refused.map(run)).toEqual(refused.map(() => 1))
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
 })
