@@ -98,7 +98,8 @@ export class Books {
     if (step.attempts.some(attempt => attempt.error?.code === 'content_rejected'))
       this.broken(`${where} left after its content was refused`)
     this.#unpaid(step, where)
-    this.#wired(run, step, job, where)
+    const links = this.providers.find(each => each.id === provider)?.takes.url ?? true
+    this.#wired(run, step, job, links, where)
     this.#placed(provider, open, where)
     const max = run.maxCostUsd
     if (max !== null && spent(run.steps).usd > max + 1e-9) this.broken(`${where} costs more than allowed`)
@@ -123,10 +124,12 @@ export class Books {
     }
   }
 
-  #wired(run: Run, step: Step, job: StartJob, where: string): void {
+  #wired(run: Run, step: Step, job: StartJob, links: boolean, where: string): void {
     const expected = step.dependsOn.map(key => {
       const before = run.steps.find(each => each.key === key)
-      return before?.status === 'succeeded' ? `https://us.example/media/${before.outputs[0]?.mediaId}` : 'nothing'
+      const id = before?.status === 'succeeded' ? before.outputs[0]?.mediaId : 'nothing'
+      if (links) return `https://us.example/media/${id}`
+      return `data:image/png;base64,${Buffer.from(`media:${id}`).toString('base64')}`
     })
     if (String(job.body.pictures) !== String(expected)) this.broken(`${where} has other pictures than ${expected}`)
   }

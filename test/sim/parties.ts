@@ -45,6 +45,8 @@ export interface Abilities {
   webhooks: boolean
   /** Answers a submit with the result. */
   synchronous: boolean
+  /** Takes links to pictures; else it wants the bytes. */
+  links: boolean
   settleMs: number
   /** Share of calls that go wrong, 0 to 1. */
   trouble: number
@@ -62,7 +64,7 @@ const LINKS = new WeakMap<ReadableStream<Uint8Array>, string>()
 
 export class SimProvider implements Provider {
   readonly missing: string | null = null
-  readonly takes = { url: true, dataUriBytes: 1 << 20 }
+  readonly takes: Provider['takes']
   readonly concurrency: number
   readonly settleMs: number
   readonly jobs: Job[] = []
@@ -79,6 +81,7 @@ export class SimProvider implements Provider {
     readonly events: ProviderEvents,
   ) {
     this.concurrency = concurrency
+    this.takes = { url: abilities.links, dataUriBytes: 1 << 20 }
     this.settleMs = abilities.settleMs
     if (abilities.find) this.find = (attempt, signal) => this.#find(attempt, signal)
     if (abilities.webhooks) this.webhook = async () => ({ type: 'refused', reason: 'simulated elsewhere' })

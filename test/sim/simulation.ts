@@ -220,7 +220,7 @@ class Simulation {
       capacity: new Capacity({ concurrency: id => this.#providers.find(each => each.id === id)?.concurrency ?? 1 }),
       compose: composeWith(clock.id),
       deliveryDue: () => process.outbox.wake(),
-      readPicture: async () => ({ ok: true, picture: { mime: 'image/png', bytes: new Uint8Array(3) } }),
+      readPicture: this.#wrap('pictures', { read: (ref: string) => this.#readPicture(ref) }, process).read,
       publicLink: id => `https://us.example/media/${id}`,
       callbackUrl: (id, token) => (this.#plan.webhooks ? `https://us.example/in/${id}/${token}` : null),
       resubmitUnknown: false,
@@ -275,6 +275,13 @@ class Simulation {
         change(-1)
       })
     })
+  }
+
+  /** Reading takes its time: a cancel or a crash may come in between. */
+  async #readPicture(ref: string) {
+    await this.#time.wait(this.#time.span(1, 20_000))
+    if (this.#time.chance(0.02)) throw new Error('the download broke')
+    return { ok: true as const, picture: { mime: 'image/png', bytes: new TextEncoder().encode(ref) } }
   }
 
   #jump(ms: number): void {
