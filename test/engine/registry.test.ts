@@ -89,7 +89,7 @@ test('a step whose intent and cancel are committed together is not submitted, an
     const { commit } = store
     let asked: Promise<unknown> | null = null
     store.commit = async order => {
-      if (asked) return commit.call(store, order)
+      if (asked !== null) return commit.call(store, order)
       asked = registry.cancel(order.run.id)
       throw new StorageUnavailable('the disk is full')
     }

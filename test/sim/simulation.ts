@@ -7,17 +7,17 @@
  * 3. Callers behave: they send a create again, with its key, until it is answered.
  * 4. The promises are checked where they could break (a submit about to leave, a commit) and at the end.
  */
-import type { NewDelivery } from '../../src/core/delivery.ts'
 import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
-import type { Catalog, Created, Media, Model, Notifier, Observer, Provider, Role, Store } from '../../src/core/ports.ts'
+import type { Created, Media, Notifier, Observer, Provider, Store } from '../../src/core/ports.ts'
 import { Draining, StorageUnavailable } from '../../src/core/ports.ts'
 import { isEnded, type Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
 import { Books } from './books.ts'
-import { PRICE, SimMedia, SimProvider, SimReceiver } from './parties.ts'
+import { catalogOf, composeWith } from './fittings.ts'
+import { SimMedia, SimProvider, SimReceiver } from './parties.ts'
 import { drawPlan, type Plan, type PlannedRun, runFor } from './plan.ts'
 import { type Owner, Timeline } from './timeline.ts'
 
@@ -418,49 +418,4 @@ class Simulation {
     const runs = await Promise.all(ids.map(id => raw.run(id)))
     return runs.filter(run => run !== null)
   }
-}
-
-function composeWith(id: () => string): (run: Run, at: number) => NewDelivery | null {
-  return (run, at) => {
-    if (!run.callback) return null
-    return {
-      id: `msg_${id()}`,
-      runId: run.id,
-      apiKeyId: run.apiKeyId,
-      type: `run.${run.status}`,
-      url: run.callback.url,
-      host: new URL(run.callback.url).host,
-      body: new TextEncoder().encode(JSON.stringify({ id: run.id, status: run.status })),
-      dueAt: at,
-      createdAt: at,
-    }
-  }
-}
-
-/** One model, at all providers in the order of the plan. */
-function catalogOf(providers: readonly SimProvider[]): Catalog {
-  const roles: Role[] = ['text_to_image', 'image_to_image', 'image_to_video']
-  const model: Model = {
-    id: 'sim/model',
-    title: 'Simulated',
-    gives: 'image',
-    roles,
-    schema: {},
-    validate: () => [],
-    pictureField: '/image',
-    pictures: () => [],
-    price: () => PRICE,
-    expectedMs: 1_000,
-    routes: providers.map(({ id }) => ({
-      provider: id,
-      providerModel: `${id}-model`,
-      translate: (params, use) => ({
-        ok: true,
-        providerModel: `${id}-model`,
-        body: { ...params, pictures: [...use.pictures] },
-        adjustments: [],
-      }),
-    })),
-  }
-  return { all: () => [model], find: id => (id === model.id ? model : undefined) }
 }
