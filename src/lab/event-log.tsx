@@ -62,7 +62,10 @@ function Row({ event }: { event: EventDto }) {
         <b class={toneOf(event.type)}>{event.type}</b>
         <span class="dim">{gist(event)}</span>
       </button>
-      {open.value && <pre>{JSON.stringify(event, null, 2)}</pre>}
+      {open.value && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        <pre tabIndex={0}>{JSON.stringify(event, null, 2)}</pre>
+      )}
     </li>
   )
 }

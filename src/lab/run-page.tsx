@@ -185,7 +185,12 @@ function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; liv
         </p>
         <p class="message">{failure.message}</p>
         <p>{failure.hint}</p>
-        {failure.provider_text && <pre class="words">{failure.provider_text}</pre>}
+        {failure.provider_text && (
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+          <pre class="words" tabIndex={0}>
+            {failure.provider_text}
+          </pre>
+        )}
       </div>
       {change ? (
         <Order

@@ -414,6 +414,9 @@ for (const { name, command, whole } of servers) {
           await page.goto(server.url + path)
           await page.locator('main h1').first().waitFor()
           await page.waitForLoadState('networkidle')
+          // With all that can be unfolded unfolded.
+          await page.evaluate('for (const each of document.querySelectorAll("main details")) each.open = true')
+          if (path.startsWith('/runs/')) await page.locator('.events li button').first().click()
           expect([colorScheme, path, ...(await seriousFindings(page))]).toEqual([colorScheme, path])
         }
         await context.close()
