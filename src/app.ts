@@ -30,6 +30,7 @@ import type { Principal } from './http/deps.ts'
 import { presentCallback } from './http/dto/callback.ts'
 import { createLinks } from './http/links.ts'
 import { createMetrics } from './http/metrics.ts'
+import { CREATE_RUN } from './http/openapi/examples.ts'
 import { createSessions, type Sessions } from './http/session.ts'
 import { createCatalog } from './models/catalog.ts'
 import { createEgress, type PostRequest } from './net/egress.ts'
@@ -54,6 +55,8 @@ export interface App {
   /** What a newcomer wants to see: links, and the API key where it was just made. */
   greeting(url: string): string
   apiKey: string | null
+  /** The body of a first run, as JSON. */
+  example: string
   log: Logger
 }
 
@@ -201,6 +204,7 @@ function serving(
     get apiKey() {
       return made?.text ?? config.apiKey
     },
+    example: EXAMPLE,
     greeting: url => greeting(url, made, parts.sessions, config),
     fetch: request => api.fetch(request),
     asOperator(request) {
@@ -341,10 +345,5 @@ function greeting(
   return lines.join('\n')
 }
 
-const EXAMPLE = JSON.stringify({
-  input: {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A red paper boat on a teal pond, morning light', width: 1024, height: 1024 },
-    image_to_video_params: { content: [{ type: 'text', text: 'The boat drifts slowly' }], ratio: '1:1', duration: 3 },
-  },
-})
+/** The first request of the documentation, without the callback: it costs nothing in the sandbox. */
+const EXAMPLE = JSON.stringify({ input: CREATE_RUN.input })

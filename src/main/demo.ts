@@ -8,33 +8,6 @@ import pino from 'pino'
 import { createApp } from '../app.ts'
 import { type Config, readConfig } from '../config.ts'
 
-const REQUEST = {
-  input: {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: {
-      prompt:
-        'A futuristic wireless headphone product on a clean reflective pedestal, teal and violet studio lighting, premium product photography, soft shadows, high detail',
-      width: 1024,
-      height: 1024,
-      prompt_upsampling: false,
-      seed: 593,
-      safety_tolerance: 5,
-      output_format: 'jpeg',
-    },
-    image_to_video_params: {
-      content: [
-        {
-          type: 'text',
-          text: 'Slow cinematic orbit around the product, subtle glow animation, premium studio reflections, smooth camera motion',
-        },
-      ],
-      ratio: '1:1',
-      duration: 3,
-      watermark: false,
-    },
-  },
-}
-
 interface Seen {
   id: string
   status: string
@@ -62,7 +35,7 @@ export async function demo(config: Config): Promise<number> {
     const created = await fetch(`${url}/api/v1/chains/chain101/runs`, {
       method: 'POST',
       headers,
-      body: JSON.stringify(REQUEST),
+      body: app.example,
     })
     if (created.status !== 202) throw new Error(`the run was refused: ${await created.text()}`)
     const { id } = (await created.json()) as Seen

@@ -4,6 +4,7 @@ import type { JsonObject } from '../../src/core/json.ts'
 import type { Model } from '../../src/core/ports.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { check, isObject } from '../../src/models/check.ts'
+import seed from '../fixtures/seed.request.json'
 
 const catalog = createCatalog()
 
@@ -13,46 +14,17 @@ const model = (id: string): Model => {
   return found
 }
 
-/** The input of the project's very first request. */
-const SEED = {
-  chain_models: {
-    text_to_image_model: 'bfl/flux-2-flex',
-    image_to_video_model: 'bytedance/seedance-1.5-pro',
-  },
-  text_to_image_params: {
-    prompt:
-      'A futuristic wireless headphone product on a clean reflective pedestal, teal and violet studio lighting, premium product photography, soft shadows, high detail',
-    width: 1024,
-    height: 1024,
-    prompt_upsampling: false,
-    seed: 593,
-    safety_tolerance: 5,
-    output_format: 'jpeg',
-  },
-  image_to_video_params: {
-    content: [
-      {
-        type: 'text',
-        text: 'Slow cinematic orbit around the product, subtle glow animation, premium studio reflections, smooth camera motion',
-      },
-    ],
-    ratio: '1:1',
-    duration: 3,
-    watermark: false,
-  },
-}
-
 describe('the catalogue', () => {
   test('takes the first request as it is', () => {
     const chain = findChain('chain1')
     if (!chain) throw new Error('no chain1')
-    const planned = plan(chain, SEED, catalog)
+    const planned = plan(chain, seed.input, catalog)
     expect(planned).toMatchObject({ ok: true })
   })
 
   test('lets the duration of 3 s through, and moves it to 4 s only where a host films from 4 s', () => {
     const durations = model('bytedance/seedance-1.5-pro').routes.map(route => {
-      const made = route.translate(SEED.image_to_video_params, {
+      const made = route.translate(seed.input.image_to_video_params, {
         role: 'image_to_video',
         pictures: ['https://media.example/a.png'],
       })
@@ -75,7 +47,7 @@ describe('the catalogue', () => {
     })
     const route = own.find('bytedance/seedance-1.5-pro')?.routes[0]
     const edit = own.find('bfl/flux-2-pro')?.routes[1]
-    const made = route?.translate(SEED.image_to_video_params, {
+    const made = route?.translate(seed.input.image_to_video_params, {
       role: 'image_to_video',
       pictures: ['https://a.example/a.png'],
     })
