@@ -31,6 +31,8 @@ export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose
 const EVICT_AFTER_MS = 60_000
 /** Runs taken up from the store at once: a large page would hold the loop, a small one the disk. */
 const PAGE = 500
+/** Runs taken up in one stretch. The store reads without a pause, and the first of many runs should not wait for the last. */
+const TURN = 100
 
 export class Registry implements Engine {
   /** One object for all actors: a hundred thousand copies would weigh. */
@@ -115,6 +117,7 @@ export class Registry implements Engine {
         if (this.#draining) return taken
         if (this.#actors.has(id)) continue
         if (await this.#actor(id)) taken += 1
+        if (taken % TURN === TURN - 1) await new Promise<void>(resolve => setImmediate(resolve))
       }
       after = ids.at(-1)
       if (ids.length < PAGE) return taken
