@@ -75,6 +75,7 @@ const FATE: Partial<Record<ErrorCode, 'again' | 'job' | 'elsewhere'>> = {
   provider_rate_limited: 'again',
   provider_overloaded: 'again',
   network_error: 'again',
+  storage_unavailable: 'again',
   provider_error: 'job',
   provider_lost: 'job',
   insufficient_credit: 'elsewhere',

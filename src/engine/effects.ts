@@ -127,7 +127,13 @@ async function submit(
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
   let began = false
   try {
-    const pictures = await picturesFor(deps, run, step, { provider, inline: route.inline ?? false }, signal)
+    const pictures = await picturesFor(deps, run, step, { provider, inline: route.inline ?? false }, signal).catch(
+      error => {
+        // Our own storage breaks off: it will be back, and the steps before are paid.
+        deps.observer.fault('pictures', error, { runId: run.id })
+        return { ok: false as const, error: stepError('storage_unavailable', 'the input picture cannot be read now') }
+      },
+    )
     if (!pictures.ok) return refused(pictures.error)
     const translation = route.translate(step.params, { role: step.role, pictures: pictures.refs })
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))

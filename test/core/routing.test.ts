@@ -84,6 +84,10 @@ test('a refused content, an unknown outcome and a broken output are never tried 
   }
 })
 
+test('a step whose input picture our own storage cannot give now is tried again', () => {
+  expect(decide(stepError('storage_unavailable', 'x'), [failed('a', 'storage_unavailable')])).toBe('retry')
+})
+
 test('a job that ran and failed is tried three times, a busy provider for as long as the deadline allows', () => {
   const broken = Array.from({ length: LIMITS.jobFailures }, () => failed('a', 'provider_error'))
   expect(decide(stepError('provider_error', 'x'), broken.slice(1))).toBe('retry')

@@ -146,10 +146,12 @@ export class Books {
   // ── At the end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async judge(store: Store): Promise<void> {
-    for (const [id] of this.acked) {
+    for (const [id, order] of this.acked) {
       const run = await store.run(id)
       if (!run) this.broken(`run ${id} was accepted and is lost`)
       else await this.#judgeRun(store, run)
+      if (run && this.#mustSucceed(order) && run.status !== 'succeeded')
+        this.broken(`run ${id} is ${run.status} (${run.error?.code}), and only crashes and outages stood in its way`)
     }
     const known = new Set(this.acked.keys())
     for (const { runId } of this.receiver.got)
@@ -171,6 +173,15 @@ export class Books {
     if (billed > spent(run.steps).usd + 1e-9) this.broken(`run ${run.id} was billed ${billed} and knows of less`)
     if (run.maxCostUsd !== null && billed > run.maxCostUsd + 1e-9) this.broken(`run ${run.id} was billed too much`)
     await this.#judgeCallback(store, run)
+  }
+
+  /** A crash costs time and nothing else: where every provider does its part and can be asked, a run succeeds. */
+  #mustSucceed(order: PlannedRun): boolean {
+    const isPatient = order.stepDeadlineMs >= 3_600_000 && order.deadlineMs >= 86_400_000
+    const isLeftAlone = order.cancelAfter === null && order.maxCostUsd === null && this.jumpedAt < 0
+    return (
+      isPatient && isLeftAlone && this.providers.every(({ abilities }) => abilities.find && abilities.trouble === 0)
+    )
   }
 
   #judgeStep(run: Run, step: Step): void {

@@ -128,6 +128,13 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'sim',
   },
   {
+    name: 'storage that breaks off once ends a paid run',
+    file: 'src/core/routing.ts',
+    from: "  storage_unavailable: 'again',\n",
+    to: '',
+    by: 'sim',
+  },
+  {
     name: 'attempt numbers are used again',
     file: 'src/core/machine/steps.ts',
     from: 'no: step.attempts.length + 1',
