@@ -17,10 +17,11 @@ import { BOOTSTRAP } from './app/keyring.ts'
 import { createNotifier } from './app/notifier.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
+import { readinessOf } from './app/readiness.ts'
 import { deriveKey, masterKey } from './app/secrets.ts'
 import type { Config } from './config.ts'
 import { SCOPES } from './core/keys.ts'
-import type { Clock, Media, Observer, Provider, Store } from './core/ports.ts'
+import type { Clock, Observer, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
 import { Registry } from './engine/registry.ts'
@@ -167,7 +168,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     checkUrl: url => (inbox?.owns(url) ?? false) || egress.check(url).ok,
     inbound: async (id, request) => (await providers.get(id)?.webhook?.(request)) ?? null,
     links,
-    ready: () => readiness(store, media, draining.signal),
+    ready: readinessOf({ store, media, dataDir: config.dataDir, draining: draining.signal, now: clock.now }),
     draining: draining.signal,
     metrics,
     log,
@@ -259,23 +260,6 @@ function listen(config: Config, api: ReturnType<typeof createApi>, pages: Pages)
 
 class PortTaken extends Error {
   override name = 'PortTaken'
-}
-
-async function readiness(store: Store, media: Media, draining: AbortSignal) {
-  const probe = async (name: string, run: () => Promise<void>) => {
-    try {
-      await run()
-      return { name, ok: true }
-    } catch (error) {
-      return { name, ok: false, detail: error instanceof Error ? error.message : String(error) }
-    }
-  }
-  const checks = [
-    await probe('database', () => store.probe()),
-    await probe('storage', () => media.probe()),
-    { name: 'accepting', ok: !draining.aborted },
-  ]
-  return { ok: checks.every(check => check.ok), checks }
 }
 
 /** Counts and says what happened. */

@@ -270,7 +270,7 @@ function Server() {
         {ready.value?.checks.map(check => (
           <div key={check.name}>
             <dt>{check.name}</dt>
-            <dd class={check.ok ? 'tone-good' : 'tone-bad'}>{check.ok ? 'ok' : (check.detail ?? 'not ok')}</dd>
+            <dd class={check.ok ? 'tone-good' : 'tone-bad'}>{check.detail ?? (check.ok ? 'ok' : 'not ok')}</dd>
           </div>
         ))}
       </dl>

@@ -1,0 +1,97 @@
+/**
+ * Whether this installation can take a run, and what an operator wants to know beside it.
+ *
+ * 1. Only what stops a run makes it not ready; the rest is told and changes nothing: a replica that lags must not get
+ *    the one server restarted.
+ * 2. Asking is cheap: a probe write each to database and storage, a few file facts.
+ */
+import { readdirSync, statfsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Media, Store } from '../core/ports.ts'
+import type { Readiness } from '../http/deps.ts'
+
+export interface ReadinessDeps {
+  store: Pick<Store, 'probe'>
+  media: Pick<Media, 'probe'>
+  dataDir: string
+  draining: AbortSignal
+  now(): number
+}
+
+type Check = Readiness['checks'][number]
+
+/** Makes the question behind `/readyz`. */
+export function readinessOf(deps: ReadinessDeps): () => Promise<Readiness> {
+  const lag = monitorEventLoopDelay({ resolution: 20 })
+  lag.enable()
+  return async () => {
+    const checks = [
+      await probe('database', () => deps.store.probe()),
+      await probe('storage', () => deps.media.probe()),
+      { name: 'accepting', ok: !deps.draining.aborted },
+      disk(deps.dataDir),
+      replica(deps.dataDir, deps.now()),
+      eventLoop(lag),
+    ]
+    return { ok: checks.every(check => check.ok), checks }
+  }
+}
+
+async function probe(name: string, run: () => Promise<void>): Promise<Check> {
+  try {
+    await run()
+    return { name, ok: true }
+  } catch (error) {
+    return { name, ok: false, detail: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+function disk(dataDir: string): Check {
+  try {
+    const { bavail, blocks, bsize } = statfsSync(dataDir)
+    const database = sizeOf(join(dataDir, 'babychain.db')) + sizeOf(join(dataDir, 'babychain.db-wal'))
+    return {
+      name: 'disk',
+      ok: true,
+      detail: `database ${mib(database)}; ${mib(bavail * bsize)} of ${mib(blocks * bsize)} free`,
+    }
+  } catch {
+    return { name: 'disk', ok: true, detail: 'unknown' }
+  }
+}
+
+/** How old the newest file of Litestream beside the database is. */
+function replica(dataDir: string, now: number): Check {
+  const newest = newestIn(join(dataDir, '.babychain.db-litestream'), 4)
+  const detail =
+    newest === 0 ? 'no Litestream seen' : `Litestream wrote ${Math.max(0, Math.round((now - newest) / 1_000))} s ago`
+  return { name: 'replica', ok: true, detail }
+}
+
+function eventLoop(lag: ReturnType<typeof monitorEventLoopDelay>): Check {
+  const [p99, max] = [lag.percentile(99), lag.max].map(ns => Math.max(0, Math.round(ns / 1e6)))
+  lag.reset()
+  return { name: 'event loop', ok: true, detail: `lag p99 ${p99} ms, max ${max} ms since the last question` }
+}
+
+/** The newest change (ms) below a folder; 0 without one. */
+function newestIn(folder: string, depth: number): number {
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true })
+    const times = entries.map(entry => {
+      const path = join(folder, entry.name)
+      return entry.isDirectory() && depth > 0 ? newestIn(path, depth - 1) : statSync(path).mtimeMs
+    })
+    return Math.max(0, ...times)
+  } catch {
+    return 0
+  }
+}
+
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0
+}
+
+const mib = (bytes: number): string =>
+  bytes < 1 << 30 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`
