@@ -9,7 +9,7 @@ import { chaos, smallRun, told } from '../support/chaos.ts'
 import { Receiver, ServerProcess, until } from '../support/server.ts'
 
 const KILLS = Number(process.env.KILLS ?? 50)
-const RUNS = Number(process.env.RUNS ?? 2 * KILLS)
+const RUNS = Number(process.env.RUNS ?? 4 * KILLS)
 
 interface Seen {
   id: string
