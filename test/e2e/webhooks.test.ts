@@ -68,8 +68,10 @@ test(`${RUNS} runs with lost, doubled, late and forged webhooks all end, and not
       240_000,
     )
     expect(ended.filter(run => run.status !== 'succeeded')).toEqual([])
-    expect(replicate.submits().length).toBe(RUNS)
-    expect(byteplus.submits().length).toBe(RUNS)
+    // A busy machine may move a film to the other provider before it was sent; what counts is one job a step.
+    const jobs = [...replicate.submits(), ...byteplus.submits()]
+    expect(jobs.filter(job => job.gives === 'image').length).toBe(RUNS)
+    expect(jobs.filter(job => job.gives === 'video').length).toBe(RUNS)
     for (const fate of ['lost', 'doubled', 'forged', 'foreign', 'whole']) expect(fates[fate]).toBeGreaterThan(5)
     // Sparse while webhooks work: far fewer questions than polling alone would ask.
     const asked = replicate.calls.filter(call => call.method === 'GET').length
