@@ -13,7 +13,7 @@ import { type Access, openAccess } from './app/access.ts'
 import { createCallbackDesk } from './app/callbacks.ts'
 import { systemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
-import { BOOTSTRAP } from './app/keyring.ts'
+import { BOOTSTRAP, type MadeBootstrap } from './app/keyring.ts'
 import { createNotifier } from './app/notifier.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
@@ -199,11 +199,11 @@ function serving(
   log: Logger,
 ): App {
   let server: ReturnType<typeof Bun.serve> | null = null
-  let made: Awaited<ReturnType<Access['begin']>> = null
+  let made: MadeBootstrap = { text: null, secret: null }
   return {
     log,
     get apiKey() {
-      return made?.text ?? config.apiKey
+      return made.text ?? config.apiKey
     },
     example: EXAMPLE,
     greeting: url => greeting(url, made, parts.sessions, config),
@@ -301,13 +301,8 @@ function hostOf(host: string): string {
   return name.includes(':') ? `[${name}]` : name
 }
 
-function greeting(
-  url: string,
-  made: { text: string; secret: string } | null,
-  sessions: Sessions,
-  config: Config,
-): string {
-  const created = made?.text
+function greeting(url: string, made: MadeBootstrap, sessions: Sessions, config: Config): string {
+  const created = made.text
   const key = created ?? (config.apiKey ? '$BABYCHAIN_API_KEY' : '<the key printed at the first start>')
   const known = created ?? config.apiKey
   const lines = [
@@ -317,8 +312,10 @@ function greeting(
     `  Lab      ${url}/${known ? `#token=${sessions.token(known)}   (signs in once, for 15 minutes)` : ''}`,
     `  Swagger  ${url}/swagger`,
     `  Health   ${url}/readyz`,
-    ...(made ? [`  API key  ${made.text}   (shown this once: keep it)`] : []),
-    ...(made && !config.callbackSecret ? [`  Secret   ${made.secret}   (signs callbacks; shown this once)`] : []),
+    ...(created ? [`  API key  ${created}   (shown this once: keep it)`] : []),
+    ...(made.secret && !config.callbackSecret
+      ? [`  Secret   ${made.secret}   (signs callbacks; shown this once)`]
+      : []),
     '',
     'Make a picture and a film of it:',
     '',

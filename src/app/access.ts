@@ -4,7 +4,7 @@ import type { Config } from '../config.ts'
 import type { Clock, Store } from '../core/ports.ts'
 import { Admission } from '../engine/admission.ts'
 import { Budget, dayOf } from '../engine/budget.ts'
-import { BOOTSTRAP, Keyring } from './keyring.ts'
+import { BOOTSTRAP, Keyring, type MadeBootstrap } from './keyring.ts'
 import { deriveKey } from './secrets.ts'
 import { WebhookSecrets } from './webhook-secrets.ts'
 
@@ -13,8 +13,8 @@ export interface Access {
   secrets: WebhookSecrets
   budget: Budget
   admission: Admission
-  /** Stores the bootstrap key and its secret; gives their texts when they were just made. */
-  begin(): Promise<{ text: string; secret: string } | null>
+  /** Stores the bootstrap key and its secret; gives the texts of what was just made. */
+  begin(): Promise<MadeBootstrap>
 }
 
 export interface AccessOrder {

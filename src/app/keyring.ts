@@ -33,6 +33,12 @@ const MOST_KEYS = 10_000
 /** Last uses are written together, this long after the first of them. */
 const TOUCH_MS = 60_000
 
+/** What was made at the first start and is shown once; null for what was given or is known. */
+export interface MadeBootstrap {
+  text: string | null
+  secret: string | null
+}
+
 export class Keyring implements KeyDesk {
   readonly #deps: KeyringDeps
   readonly #keys = new Map<string, ApiKey>()
@@ -58,17 +64,17 @@ export class Keyring implements KeyDesk {
   }
 
   /** Stores the bootstrap key. At the first start without one in the environment, makes it: then its text and its secret are given, once. */
-  async ensure(): Promise<{ text: string; secret: string } | null> {
+  async ensure(): Promise<MadeBootstrap> {
     const { store, clock, given, secrets } = this.#deps
     const known = this.#keys.get(BOOTSTRAP)
-    if (given === null && known) return null
+    if (given === null && known) return { text: null, secret: null }
     const text = given ?? newKeyText(bytes => randomBytes(bytes))
     const key = known ?? bootstrap(text, clock.now())
     const hasSecret = (await store.webhookSecrets(BOOTSTRAP)).length > 0
     const made = hasSecret ? null : secrets.fresh(BOOTSTRAP)
     await store.saveApiKey(key, made?.secret)
     this.#take(key)
-    return given === null && made ? { text, secret: made.text } : null
+    return { text: given === null ? text : null, secret: made?.text ?? null }
   }
 
   /** The owner of a text; null for unknown, expired and revoked ones alike. */
