@@ -8,7 +8,7 @@ import { type Config, redacted } from '../config.ts'
 interface Finding {
   level: 'ok' | 'note' | 'wrong'
   what: string
-  todo?: string
+  advice?: string
 }
 
 /** Below this a few films fill the disk. */
@@ -24,8 +24,8 @@ export async function check(config: Config): Promise<number> {
     replication(config),
   ]
   const marks = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' }
-  for (const { level, what, todo } of findings)
-    process.stdout.write(`${marks[level]}  ${what}${todo ? `\n       → ${todo}` : ''}\n`)
+  for (const { level, what, advice } of findings)
+    process.stdout.write(`${marks[level]}  ${what}${advice ? `\n       → ${advice}` : ''}\n`)
   process.stdout.write(`\nsettings: ${JSON.stringify(redacted(config))}\n`)
   return findings.some(finding => finding.level === 'wrong') ? 1 : 0
 }
@@ -33,7 +33,7 @@ export async function check(config: Config): Promise<number> {
 /** Opens everything that a server opens, writes a probe, and closes again; a running server is asked instead. */
 async function database(config: Config): Promise<Finding[]> {
   if (!existsSync(resolve(config.dataDir)))
-    return [{ level: 'note', what: 'database: not made yet', todo: 'The first start makes it.' }]
+    return [{ level: 'note', what: 'database: not made yet', advice: 'The first start makes it.' }]
   try {
     const app = await createApp({ ...config, port: 0 }, { log: pino({ level: 'silent' }) })
     const ready = await app.fetch(new Request('http://localhost/readyz'))
@@ -50,17 +50,17 @@ async function database(config: Config): Promise<Finding[]> {
         {
           level: 'ok',
           what: `database: ${message}`,
-          todo: `A server is running; ask it: curl http://${config.host}:${config.port}/readyz`,
+          advice: `A server is running; ask it: curl http://${config.host}:${config.port}/readyz`,
         },
       ]
-    return [{ level: 'wrong', what: `database: ${message}`, todo: 'The server cannot start before this is mended.' }]
+    return [{ level: 'wrong', what: `database: ${message}`, advice: 'The server cannot start before this is mended.' }]
   }
 }
 
 function disk(config: Config): Finding {
   const dir = resolve(config.dataDir)
   if (!existsSync(dir))
-    return { level: 'note', what: `disk: ${dir} does not exist yet`, todo: 'The first start makes it.' }
+    return { level: 'note', what: `disk: ${dir} does not exist yet`, advice: 'The first start makes it.' }
   const { bavail, bsize } = statfsSync(dir)
   const free = bavail * bsize
   const what = `disk: ${(free / 2 ** 30).toFixed(1)} GiB free in ${dir}`
@@ -68,7 +68,7 @@ function disk(config: Config): Finding {
     ? {
         level: 'wrong',
         what,
-        todo: 'Make room, move BABYCHAIN_DATA_DIR, or keep outputs in a bucket with BABYCHAIN_MEDIA.',
+        advice: 'Make room, move BABYCHAIN_DATA_DIR, or keep outputs in a bucket with BABYCHAIN_MEDIA.',
       }
     : { level: 'ok', what }
 }
@@ -79,12 +79,12 @@ function keys(config: Config): Finding[] {
       {
         level: 'note',
         what: 'providers: sandbox, no provider keys',
-        todo: 'Set one, such as BFL_API_KEY, to run on real models.',
+        advice: 'Set one, such as BFL_API_KEY, to run on real models.',
       },
     ]
   return Object.entries(config.providers).map(([id, { key, variable }]) =>
     key === null
-      ? { level: 'note', what: `provider ${id}: no key`, todo: `Set ${variable} to use its models.` }
+      ? { level: 'note', what: `provider ${id}: no key`, advice: `Set ${variable} to use its models.` }
       : { level: 'ok', what: `provider ${id}: key set (${variable})` },
   )
 }
@@ -94,7 +94,7 @@ function callbackSecret(config: Config): Finding {
   return {
     level: 'note',
     what: 'callback secret: kept in the database',
-    todo: 'Set BABYCHAIN_CALLBACK_SECRET to choose it yourself.',
+    advice: 'Set BABYCHAIN_CALLBACK_SECRET to choose it yourself.',
   }
 }
 
@@ -103,19 +103,20 @@ function publicUrl(config: Config): Finding {
     return {
       level: 'note',
       what: 'public URL: not set',
-      todo: 'Providers are polled instead of calling us, and links name the listening address. Set BABYCHAIN_PUBLIC_URL.',
+      advice:
+        'Providers are polled instead of calling us, and links name the listening address. Set BABYCHAIN_PUBLIC_URL.',
     }
   if (config.publicUrl.startsWith('https:')) return { level: 'ok', what: `public URL: ${config.publicUrl}` }
   return {
     level: 'wrong',
     what: `public URL: ${config.publicUrl} is not https`,
-    todo: 'Providers send webhooks to https only.',
+    advice: 'Providers send webhooks to https only.',
   }
 }
 
 function replication(config: Config): Finding {
   const trace = join(resolve(config.dataDir), '.babychain.db-litestream')
   if (existsSync(trace)) return { level: 'ok', what: 'replication: Litestream has been at work on this database' }
-  const todo = 'A lost disk loses the runs: run the server under Litestream, see litestream.yml.'
-  return { level: 'note', what: 'replication: none seen', todo }
+  const advice = 'A lost disk loses the runs: run the server under Litestream, see litestream.yml.'
+  return { level: 'note', what: 'replication: none seen', advice }
 }
