@@ -1,6 +1,6 @@
 /** The log of marks: what a crash leaves of it, and what it leaves on the disk. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MarkBook } from '../../src/store/media/marks.ts'
@@ -57,4 +57,13 @@ test('a disk that refuses is told to whoever leaves a mark, and the next one is 
   await rm(join(dir, '.keep'))
   await marks.leave('ab/two.png')
   expect(await places(book())).toContain('ab/two.png')
+})
+
+test('a log that is wiped while old marks are looked for is no fault', async () => {
+  const before = book()
+  await before.leave('ab/one.png')
+  const marks = book()
+  // A dangling link is a name that the folder lists and nobody can read: what a reader meets just after a wipe.
+  await symlink(join(dir, 'gone'), join(dir, '00000000-gone.log'))
+  expect(await places(marks)).toEqual(['ab/one.png'])
 })

@@ -10,7 +10,7 @@
  */
 import { appendFile, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { onDisk } from './disk.ts'
+import { errorCode, onDisk } from './disk.ts'
 
 export interface Mark {
   id: string
@@ -71,8 +71,9 @@ export class MarkBook {
     const old: Mark[] = live.map(location => ({ id: idOf(location), location, log: null }))
     for (const name of await readdir(this.#dir)) {
       const log = join(this.#dir, name)
-      if (log === this.#log?.path || (await stat(log)).mtimeMs >= time) continue
-      const locations = new Set((await readFile(log, 'utf8')).split('\n').filter(line => line !== ''))
+      const text = log === this.#log?.path ? null : await textOfOld(log, time)
+      if (text === null) continue
+      const locations = new Set(text.split('\n').filter(line => line !== ''))
       if (locations.size === 0) await rm(log, { force: true })
       else this.#ended.set(log, locations)
       for (const location of locations) old.push({ id: idOf(location), location, log })
@@ -112,3 +113,13 @@ export class MarkBook {
 }
 
 const idOf = (location: string): string => location.slice(location.lastIndexOf('/') + 1).replace(/\.[^.]*$/, '')
+
+/** A log that nobody has written since `time`; null for a younger one, and for one that was wiped while we looked. */
+async function textOfOld(log: string, time: number): Promise<string | null> {
+  try {
+    return (await stat(log)).mtimeMs >= time ? null : await readFile(log, 'utf8')
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return null
+    throw error
+  }
+}
