@@ -18,8 +18,12 @@ export function providersOf(config: Config, deps: ProviderDeps): { providers: re
   if (config.mode === 'sandbox') return sandboxOnly(config, deps)
   const { providers, comfyui, concurrency, egressAllow: allow } = config
   const settings = { providers, comfyui, concurrency }
-  const http = createProviderHttp({ providers: originsOf(settings) })
-  const made = createProviders({ ...settings, http, egress: deps.egress, now: deps.clock.now, allow })
+  const { clock } = deps
+  const http = createProviderHttp({
+    providers: originsOf(settings),
+    after: (ms, call) => clock.at(clock.now() + ms, call),
+  })
+  const made = createProviders({ ...settings, http, egress: deps.egress, now: clock.now, allow })
   return { providers: made, close: () => {} }
 }
 

@@ -15,7 +15,7 @@
 // or PATCH; EPROTO, said to be a failed handshake, also follows a TLS alert after the request was read; past 64 calls at
 // once it opens a connection per call, and with 256 every fetch of the process waits.
 
-import { createGate, type Gate } from './provider-http/gate.ts'
+import { type After, createGate, type Gate, realTime } from './provider-http/gate.ts'
 import { createRedactor, type Redactor } from './provider-http/redact.ts'
 
 export type OriginRule = (url: URL) => boolean
@@ -27,6 +27,8 @@ export type ProviderHttpOptions = {
   readonly maxInFlight?: number
   /** Default half of `maxInFlight`. */
   readonly maxPerProvider?: number
+  /** Calls back once after so many milliseconds; gives a way to forget it. Default: timers of this process. */
+  readonly after?: After
   /** PEM of the only authorities that are trusted, in place of the built-in ones. For tests. */
   readonly ca?: string
 }
@@ -94,13 +96,15 @@ export type ProviderHttp = {
 
 export function createProviderHttp(options: ProviderHttpOptions): ProviderHttp {
   const maxInFlight = options.maxInFlight ?? 64
-  const gate = createGate(maxInFlight, options.maxPerProvider ?? Math.max(1, Math.floor(maxInFlight / 2)))
+  const after = options.after ?? realTime
+  const gate = createGate(maxInFlight, options.maxPerProvider ?? Math.max(1, Math.floor(maxInFlight / 2)), after)
   // Idle connections are closed after 4 to 12 s, before any known provider does (15 s and more): a submit that is written
   // to a connection which the other side is just closing has an unknown outcome for no reason.
   const session = new Bun.FetchSession({
     keepAlive: { idleTimeout: 4 },
     ...(options.ca ? { tls: { ca: options.ca } } : {}),
   })
+  const line: Line = { gate, session, after }
   const redactors = new Map<string, Redactor>()
   const redactorOf = (secrets: readonly Secret[]): Redactor => {
     const values = secrets.map(secret => secret.value)
@@ -111,7 +115,7 @@ export function createProviderHttp(options: ProviderHttpOptions): ProviderHttp {
     return made
   }
   return {
-    call: call => guardedCall(call, options.providers, gate, session, redactorOf(call.secrets ?? [])),
+    call: call => guardedCall(call, options.providers, line, redactorOf(call.secrets ?? [])),
     load: () => gate.load(),
   }
 }
@@ -157,11 +161,13 @@ type Refusal = (
   status?: number,
 ) => ProviderFailure
 
+/** What all calls of a client share. */
+type Line = { readonly gate: Gate; readonly session: Bun.FetchSession; readonly after: After }
+
 async function guardedCall(
   call: ProviderCall,
   providers: Readonly<Record<string, OriginRule>>,
-  gate: Gate,
-  session: Bun.FetchSession,
+  line: Line,
   redact: Redactor,
 ): Promise<ProviderAnswer | ProviderFailure> {
   const fail: Refusal = (kind, sent, detail, status) => {
@@ -173,10 +179,10 @@ async function guardedCall(
   const init = requestOf(call)
   if (typeof init === 'string') return fail('not_allowed', 'no', init)
 
-  const place = await gate.enter(call.provider, call.maxWaitMs ?? call.timeoutMs, call.signal)
+  const place = await line.gate.enter(call.provider, call.maxWaitMs ?? call.timeoutMs, call.signal)
   if (place.type === 'refused') return fail(place.why, 'no', 'waiting for a free connection')
   try {
-    return await fetchOnce(call, url, init, session, redact, fail)
+    return await fetchOnce(call, url, init, line, redact, fail)
   } finally {
     place.leave()
   }
@@ -228,17 +234,17 @@ async function fetchOnce(
   call: ProviderCall,
   url: URL,
   init: BunFetchRequestInit,
-  session: Bun.FetchSession,
+  { session, after }: Line,
   redact: Redactor,
   fail: Refusal,
 ): Promise<ProviderAnswer | ProviderFailure> {
   // Not AbortSignal.any: on a signal that lives as long as the process it would collect a follower per call.
   const stop = new AbortController()
   let late = false
-  const timer = setTimeout(() => {
+  const disarm = after(call.timeoutMs, () => {
     late = true
     stop.abort()
-  }, call.timeoutMs)
+  })
   const onAbort = () => stop.abort()
   call.signal?.addEventListener('abort', onAbort, { once: true })
   let status: number | undefined
@@ -256,7 +262,7 @@ async function fetchOnce(
     const sent = status === undefined && isBeforeSending(error, code) ? 'no' : 'maybe'
     return fail('network', sent, `${code} at ${url.origin}`, status)
   } finally {
-    clearTimeout(timer)
+    disarm()
     call.signal?.removeEventListener('abort', onAbort)
   }
 }

@@ -36,6 +36,9 @@ export interface Traits {
   callsPerPoll?: number
 }
 
+/** Longer than any protocol waits for the answer to a submit. */
+const NO_SUBMIT_TAKES_MS = 300_000
+
 const USUAL: Readonly<Record<Refusal['because'], ErrorCode>> = {
   rate_limited: 'provider_rate_limited',
   overloaded: 'provider_overloaded',
@@ -155,6 +158,20 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         expect((await start()).type).toBe('unknown')
         expect(taken()).toBe(0)
       })
+
+      for (const takes of [true, false]) {
+        const becomes = takes ? 'runs once' : 'never was, which nobody can tell'
+        test(`read whole and never answered: unknown when the time is up; the job ${becomes}`, async () => {
+          bench.standIn.script({ type: 'hang', takes })
+          const starting = start()
+          await bench.standIn.whenHeld()
+          bench.clock.advance(NO_SUBMIT_TAKES_MS)
+          expect(await starting).toMatchObject({ type: 'unknown', error: { code: 'network_error' } })
+          // The answer that comes too late has no reader and does no harm.
+          bench.standIn.release()
+          expect(taken()).toBe(takes ? 1 : 0)
+        })
+      }
 
       test('nobody listens: refused, for nothing was sent', async () => {
         await bench.standIn.stop()

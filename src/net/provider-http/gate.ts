@@ -16,12 +16,20 @@ export type Gate = {
   readonly load: () => { inFlight: number; waiting: number }
 }
 
+/** Calls back once after so many milliseconds, unless it is told to forget it. */
+export type After = (ms: number, call: () => void) => () => void
+
+export const realTime: After = (ms, call) => {
+  const timer = setTimeout(call, ms)
+  return () => clearTimeout(timer)
+}
+
 type Waiter = { readonly ticket: number; readonly admit: () => void }
 type Line = { inFlight: number; readonly waiting: Set<Waiter> }
 
 const LIFELINE = 2
 
-export function createGate(max: number, maxPerProvider: number): Gate {
+export function createGate(max: number, maxPerProvider: number, after: After = realTime): Gate {
   const lines = new Map<string, Line>()
   const reserve = Math.floor(max / 4)
   let inFlight = 0
@@ -62,13 +70,13 @@ export function createGate(max: number, maxPerProvider: number): Gate {
     if (mayEnter(line)) return Promise.resolve(take(line))
     return new Promise(resolve => {
       const settle = (outcome: () => Place | Turned) => {
-        clearTimeout(timer)
+        disarm()
         signal?.removeEventListener('abort', onAbort)
         line.waiting.delete(waiter)
         resolve(outcome())
       }
       const onAbort = () => settle(() => ({ type: 'refused', why: 'aborted' }))
-      const timer = setTimeout(() => settle(() => ({ type: 'refused', why: 'timeout' })), maxWaitMs)
+      const disarm = after(maxWaitMs, () => settle(() => ({ type: 'refused', why: 'timeout' })))
       const waiter: Waiter = { ticket: tickets++, admit: () => settle(() => take(line)) }
       line.waiting.add(waiter)
       signal?.addEventListener('abort', onAbort, { once: true })

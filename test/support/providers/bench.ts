@@ -16,8 +16,8 @@ import type { Hook, StandIn, StandInOptions } from './stand-in.ts'
 export interface Clock {
   now(): number
   advance(ms: number): void
-  /** Calls back when the clock has moved so far. */
-  after(ms: number, call: () => void): void
+  /** Calls back when the clock has moved so far; gives a way to forget it. */
+  after(ms: number, call: () => void): () => void
 }
 
 function testClock(start = Date.parse('2026-11-22T10:00:00Z')): Clock {
@@ -31,7 +31,13 @@ function testClock(start = Date.parse('2026-11-22T10:00:00Z')): Clock {
       due = due.filter(each => each.at > at)
       for (const { call } of ripe) call()
     },
-    after: (ms, call) => void due.push({ at: at + ms, call }),
+    after(ms, call) {
+      const entry = { at: at + ms, call }
+      due.push(entry)
+      return () => {
+        due = due.filter(each => each !== entry)
+      }
+    },
   }
 }
 
@@ -69,6 +75,7 @@ export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<
   const trap = await openTrap()
   const http = createProviderHttp({
     providers: { [standIn.provider]: spec.origins?.(standIn.baseUrl) ?? trustOrigins(standIn.baseUrl) },
+    after: clock.after,
   })
   const allow = allowing(standIn.filesUrl, trap.url)
   const options: ProtocolOptions = {

@@ -35,6 +35,8 @@ export type Scene =
   | { type: 'swallow' }
   /** Closes the connection and takes nothing. */
   | { type: 'drop' }
+  /** Reads the whole request, takes the job or not, and says nothing until `release`. */
+  | { type: 'hang'; takes: boolean }
   /** Takes the job; half of the answer arrives as a whole, so the JSON does not parse. */
   | { type: 'truncate' }
   /** Takes the job; a gateway answers in its place with a page. */
@@ -74,6 +76,8 @@ export interface Call {
 
 export interface Reply {
   status: number
+  /** Not said before `release`. */
+  held?: boolean
   json?: Json
   body?: string | Uint8Array
   headers?: Record<string, string>
@@ -117,6 +121,8 @@ export abstract class StandIn {
   #disturbances: Reply[] = []
   #standard: Scene = { type: 'work' }
   #sending = new Set<Promise<unknown>>()
+  #held: (() => void)[] = []
+  #awaited = Promise.withResolvers<void>()
   #picture: Uint8Array = new Uint8Array()
 
   constructor(options: StandInOptions = {}) {
@@ -177,6 +183,22 @@ export abstract class StandIn {
   /** Answers all calls itself again. */
   settle(): void {
     this.#disturbances = []
+  }
+
+  /** Calls that have arrived whole and have no answer. */
+  get held(): number {
+    return this.#held.length
+  }
+
+  /** Resolves when such a call is there. */
+  whenHeld(): Promise<void> {
+    return this.#held.length > 0 ? Promise.resolve() : this.#awaited.promise
+  }
+
+  /** Answers those calls now, whoever still listens. */
+  release(): void {
+    this.#awaited = Promise.withResolvers()
+    for (const answer of this.#held.splice(0)) answer()
   }
 
   /** Files that were uploaded. */
@@ -286,8 +308,10 @@ export abstract class StandIn {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const call = await callOf(request, this.url)
     const reply = (this.isSubmit(call) ? undefined : this.#disturbances.shift()) ?? (await this.answer(call))
-    this.calls.push({ ...call, status: reply.status })
-    write(reply, request, response)
+    this.calls.push({ ...call, status: reply.held ? 0 : reply.status })
+    if (!reply.held) return write(reply, request, response)
+    this.#held.push(() => write(reply, request, response))
+    this.#awaited.resolve()
   }
 
   async #serveFile(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -313,6 +337,8 @@ export function early(scene: Scene, refuse: (why: Refusal) => Reply): Reply | nu
       return refuse(scene.why)
     case 'drop':
       return CUT
+    case 'hang':
+      return scene.takes ? null : { ...CUT, held: true }
     case 'redirect':
       return { status: scene.status ?? 307, headers: { location: scene.to } }
     default:
@@ -327,6 +353,8 @@ function spoil(scene: Scene, reply: Reply): Reply {
   switch (scene.type) {
     case 'swallow':
       return CUT
+    case 'hang':
+      return { ...reply, held: true }
     case 'truncate': {
       const whole = JSON.stringify(reply.json)
       return {
