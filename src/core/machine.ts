@@ -6,7 +6,8 @@
  * 3. `submit` is only ordered by the transition that makes a new attempt, so that the attempt is committed before
  *    the call; `resume` never orders it: after a crash a submit's outcome is unknown and is looked up.
  * 4. What must be in flight follows from the run alone (`resume`); what it waits for is `timerAt`.
- * 5. A change that a crash may forget (the time of the next poll) is not durable: it rides on the next commit.
+ * 5. A change that a crash may forget (the time of the next poll, a result that can be asked for again) is not durable:
+ *    it rides on the next commit, with its log lines.
  */
 import type { Effect, Event, StepSignal } from './events.ts'
 import { logOf } from './log.ts'
@@ -17,7 +18,7 @@ import { isEnded, isReady, type Run, type RunEvent, type Step, type StepIn, step
 export interface Transition {
   run: Run
   effects: Effect[]
-  /** The log lines to commit with the run. */
+  /** The log lines to commit with the run, now or with the next durable change. */
   events: RunEvent[]
   /** Ids of the steps that changed. */
   changed: string[]
@@ -63,13 +64,15 @@ function finish(before: Run, moves: readonly Move[], event: Event, base: Run = b
   const settled = settle(placed, at)
   const durable = settled !== placed || base !== before || moves.some(move => move.durable !== false)
   const changed = settled.steps.filter((step, i) => step !== before.steps[i]).map(step => step.id)
-  if (!durable) return { run: settled, effects, events: [], changed, durable }
   const ready = settled.steps.filter(
     step => step.status === 'queued' && isReady(step, settled) && !isReady(step, before),
   )
   for (const step of ready) effects.push({ type: 'route', stepId: step.id })
+  const turned = settled.steps.some((step, i) => step.status !== before.steps[i]?.status)
+  if (!durable && !turned) return { run: settled, effects, events: [], changed, durable }
   const events = logOf(before, settled, at)
-  const run: Run = { ...settled, updatedAt: at, revision: before.revision + 1, lastSeq: before.lastSeq + events.length }
+  const revision = before.revision + (durable ? 1 : 0)
+  const run: Run = { ...settled, updatedAt: at, revision, lastSeq: before.lastSeq + events.length }
   return { run, effects, events, changed, durable }
 }
 
@@ -130,7 +133,7 @@ export function timerAt(run: Run): number | null {
   if (isEnded(run)) return null
   const times = run.steps.flatMap(step => {
     const deadline = deadlineOf(run, step)
-    if (step.status === 'running') return [Math.min(step.pollAt, deadline)]
+    if (step.status === 'running') return [step.pollAt]
     if (step.status === 'waiting') return [Math.min(step.retryAt, deadline)]
     if (step.status === 'keeping') return [Math.min(step.keepAt, deadline)]
     if (step.status === 'submitting') return step.lookup ? [Math.min(step.lookup.askAt, deadline)] : []

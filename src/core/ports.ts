@@ -164,15 +164,11 @@ export type Opened =
 export interface KeepOrder {
   /** Id of the new media; the caller makes it, so that a second keep of the same output is the same file. */
   id: string
-  runId: string | null
-  stepId: string | null
-  apiKeyId: string
   kind: StepKind
   stream: ReadableStream<Uint8Array>
   /** What the sender says that it is; the bytes decide. */
   mime: string | null
   length: number | null
-  at: number
 }
 
 export type Kept = { ok: true; output: Output } | { ok: false; error: StepError }
@@ -185,7 +181,10 @@ export interface StoredMedia extends Output {
 }
 
 export interface Media {
-  /** Streams into storage: capped, sniffed, hashed, durable when it resolves. Idempotent by id. */
+  /**
+   * Streams into storage: capped, sniffed, hashed, durable when it resolves. A file is media when a row of the store names
+   * it, which the caller sees to; one that no row has named for a day is removed.
+   */
   keep(order: KeepOrder): Promise<Kept>
   /** Facts of a media, or null. */
   find(id: string): Promise<StoredMedia | null>
@@ -203,7 +202,7 @@ export interface Media {
 
 // ── Store ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** All writes of one transition. */
+/** All writes of one transition. The outputs of a step that succeeds in it become media in it. */
 export interface RunCommit {
   run: Run
   /** The revision that the stored run must have; a mismatch throws `RevisionConflict`. */
@@ -218,9 +217,19 @@ export interface RunCommit {
 }
 
 export interface CreateCommit {
+  /** As it was asked for, or with its first steps begun already. */
   run: Run
   events: readonly RunEvent[]
-  wakeAt: number
+  wakeAt: number | null
+  /** The callback of a run that ends as it is created: no route takes its first step. */
+  delivery: NewDelivery | null
+  idempotency: Idempotency | null
+}
+
+/** A run that is asked for. What its creation commits beside it is the engine's business. */
+export interface NewRunOrder {
+  run: Run
+  events: readonly RunEvent[]
   idempotency: Idempotency | null
 }
 
@@ -248,11 +257,6 @@ export interface RunFilter {
   /** Only runs older than this one (created_at, id), for the next page. */
   before?: { createdAt: number; id: string }
   limit: number
-}
-
-export interface MediaRow extends StoredMedia {
-  /** Where the bytes lie: the storage's own key. */
-  location: string
 }
 
 export interface Store {
@@ -302,10 +306,10 @@ export interface Store {
   rotateWebhookSecret(secret: WebhookSecret, retiresAt: number): Promise<void>
   /** What attempts cost that began at or after a time, estimates where nothing better is known. */
   spending(since: number): Promise<Spending[]>
-  addMedia(row: MediaRow): Promise<void>
-  media(id: string): Promise<MediaRow | null>
+  addMedia(row: StoredMedia): Promise<void>
+  media(id: string): Promise<StoredMedia | null>
   /** Media whose run ended (or that were uploaded) before a time. */
-  staleMedia(before: number, limit: number): Promise<MediaRow[]>
+  staleMedia(before: number, limit: number): Promise<StoredMedia[]>
   removeMedia(ids: readonly string[]): Promise<void>
   /** A small secret of this installation, made once by `make`. */
   secret(name: string, make: () => string): Promise<string>
@@ -402,7 +406,7 @@ export interface EngineStats {
 
 export interface Engine {
   /** Commits a new run and begins it; or replays. Resolves after the commit. */
-  create(commit: CreateCommit): Promise<Created>
+  create(order: NewRunOrder): Promise<Created>
   /** Cancels; resolves when the wish is committed, with the run as it then is. Null when there is no such run. */
   cancel(runId: string): Promise<Run | null>
   /** Hands an inbound webhook's hint to the run it belongs to. */

@@ -20,22 +20,22 @@ export interface Offer {
   closedUntil: number | null
 }
 
-export type Choice =
-  | { type: 'go'; offer: Offer }
+export type Choice<O extends Offer = Offer> =
+  | { type: 'go'; offer: O }
   | { type: 'queue'; providers: readonly string[] }
   | { type: 'wait'; until: number }
   | { type: 'none'; error: StepError }
 
 /** Chooses the route of the next attempt. `order` is the caller's preference; providers not named follow in catalogue order. */
-export function chooseRoute(
-  offers: readonly Offer[],
+export function chooseRoute<O extends Offer>(
+  offers: readonly O[],
   attempts: readonly Attempt[],
   order: readonly string[],
   at: number,
-): Choice {
+): Choice<O> {
   const fit = offers.filter(offer => offer.obstacle === null && !isBarred(offer, attempts))
   if (fit.length === 0) return { type: 'none', error: noRoute(offers, attempts) }
-  const rank = (offer: Offer): number => {
+  const rank = (offer: O): number => {
     const preferred = order.indexOf(offer.provider)
     const place = preferred < 0 ? order.length + offers.indexOf(offer) : preferred
     return triesOn(offer, attempts) * 1_000 + place

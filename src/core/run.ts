@@ -47,6 +47,8 @@ export interface Output {
   height?: number
   /** Length of a film in seconds. */
   seconds?: number
+  /** Where the bytes lie: the storage's own key. */
+  location: string
 }
 
 export type CancelOutcome = 'confirmed' | 'unsupported' | 'failed'

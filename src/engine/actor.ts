@@ -1,7 +1,8 @@
 /**
  * One live run. Its order, always: transition → commit → publish → effects.
  *
- * 1. Serial: one batch of mail at a time; nobody else writes this run.
+ * 1. Serial: one batch of mail at a time; nobody else writes this run. A new run is created by its actor, together with
+ *    the first steps' intents.
  * 2. All mail that has come while a commit was under way goes into the next commit.
  * 3. No effect starts before the commit of the transition that ordered it.
  * 4. While storage is unavailable, what happened is kept and committed later; a caller's wish is refused instead.
@@ -11,7 +12,16 @@
 import type { NewDelivery } from '../core/delivery.ts'
 import type { Effect, Event } from '../core/events.ts'
 import { resume, timerAt, transition, wakeAt } from '../core/machine.ts'
-import { type Clock, Draining, type Observer, RevisionConflict, type Store } from '../core/ports.ts'
+import {
+  type Clock,
+  type CreateCommit,
+  type Created,
+  Draining,
+  type NewRunOrder,
+  type Observer,
+  RevisionConflict,
+  type Store,
+} from '../core/ports.ts'
 import { type Attempt, isEnded, type Run, type RunEvent, type Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { type EffectDeps, perform, type Reaching } from './effects.ts'
@@ -41,6 +51,12 @@ interface Place {
   provider: string
   model: string
 }
+/** A run that is not stored yet, and who waits for that. */
+interface Birth {
+  order: NewRunOrder
+  resolve(created: Created): void
+  reject(error: unknown): void
+}
 
 /** How long a write that storage refused waits: soon enough to go on at once, seldom enough to harm nobody. */
 const STORAGE_RETRY_MS = 500
@@ -54,6 +70,9 @@ export class Actor {
   /** Steps to route in the next batch. */
   #routes = new Set<string>()
   #dirty = new Set<string>()
+  /** Log lines of changes that ride on the next commit. */
+  #unsaved: readonly RunEvent[] = []
+  #birth: Birth | null = null
   #inFlight = new Set<string>()
   #places = new Map<string, Place>()
   #leaveLine = new Map<string, () => void>()
@@ -66,6 +85,15 @@ export class Actor {
   constructor(deps: ActorDeps, run: Run) {
     this.#deps = deps
     this.run = run
+  }
+
+  /** Begins a new run: its first commit creates it, with the routes of its first steps. Unless it says `created`, nothing was begun. */
+  create(order: NewRunOrder): Promise<Created> {
+    const { promise, resolve, reject } = Promise.withResolvers<Created>()
+    this.#birth = { order, resolve, reject }
+    this.#order(resume(this.run))
+    this.#turn()
+    return promise
   }
 
   /** Takes up a run as it stands: its places, and everything that must be in flight. */
@@ -116,7 +144,7 @@ export class Actor {
 
   #turn(): void {
     if (this.#busy || this.#stopped) return
-    if (this.#mail.length === 0 && this.#routes.size === 0 && !this.#saving) {
+    if (this.#mail.length === 0 && this.#routes.size === 0 && !this.#saving && !this.#birth) {
       this.#rest()
       return
     }
@@ -128,6 +156,10 @@ export class Actor {
       },
       error => {
         this.#busy = false
+        if (this.#birth) {
+          this.#miscarry(this.#birth, error)
+          return
+        }
         this.#deps.observer.fault('actor', error, { runId: this.run.id })
         this.#deps.lost(this)
       },
@@ -139,7 +171,7 @@ export class Actor {
     const mail = this.#mail.splice(0)
     this.#batch = mail
     const before = this.run
-    const batch: Batch = { run: before, effects: [], events: [], durable: false }
+    const batch: Batch = { run: before, effects: [], events: [...this.#unsaved], durable: this.#birth !== null }
     for (const { event } of mail) this.#apply(batch, event)
     for (const stepId of this.#routes) this.#route(batch, mail, stepId)
     this.#routes.clear()
@@ -147,6 +179,7 @@ export class Actor {
       Object.assign(batch, { run: { ...batch.run, revision: batch.run.revision + 1 }, durable: true })
     if (batch.durable && !(await this.#commit(before, batch, mail))) return
     this.#batch = []
+    this.#unsaved = batch.durable ? [] : batch.events
     this.run = batch.run
     this.#afterwards(before, batch.run)
     for (const { reply } of mail) reply?.resolve(this.run)
@@ -211,18 +244,12 @@ export class Actor {
 
   async #commit(before: Run, batch: Batch, mail: Mail[]): Promise<boolean> {
     const { store, clock } = this.#deps
-    const ended = isEnded(batch.run)
-    const delivery = ended ? this.#deps.compose(batch.run, clock.now()) : null
-    const changed = [...this.#dirty]
+    const { run, events } = batch
+    const delivery = isEnded(run) ? this.#deps.compose(run, clock.now()) : null
+    const what = { run, events, wakeAt: wakeAt(run), delivery }
+    if (this.#birth) return this.#commitBirth(this.#birth, what)
     try {
-      await store.commit({
-        run: batch.run,
-        expected: before.revision,
-        changed,
-        events: batch.events,
-        wakeAt: wakeAt(batch.run),
-        delivery,
-      })
+      await store.commit({ ...what, expected: before.revision, changed: [...this.#dirty] })
     } catch (error) {
       if (error instanceof RevisionConflict) throw error
       this.#deps.observer.fault('commit', error, { runId: before.id })
@@ -232,10 +259,40 @@ export class Actor {
       await this.#pause(STORAGE_RETRY_MS)
       return false
     }
+    this.#saved(delivery)
+    return true
+  }
+
+  async #commitBirth(birth: Birth, what: Omit<CreateCommit, 'idempotency'>): Promise<boolean> {
+    const { events, idempotency } = birth.order
+    const created = await this.#deps.store.create({ ...what, events: [...events, ...what.events], idempotency })
+    if (created.type !== 'created') {
+      this.#miscarry(birth, null)
+      birth.resolve(created)
+      return false
+    }
+    this.#birth = null
+    this.#saved(what.delivery)
+    birth.resolve(created)
+    return true
+  }
+
+  /** The run was not created: what its first routes had taken is given back. */
+  #miscarry(birth: Birth, error: unknown): void {
+    this.#birth = null
+    for (const stepId of this.#places.keys()) {
+      this.#vacate(stepId)
+      const booking = { apiKeyId: this.run.apiKeyId, stepId, no: 1, startedAt: this.#deps.clock.now() }
+      this.#deps.budget?.settle(booking, 0)
+    }
+    this.stop()
+    if (error) birth.reject(error)
+  }
+
+  #saved(delivery: NewDelivery | null): void {
     this.#dirty.clear()
     this.#saving = false
     if (delivery) this.#deps.deliveryDue()
-    return true
   }
 
   #pause(ms: number): Promise<void> {

@@ -62,7 +62,9 @@ export class Admission {
 
   /** A run that was counted and not created after all. */
   leave(run: Run): void {
-    this.#of(run.apiKeyId).queued.delete(run.id)
+    const runs = this.#of(run.apiKeyId)
+    runs.queued.delete(run.id)
+    if (runs.running.delete(run.id)) this.look(run.apiKeyId)
   }
 
   /** Calls once, when it is worth asking again. Gives a way to leave the line. */

@@ -281,14 +281,10 @@ async function keep(
       if (!opened.ok) return failed(opened.error, opened.expired)
       const kept = await deps.media.keep({
         id: outputId(step.id, attempt.no, i),
-        runId: run.id,
-        stepId: step.id,
-        apiKeyId: run.apiKeyId,
         kind: step.kind,
         stream: opened.stream,
         mime: opened.mime ?? each.mime ?? null,
         length: opened.length,
-        at: deps.clock.now(),
       })
       if (!kept.ok) return failed(kept.error)
       outputs.push(kept.output)

@@ -13,11 +13,11 @@ import type { AttemptSignal, RunSignal } from '../core/events.ts'
 import type { Json } from '../core/json.ts'
 import {
   type Clock,
-  type CreateCommit,
   type Created,
   Draining,
   type Engine,
   type EngineStats,
+  type NewRunOrder,
   type Store,
 } from '../core/ports.ts'
 import { isEnded, type Run } from '../core/run.ts'
@@ -51,19 +51,23 @@ export class Registry implements Engine {
     this.#clock = deps.clock
   }
 
-  async create(commit: CreateCommit): Promise<Created> {
+  async create(order: NewRunOrder): Promise<Created> {
     if (this.#draining) throw new Draining('the server is stopping')
     const { admission } = this.#deps
-    admission?.enter(commit.run)
+    const { run } = order
+    admission?.enter(run)
+    const actor = new Actor(this.#deps, run)
+    this.#actors.set(run.id, actor)
     let created: Created | null = null
     try {
-      created = await this.#store.create(commit)
+      created = await actor.create(order)
+      return created
     } finally {
-      if (created?.type !== 'created') admission?.leave(commit.run)
+      if (created?.type !== 'created') {
+        this.#actors.delete(run.id)
+        admission?.leave(run)
+      }
     }
-    // The sweeper may have found the new run before its creator was told.
-    if (created.type === 'created' && !this.#draining && !this.#actors.has(commit.run.id)) this.#spawn(commit.run)
-    return created
   }
 
   async cancel(runId: string): Promise<Run | null> {

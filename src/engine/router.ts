@@ -9,7 +9,7 @@ import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
-import type { Cost, Run, Step } from '../core/run.ts'
+import type { Adjustment, Cost, Run, Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
 import type { Booking, Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
@@ -55,15 +55,13 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
       return { event: { type: 'step.deferred', until: choice.until, error, ...base }, place: null }
     }
     case 'go': {
-      const { provider, providerModel } = choice.offer
-      const route = routes[offers.indexOf(choice.offer)]
-      const cost = model && route ? priceOf(model, route, step) : UNKNOWN_COST
+      const { provider, providerModel, route, adjustments } = choice.offer
+      const cost = model ? priceOf(model, route, step) : UNKNOWN_COST
       if (deps.admission?.begin(run) === false) return { queue: 'key' }
       const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
       const refused = deps.budget?.reserve(booking, cost.estimatedUsd)
       if (refused) return { event: { type: 'step.unroutable', error: refused, ...base }, place: null }
       capacity.enterToSubmit(provider, step.model, step.id)
-      const adjustments = route ? adjustmentsOf(deps, route, step) : []
       const event: Event = {
         type: 'step.routed',
         provider,
@@ -80,35 +78,31 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
 
 const UNKNOWN_COST: Cost = { estimatedUsd: null, actualUsd: null, basis: 'unknown' }
 
-function offerOf(deps: RouterDeps, model: Model, route: Route, step: Step, at: number): Offer {
+/** An offer, its route, and what the translation would change. */
+interface Translated extends Offer {
+  route: Route
+  adjustments: readonly Adjustment[]
+}
+
+function offerOf(deps: RouterDeps, model: Model, route: Route, step: Step, at: number): Translated {
   const { provider, providerModel } = route
   return {
+    route,
     provider,
     providerModel,
-    obstacle: obstacleOf(deps, route, step),
+    ...trial(deps.providers.get(provider), route, step),
     hasCapacity: deps.capacity.hasPlace(provider, model.id, step.id),
     closedUntil: deps.capacity.closedUntil(provider, model.id, at),
   }
 }
 
-function obstacleOf(deps: RouterDeps, route: Route, step: Step): string | null {
-  const provider = deps.providers.get(route.provider)
-  if (!provider) return 'not available in this mode'
-  if (provider.missing) return provider.missing
-  const translation = trial(provider, route, step)
-  return translation.ok ? null : translation.reason
-}
-
-function adjustmentsOf(deps: RouterDeps, route: Route, step: Step) {
-  const provider = deps.providers.get(route.provider)
-  const translation = provider ? trial(provider, route, step) : null
-  return translation?.ok ? translation.adjustments : []
-}
-
-function trial(provider: Provider, route: Route, step: Step) {
+function trial(provider: Provider | undefined, route: Route, step: Step): Pick<Translated, 'obstacle' | 'adjustments'> {
+  if (!provider) return { obstacle: 'not available in this mode', adjustments: [] }
+  if (provider.missing) return { obstacle: provider.missing, adjustments: [] }
   const sample = provider.takes.url && !route.inline ? SAMPLE.url : SAMPLE.data
   const count = step.pictures.length + step.dependsOn.length
-  return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
+  const made = route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
+  return made.ok ? { obstacle: null, adjustments: made.adjustments } : { obstacle: made.reason, adjustments: [] }
 }
 
 function priceOf(model: Model, route: Route, step: Step): Cost {

@@ -156,11 +156,12 @@ async function upload(deps: ApiDeps, exchange: Authorized, forms: { open: number
 }
 
 async function keep(deps: ApiDeps, apiKeyId: string, picture: Picture): Promise<Response> {
-  const { media, clock, links } = deps
+  const { media, clock, links, store } = deps
   const id = clock.id()
   const at = clock.now()
-  const kept = await media.keep({ id, runId: null, stepId: null, apiKeyId, kind: 'image', at, ...picture })
+  const kept = await media.keep({ id, kind: 'image', ...picture })
   if (!kept.ok) throw refused(kept.error)
+  await store.addMedia({ ...kept.output, runId: null, stepId: null, apiKeyId, createdAt: at })
   const { mime, bytes, sha256, width, height } = kept.output
   const url = links.media(id, at)
   const answer: MediaDto = {

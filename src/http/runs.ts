@@ -88,7 +88,6 @@ async function accept(
   const made = await deps.engine.create({
     run,
     events,
-    wakeAt: run.createdAt,
     idempotency: idempotency && { ...idempotency, response: snapshot(run.id, body) },
   })
   if (made.type !== 'created') return answerRepeat(made)

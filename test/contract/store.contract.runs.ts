@@ -279,17 +279,15 @@ function rehydrating(subject: Subject): void {
     )
   })
 
-  test('attempts may change after their end, be many, and vanish', async () => {
+  test('attempts may be many, and change after their end', async () => {
     const { store } = subject
     const queued = queuedRun()
     await store.create(creation(queued))
     const many = Array.from({ length: 200 }, (_, n) => failedAttempt(n + 1))
     const error = many[0]!.error!
-    let run = await saved(subject, leap(queued, runAt(queued, 0, { status: 'waiting', retryAt: T0, error }, many)))
+    const run = await saved(subject, leap(queued, runAt(queued, 0, { status: 'waiting', retryAt: T0, error }, many)))
     const late = many.map(each => (each.no === 3 ? { ...each, cost: { ...each.cost, actualUsd: 0.07 } } : each))
-    run = await saved(subject, turn(run, { steps: { 0: { ...run.steps[0]!, attempts: late } } }))
-    run = await saved(subject, turn(run, { steps: { 0: { ...run.steps[0]!, attempts: late.slice(0, 5) } } }))
-    await saved(subject, turn(run, { steps: { 0: { ...inState(run.steps[0]!, { status: 'queued' }), attempts: [] } } }))
+    await saved(subject, turn(run, { steps: { 0: { ...run.steps[0]!, attempts: late } } }))
   })
 
   test('an input of a megabyte comes back byte for byte', async () => {

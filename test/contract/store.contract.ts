@@ -5,7 +5,7 @@
  * 2. Nothing here knows how a store keeps its rows.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { type MediaRow, StorageUnavailable, type Store } from '../../src/core/ports.ts'
+import { StorageUnavailable, type Store, type StoredMedia } from '../../src/core/ports.ts'
 import { cancelTurn, creation, nextId, output, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
 import { deliveriesContract } from './store.contract.deliveries.ts'
 import { keysContract } from './store.contract.keys.ts'
@@ -61,7 +61,7 @@ export function storeContract(name: string, open: () => Promise<StoreHarness>): 
 }
 
 function mediaContract(subject: Subject): void {
-  const mediaRow = (more: Partial<MediaRow> = {}): MediaRow => ({
+  const mediaRow = (more: Partial<StoredMedia> = {}): StoredMedia => ({
     ...{ ...output(), runId: null, stepId: null, apiKeyId: 'key_a', createdAt: T0, location: 'media/ab.png' },
     ...more,
   })
@@ -125,7 +125,7 @@ function mediaContract(subject: Subject): void {
     const end = cancelTurn(first)
     await store.commit(end)
     const waiting = queuedRun({ at: end.run.updatedAt + 1_000, pictures: [`media:${upload.mediaId}`] })
-    const { runId: _, stepId: __, apiKeyId: ___, createdAt: ____, location: _____, ...inherited } = made
+    const { runId: _, stepId: __, apiKeyId: ___, createdAt: ____, ...inherited } = made
     const second = { ...runAt(waiting, 0, { status: 'succeeded', outputs: [inherited] }, []), resumedFrom: first.id }
     await store.create(creation(second))
     expect(await store.staleMedia(Number.MAX_SAFE_INTEGER, 10)).toEqual([])

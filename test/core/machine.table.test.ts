@@ -10,7 +10,7 @@ import { type Attempt, assertRun, type Output, type Run, type Step, type StepSta
 import { runOf, T0, uuid } from '../support/runs.ts'
 
 const AT = T0 + 10_000
-const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab' }
+const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab', location: 'ab/9.png' }
 const overload = stepError('provider_overloaded', 'busy')
 const attempt: Attempt = {
   no: 1,
@@ -164,7 +164,7 @@ const TABLE: Record<string, Record<string, string>> = {
   'job.succeeded': {
     submitting: '→ keeping + keep',
     unknown: '→ keeping + keep',
-    running: '→ keeping + keep',
+    running: '→ keeping + keep (soft)',
     'keeping again': '→ keeping + keep',
   },
   'job.succeeded (empty)': {

@@ -15,7 +15,7 @@ const GRAPHS: Graph[] = [
   { a: [], b: [], c: ['a', 'b'], d: ['c'], e: ['c'], f: ['c'] },
   { a: [], b: ['a'], c: ['a', 'b'], d: ['b'], e: ['c', 'd'] },
 ]
-const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab' }
+const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab', location: 'ab/9.png' }
 const CODES = [
   'provider_rate_limited',
   'provider_overloaded',

@@ -89,16 +89,16 @@ test('a step whose intent and cancel are committed together is not submitted, an
     const { commit } = store
     let asked: Promise<unknown> | null = null
     store.commit = async order => {
-      if (asked !== null) return commit.call(store, order)
+      if (asked !== null || order.run.steps[1]?.status !== 'submitting') return commit.call(store, order)
       asked = registry.cancel(order.run.id)
       throw new StorageUnavailable('the disk is full')
     }
-    const run = await world.create({ a: [] })
+    const run = await world.create({ a: [], b: ['a'] })
     const ended = await world.finish(run.id)
     await asked
     expect(ended.status).toBe('canceled')
-    expect(world.providers[0]?.arrived).toEqual([])
-    const [step] = ended.steps
+    expect(world.providers[0]?.arrived).toMatchObject([{ stepId: `${run.id}/a` }])
+    const [, step] = ended.steps
     expect(step).toMatchObject({ status: 'canceled', attempts: [{ outcome: 'canceled', cost: { actualUsd: 0 } }] })
   })
 })

@@ -12,6 +12,7 @@ import type {
   DeliveryAttempt,
   DeliveryFilter,
   DeliveryStatus,
+  NewDelivery,
   Prior,
   Recovered,
   RecoverOrder,
@@ -22,16 +23,17 @@ import type { ApiKey, Spending, WebhookSecret } from '../../src/core/keys.ts'
 import {
   type CreateCommit,
   type Created,
-  type MediaRow,
   RevisionConflict,
   type RunCommit,
   type RunFilter,
   StorageUnavailable,
   type Store,
   type StoreCounts,
+  type StoredMedia,
 } from '../../src/core/ports.ts'
 import { assertRun, attemptsOf, isEnded, type Run, type RunEvent } from '../../src/core/run.ts'
 import { EventFeed } from '../../src/store/sqlite/feed.ts'
+import { mediaRowsOf } from '../../src/store/sqlite/rows.ts'
 
 interface RunRecord {
   run: Run
@@ -54,7 +56,7 @@ export class MemoryDisk {
   readonly keys = new Map<string, { fingerprint: string; runId: string; response: string }>()
   readonly deliveries = new Map<string, DeliveryRecord>()
   readonly deliveryOfRun = new Map<string, string>()
-  readonly media = new Map<string, MediaRow>()
+  readonly media = new Map<string, StoredMedia>()
   readonly secrets = new Map<string, string>()
   readonly apiKeys = new Map<string, ApiKey>()
   webhookSecrets: WebhookSecret[] = []
@@ -70,7 +72,7 @@ export class MemoryStore implements Store {
     this.#disk = disk
   }
 
-  async create({ run, events, wakeAt, idempotency }: CreateCommit): Promise<Created> {
+  async create({ run, events, wakeAt, delivery, idempotency }: CreateCommit): Promise<Created> {
     const disk = this.#open()
     const known = idempotency && replayOf(disk, idempotency.key, idempotency.fingerprint)
     if (known) return known
@@ -83,6 +85,7 @@ export class MemoryStore implements Store {
       const { key, fingerprint, response } = idempotency
       disk.keys.set(key, { fingerprint, runId: run.id, response })
     }
+    if (delivery) insert(disk, delivery)
     this.#feed.publish(run.id, events)
     return { type: 'created' }
   }
@@ -100,24 +103,8 @@ export class MemoryStore implements Store {
     const steps = run.steps.map((step, i) => (changed.includes(step.id) ? step : (record.run.steps[i] ?? step)))
     Object.assign(record, { run: { ...run, steps }, wakeAt, events: log })
     indexTokens(disk, run)
-    if (delivery) {
-      disk.deliveryOfRun.set(run.id, delivery.id)
-      disk.deliveries.set(delivery.id, {
-        delivery: {
-          ...delivery,
-          status: 'pending',
-          attempts: 0,
-          updatedAt: delivery.createdAt,
-          deliveredAt: null,
-          lastError: null,
-        },
-        readyAt: delivery.dueAt,
-        leaseToken: null,
-        trigger: 'schedule',
-        prior: null,
-        log: [],
-      })
-    }
+    for (const row of mediaRowsOf(run, changed)) disk.media.set(row.mediaId, row)
+    if (delivery) insert(disk, delivery)
     this.#feed.publish(run.id, events)
   }
 
@@ -339,18 +326,18 @@ export class MemoryStore implements Store {
     return [...[...ended].map(([apiKeyId, usd]) => ({ apiKeyId, usd, attempt: null })), ...open]
   }
 
-  async addMedia(row: MediaRow): Promise<void> {
+  async addMedia(row: StoredMedia): Promise<void> {
     if (this.#open().media.has(row.mediaId)) throw new Error(`media ${row.mediaId} is there`)
     this.#disk.media.set(row.mediaId, row)
   }
 
-  async media(id: string): Promise<MediaRow | null> {
+  async media(id: string): Promise<StoredMedia | null> {
     return this.#open().media.get(id) ?? null
   }
 
-  async staleMedia(before: number, limit: number): Promise<MediaRow[]> {
+  async staleMedia(before: number, limit: number): Promise<StoredMedia[]> {
     const runs = [...this.#open().runs.values()].map(record => record.run)
-    const idleSince = (row: MediaRow): number => {
+    const idleSince = (row: StoredMedia): number => {
       const users = runs.filter(run => row.runId === run.id || uses(run, row.mediaId))
       if (users.some(run => !isEnded(run))) return Number.POSITIVE_INFINITY
       return users.length > 0 ? Math.max(...users.map(run => run.updatedAt)) : row.createdAt
@@ -408,6 +395,25 @@ function replayOf(disk: MemoryDisk, key: string, fingerprint: string): Exclude<C
   if (!known) return null
   if (known.fingerprint !== fingerprint) return { type: 'reused', runId: known.runId }
   return { type: 'replayed', runId: known.runId, response: known.response }
+}
+
+function insert(disk: MemoryDisk, order: NewDelivery): void {
+  disk.deliveryOfRun.set(order.runId, order.id)
+  disk.deliveries.set(order.id, {
+    delivery: {
+      ...order,
+      status: 'pending',
+      attempts: 0,
+      updatedAt: order.createdAt,
+      deliveredAt: null,
+      lastError: null,
+    },
+    readyAt: order.dueAt,
+    leaseToken: null,
+    trigger: 'schedule',
+    prior: null,
+    log: [],
+  })
 }
 
 function append(log: RunEvent[], run: Run, events: readonly RunEvent[]): void {

@@ -60,8 +60,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the callback is not part of the last commit',
     file: 'src/engine/actor.ts',
-    from: '        delivery,\n',
-    to: '        delivery: null,\n',
+    from: 'wakeAt: wakeAt(run), delivery }',
+    to: 'wakeAt: wakeAt(run), delivery: null }',
     by: 'sim',
   },
   {
@@ -88,8 +88,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a second actor for a new run',
     file: 'src/engine/registry.ts',
-    from: ' && !this.#actors.has(commit.run.id)) this.#spawn',
-    to: ') this.#spawn',
+    from: '    this.#actors.set(run.id, actor)\n    let created',
+    to: '    let created',
     by: 'sim',
   },
   {

@@ -263,7 +263,7 @@ export class SimMedia {
     if (token === undefined) throw new Error('not a stream of a provider')
     await this.time.wait(this.time.span(1, 5_000))
     if (this.isFull()) return { ok: false, error: stepError('storage_unavailable', 'the disk is full') }
-    const output: Output = { mediaId: order.id, mime: 'image/png', bytes: 1, sha256: token }
+    const output: Output = { mediaId: order.id, mime: 'image/png', bytes: 1, sha256: token, location: order.id }
     this.kept.set(order.id, { output, token })
     return { ok: true, output }
   }

@@ -345,9 +345,7 @@ class Simulation {
     for (;;) {
       const { run, events } = make()
       const idempotency = { key, fingerprint: key, response: run.id }
-      const created = await this.#ask<Created>(({ registry }) =>
-        registry.create({ run, events, wakeAt: run.createdAt, idempotency }),
-      )
+      const created = await this.#ask<Created>(({ registry }) => registry.create({ run, events, idempotency }))
       if (created?.type === 'created') return run.id
       if (created?.type === 'replayed') return created.runId
       if (created) this.#books.broken(`a repeated create was answered with ${created.type}`)

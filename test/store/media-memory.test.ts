@@ -23,7 +23,8 @@ const PROGRAM = `
   const { openMedia } = await import(${here('../../src/store/media/media.ts')})
   const { MemoryRows } = await import(${here('../support/memory-rows.ts')})
   const { sampleFilm } = await import(${here('../support/sample-media.ts')})
-  const media = await openMedia({ dataDir: process.argv.at(-1), root: 'disk', rows: new MemoryRows() })
+  const rows = new MemoryRows()
+  const media = await openMedia({ dataDir: process.argv.at(-1), root: 'disk', rows })
   const payload = 200e6
   const head = Buffer.from(sampleFilm({ payload: 0 }))
   head.writeUInt32BE(payload + 8, head.length - 8)
@@ -45,7 +46,8 @@ const PROGRAM = `
   const look = () => { peak = Math.max(peak, process.memoryUsage().rss) }
   const timer = setInterval(look, 5)
   const id = '0197a1b2-0000-7000-8000-000000001234'
-  const kept = await media.keep({ id, runId: null, stepId: null, apiKeyId: 'k', kind: 'video', stream, mime: null, length: null, at: 1 })
+  const kept = await media.keep({ id, kind: 'video', stream, mime: null, length: null })
+  await rows.addMedia({ ...kept.output, runId: null, stepId: null, apiKeyId: 'k', createdAt: 1 })
   let read = 0
   for await (const chunk of await media.open(id)) { read += chunk.length; look() }
   clearInterval(timer)

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { mkdtemp, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { StorageUnavailable } from '../../src/core/ports.ts'
+import { type KeepOrder, type Kept, StorageUnavailable } from '../../src/core/ports.ts'
 import { type MediaOptions, openMedia } from '../../src/store/media/media.ts'
 import { s3Access, s3Address } from '../../src/store/media/s3.ts'
 import { bytesOf, type MediaRig, mediaContract, TEST_CAPS } from '../contract/media.contract.ts'
@@ -75,7 +75,7 @@ describe('media in a bucket, its own ways', () => {
   test('a large film goes up in parts', async () => {
     const film = sampleFilm({ payload: 20_000_000 })
     const media = await rig.reopen({ caps: {} })
-    const kept = await media.keep({ ...ORDER, kind: 'video', stream: streamOf(film, 100_000) })
+    const kept = await keep({ ...rig, media }, { kind: 'video', stream: streamOf(film, 100_000) })
     expect(kept.ok).toBeTrue()
     expect(rig.s3.requests).toMatchObject({ POST: 2, PUT: 4 })
     const part = await bytesOf(await media.open(ID, { start: 19_999_000, end: 19_999_999 }))
@@ -125,7 +125,7 @@ describe('media in a bucket, its own ways', () => {
   test('what was kept on disk before the move to a bucket still opens and is pruned', async () => {
     const disk = await rig.reopen({ root: 'disk' })
     const bytes = await samplePicture('png')
-    await disk.keep({ ...ORDER, stream: streamOf(bytes) })
+    await keep({ ...rig, media: disk }, { stream: streamOf(bytes) })
     const bucket = await rig.reopen()
     expect(await bytesOf(await bucket.open(ID))).toEqual(bytes)
     expect(await bucket.prune(Number.MAX_SAFE_INTEGER)).toBe(1)
@@ -172,16 +172,7 @@ test('the usual AWS variables are read, those for S3 alone first', () => {
   expect(s3Access({})).toEqual({})
 })
 
-const ORDER = {
-  id: ID,
-  runId: null,
-  stepId: null,
-  apiKeyId: 'key-1',
-  kind: 'image' as const,
-  mime: null,
-  length: null,
-  at: 1,
-}
+const ORDER = { id: ID, kind: 'image' as const, mime: null, length: null }
 
 interface Rig extends MediaRig {
   dataDir: string
@@ -189,8 +180,15 @@ interface Rig extends MediaRig {
   reopen(change?: Partial<MediaOptions>): ReturnType<MediaRig['reopen']>
 }
 
-function keep(rig: Rig, more: { stream: ReadableStream<Uint8Array> }) {
-  return rig.media.keep({ ...ORDER, ...more })
+/** Keeps a file and, when that succeeds, commits its row. */
+async function keep(
+  { media, rows }: Pick<Rig, 'media' | 'rows'>,
+  more: Partial<KeepOrder> & Pick<KeepOrder, 'stream'>,
+): Promise<Kept> {
+  const kept = await media.keep({ ...ORDER, ...more })
+  const owner = { runId: null, stepId: null, apiKeyId: 'key-1', createdAt: 1_000 }
+  if (kept.ok) await rows.addMedia({ ...kept.output, ...owner })
+  return kept
 }
 
 async function openRig(kind: 'disk' | 's3'): Promise<Rig> {

@@ -100,7 +100,7 @@ export function creation(run: Run, more: Partial<CreateCommit> = {}): CreateComm
     stepKey: i === 0 ? null : 'step_0',
     data: i === 0 ? {} : { progress: 0.5 },
   }))
-  return { run, events, wakeAt: run.createdAt, idempotency: null, ...more }
+  return { run, events, wakeAt: run.createdAt, delivery: null, idempotency: null, ...more }
 }
 
 export interface Turn {
@@ -243,6 +243,7 @@ export function output(more: Partial<Output> = {}): Output {
     sha256: 'ab'.repeat(32),
     width: 64,
     height: 48,
+    location: 'ab/picture.png',
     ...more,
   }
 }

@@ -172,7 +172,6 @@ export class World {
     const creating: Promise<Created | null> = registry.create({
       run: made,
       events,
-      wakeAt: this.clock.now(),
       idempotency: null,
     })
     const created = await Promise.race([creating, died.then(() => null)])
@@ -300,6 +299,7 @@ export class World {
           mime: 'image/png',
           bytes: bytes.length,
           sha256: Bun.hash(bytes).toString(16),
+          location: order.id,
         }
         this.kept.set(order.id, output)
         return { ok: true, output }

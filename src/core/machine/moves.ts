@@ -22,6 +22,7 @@ export interface Move {
 
 export type Live = StepIn<'submitting'> | StepIn<'running'> | StepIn<'keeping'>
 
+/** A job that can be asked for once more need not be remembered as done; the answer to a submit comes once. */
 export function keepNow(
   step: StepIn<'submitting'> | StepIn<'running'>,
   media: readonly ProviderMedia[],
@@ -34,7 +35,7 @@ export function keepNow(
     return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
   }
   const next = enter(step, { status: 'keeping', attempt: step.attempt, media, keepAt: at + KEEP_LOST_MS, tries: 0 }, at)
-  return { step: next, effects: [order('keep', next)] }
+  return { step: next, effects: [order('keep', next)], durable: step.status === 'submitting' }
 }
 
 /** Ends the live attempt; the step waits for its next route, or fails. `bill` says what the failure may have cost. */
@@ -149,6 +150,6 @@ export function metered(attempt: Attempt, costUsd: number | undefined): Attempt[
   return costUsd === undefined ? attempt.cost : { ...attempt.cost, actualUsd: costUsd, basis: 'metered' }
 }
 
-function atMost(cost: Attempt['cost']): Attempt['cost'] {
+export function atMost(cost: Attempt['cost']): Attempt['cost'] {
   return cost.actualUsd !== null || cost.estimatedUsd === null ? cost : { ...cost, basis: 'upper_bound' }
 }

@@ -6,6 +6,7 @@ import type { AttemptSignal, Effect, StepSignal } from '../events.ts'
 import { backoffMs } from '../routing.ts'
 import { type Attempt, isReady, LIMITS, type Run, type Step, type StepIn, spent } from '../run.ts'
 import {
+  atMost,
   cancelOrder,
   end,
   endCanceled,
@@ -98,7 +99,7 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       if (event.jobRef === null) return { ignored: 'the hint names no job' }
       const costUsd = event.type === 'step.submitted' ? event.costUsd : undefined
       const attempt = { ...step.attempt, jobRef: event.jobRef, submittedAt: at, cost: metered(step.attempt, costUsd) }
-      const pollAt = event.type === 'step.submitted' ? event.pollAt : at
+      const pollAt = event.type === 'step.submitted' ? soonOf(run, step, event) : at
       const next = enter(step, { status: 'running', attempt, job: { ref: event.jobRef }, pollAt, progress: null }, at)
       return run.cancelRequestedAt !== null ? { step: next, effects: [cancelOrder(next)] } : { step: next }
     }
@@ -156,16 +157,18 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
   switch (event.type) {
     case 'job.progressed': {
       if (step.attempt.providerCancel !== null) return { step: endCanceled(step, at) }
+      if (at >= deadlineOf(run, step)) return timeUp(run, step, at)
       const progress = event.progress ?? step.progress
       const moved = progress !== step.progress
       return {
-        step: { ...step, progress, pollAt: event.pollAt, updatedAt: moved ? at : step.updatedAt },
+        step: { ...step, progress, pollAt: soonOf(run, step, event), updatedAt: moved ? at : step.updatedAt },
         durable: moved,
       }
     }
     case 'job.unreachable':
       if (step.attempt.providerCancel !== null) return { step: endCanceled(step, at) }
-      return { step: { ...step, pollAt: event.pollAt }, durable: false }
+      if (at >= deadlineOf(run, step)) return timeUp(run, step, at)
+      return { step: { ...step, pollAt: soonOf(run, step, event) }, durable: false }
     case 'job.hinted': {
       const pollAt = Math.min(step.pollAt, Math.max(at, step.updatedAt + HINT_SPACING_MS))
       return pollAt === step.pollAt
@@ -259,9 +262,11 @@ export function cancelStep(step: Step, at: number): Move | null {
     return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
   return null
 }
+
 export function wakeStep(run: Run, step: Step, event: Moment): Move | null {
   const { at } = event
-  if (at >= deadlineOf(run, step)) return expire(run, step, event)
+  // A job is asked for once more before it is given up: it may be done, and then its output is ours.
+  if (step.status !== 'running' && at >= deadlineOf(run, step)) return expire(run, step, event)
   switch (step.status) {
     case 'running': {
       if (step.pollAt > at) return null
@@ -295,18 +300,29 @@ export function wakeStep(run: Run, step: Step, event: Moment): Move | null {
   }
 }
 
+/** When the next poll is made: as the provider wishes, but not after the deadline, which is decided by a last answer. */
+function soonOf(run: Run, step: Step, { pollAt }: { pollAt: number }): number {
+  return Math.min(pollAt, deadlineOf(run, step))
+}
+
+/** The job is still at work after the deadline: it is given up, and may yet be billed. */
+function timeUp(run: Run, step: StepIn<'running'>, at: number): Move {
+  const { provider } = step.attempt
+  const error = stepError('provider_timeout', `${deadlineWords(run, at)} while the provider was at work`, { provider })
+  const charged = { ...step, attempt: { ...step.attempt, cost: atMost(step.attempt.cost) } }
+  const effects: Effect[] = [cancelOrder(step)]
+  return { step: end(charged, { status: 'failed', error }, at, { outcome: 'failed', error }), effects }
+}
+
+function deadlineWords(run: Run, at: number): string {
+  return `the deadline of the ${at >= run.deadlineAt ? 'run' : 'step'} passed`
+}
+
 /** The end of a step whose time is up. A submit on the wire is waited for: it has its own limit. */
-function expire(run: Run, step: Step, event: Moment): Move | null {
+function expire(run: Run, step: Exclude<Step, { status: 'running' }>, event: Moment): Move | null {
   const runUp = event.at >= run.deadlineAt
-  const words = runUp ? 'the deadline of the run passed' : 'the deadline of the step passed'
+  const words = deadlineWords(run, event.at)
   switch (step.status) {
-    case 'running': {
-      const error = stepError('provider_timeout', `${words} while the provider was at work`, {
-        provider: step.attempt.provider,
-      })
-      const cancel: Effect = cancelOrder(step)
-      return { step: end(step, { status: 'failed', error }, event.at, { outcome: 'failed', error }), effects: [cancel] }
-    }
     case 'submitting': {
       if (!step.lookup) return null
       return { step: failUnknown(step, event.at) }

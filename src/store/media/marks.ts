@@ -66,9 +66,19 @@ export class MarkBook {
     await onDisk('wipe a mark', () => rm(log, { force: true }))
   }
 
+  /** How many marks of this process are not wiped. */
+  get size(): number {
+    return this.#live.size
+  }
+
+  /** The marks of this process, those that were left before a time. */
+  own(time = Number.POSITIVE_INFINITY): Mark[] {
+    const live = [...this.#live].filter(([, at]) => at < time)
+    return live.map(([location]) => ({ id: idOf(location), location, log: null }))
+  }
+
   async olderThan(time: number): Promise<Mark[]> {
-    const live = [...this.#live].filter(([, at]) => at < time).map(([location]) => location)
-    const old: Mark[] = live.map(location => ({ id: idOf(location), location, log: null }))
+    const old = this.own(time)
     for (const name of await readdir(this.#dir)) {
       const log = join(this.#dir, name)
       const text = log === this.#log?.path ? null : await textOfOld(log, time)

@@ -1,12 +1,13 @@
 /**
  * Media: outputs and uploads in our own storage, on disk or in an S3 bucket.
  *
- * 1. A row exists only for a file that is whole, checked and durable: spool, check, store, then the row.
+ * 1. What `keep` resolves with is whole, checked and durable: spool, check, store. The row is the caller's to commit, with
+ *    whatever else becomes true with it.
  * 2. A file without a row is never for ever: before a file is stored or removed, a mark of its place is left, and prune
  *    removes what a mark names and no row does. So nothing is searched for, and a bucket that others share is safe.
  * 3. Prune takes the row first and the file after it: a crash in between leaves a file that nobody names (see 2), never a
  *    name without its file.
- * 4. An id is kept once. A second keep of it gives the first output and does not read its stream.
+ * 4. Two keeps of an id at once are one; a later one, of an output whose row was lost in a crash, writes the same file anew.
  * 5. What goes wrong outside (a broken link, a web page, a full disk) is a value; thrown errors are bugs.
  * 6. Memory holds a chunk of a file, or the whole of a small one (spool.ts), never more.
  */
@@ -17,13 +18,11 @@ import {
   type KeepOrder,
   type Kept,
   type Media,
-  type MediaRow,
   type Opened,
   StorageUnavailable,
   type Store,
   type StoredMedia,
 } from '../../core/ports.ts'
-import type { Output } from '../../core/run.ts'
 import { diskVault, errorCode, exists, onDisk, requireSpace, type Vault, writeDurably } from './disk.ts'
 import { type Mark, MarkBook } from './marks.ts'
 import { type S3Options, s3Address, s3Vault } from './s3.ts'
@@ -35,7 +34,7 @@ export interface MediaOptions {
   dataDir: string
   /** `disk`, or `s3://bucket/prefix`. */
   root: string
-  rows: Pick<Store, 'addMedia' | 'media' | 'staleMedia' | 'removeMedia'>
+  rows: Pick<Store, 'media' | 'staleMedia' | 'removeMedia'>
   caps?: Partial<Caps>
   s3?: S3Options
   /** Wall clock (ms), for the age of strays. */
@@ -67,6 +66,7 @@ class MediaFiles implements Media {
   readonly #vault: Vault
   readonly #marks: MarkBook
   readonly #keeping = new Map<string, Promise<Kept>>()
+  #manyMarks = MANY_MARKS
   readonly stash: Media['stash']
   readonly openStash: Media['openStash']
 
@@ -102,11 +102,6 @@ class MediaFiles implements Media {
   }
 
   async #keepOnce(order: KeepOrder): Promise<Kept> {
-    const known = await this.#rows.media(order.id)
-    if (known) {
-      discard(order.stream)
-      return { ok: true, output: outputOf(known) }
-    }
     const path = join(this.#folders.spool, `${order.id}-${crypto.randomUUID()}`)
     let onlyInMemory = false
     try {
@@ -114,14 +109,11 @@ class MediaFiles implements Media {
       if (!spooled.ok) return spooled
       onlyInMemory = spooled.bytes !== null
       const { ext, ...facts } = spooled.file
-      const output: Output = { mediaId: order.id, ...facts }
       const location = this.#vault.place(order.id, ext)
-      const { runId, stepId, apiKeyId, at } = order
-      const mark = await this.#marks.leave(location)
-      await this.#vault.put(spooled.bytes ?? path, location, output.mime)
-      await this.#rows.addMedia({ ...output, runId, stepId, apiKeyId, createdAt: at, location })
-      await this.#marks.wipe(mark)
-      return { ok: true, output }
+      if (this.#marks.size >= this.#manyMarks) await this.#forgetKept()
+      await this.#marks.leave(location)
+      await this.#vault.put(spooled.bytes ?? path, location, facts.mime)
+      return { ok: true, output: { mediaId: order.id, ...facts, location } }
     } catch (error) {
       if (!(error instanceof StorageUnavailable)) throw error
       discard(order.stream)
@@ -132,8 +124,7 @@ class MediaFiles implements Media {
   }
 
   async find(id: string): Promise<StoredMedia | null> {
-    const row = await this.#rows.media(id)
-    return row ? { ...outputOf(row), ...ownerOf(row) } : null
+    return this.#rows.media(id)
   }
 
   async open(id: string, range?: { start: number; end: number }): Promise<ReadableStream<Uint8Array> | null> {
@@ -146,6 +137,7 @@ class MediaFiles implements Media {
 
   async prune(before: number): Promise<number> {
     const time = this.#now() - STRAY_MS
+    await this.#forgetKept()
     let removed = await this.#sweepMarks(time)
     removed += await removeOlder(this.#folders.spool, time)
     removed += await removeOlder(this.#folders.stash, time)
@@ -154,7 +146,7 @@ class MediaFiles implements Media {
       if (stale.length === 0) return removed
       const marks = await Promise.all(stale.map(row => this.#marks.leave(row.location)))
       await this.#rows.removeMedia(stale.map(row => row.mediaId))
-      for (const mark of marks) removed += await this.#removeFile(mark)
+      for (const mark of marks) if (await this.#removeFile(mark)) removed += 1
     }
   }
 
@@ -164,25 +156,35 @@ class MediaFiles implements Media {
     if (this.#vault !== this.#disk) await this.#vault.probe()
   }
 
+  /** Wipes the marks of files that have their rows by now, a few hundred together: nobody else says when a row has come. */
+  async #forgetKept(): Promise<void> {
+    this.#manyMarks = Number.POSITIVE_INFINITY
+    for (const mark of this.#marks.own()) {
+      const row = await this.#rows.media(mark.id)
+      if (row?.location === mark.location) await this.#marks.wipe(mark)
+    }
+    this.#manyMarks = Math.max(MANY_MARKS, this.#marks.size * 2)
+  }
+
   /** Removes what old marks name and no row does. A younger mark may be of a keep under way. */
   async #sweepMarks(time: number): Promise<number> {
-    let removed = 0
+    const removed = new Set<string>()
     for (const mark of await this.#marks.olderThan(time)) {
       if (this.#keeping.has(mark.id)) continue
       const row = await this.#rows.media(mark.id)
       if (row?.location === mark.location) await this.#marks.wipe(mark)
-      else removed += await this.#removeFile(mark)
+      else if (await this.#removeFile(mark)) removed.add(mark.location)
     }
-    return removed
+    return removed.size
   }
 
   /** Removes a file that no row names. Its mark stays while the storage is not configured here: it may come back. */
-  async #removeFile(mark: Mark): Promise<number> {
+  async #removeFile(mark: Mark): Promise<boolean> {
     const vault = this.#vaultOf(mark.location)
-    if (!vault) return 0
+    if (!vault) return false
     await vault.remove(mark.location)
     await this.#marks.wipe(mark)
-    return 1
+    return true
   }
 
   /** An installation that moved to a bucket still opens what it kept on disk before. */
@@ -199,6 +201,9 @@ const STRAY_MS = 24 * 3_600_000
 
 /** Room for some pictures and the database's log, so that the operator hears of it before writes fail. */
 const MIN_FREE_BYTES = 256 * 2 ** 20
+
+/** Marks that are left before anybody asks which of them are still needed. */
+const MANY_MARKS = 512
 
 /** Rows removed in one transaction. */
 const PRUNE_BATCH = 200
@@ -270,21 +275,4 @@ function assertName(name: string): void {
 /** Lets go of a stream that nobody will read; a sender that will not be told is left to its own deadline. */
 function discard(stream: ReadableStream<Uint8Array>): void {
   if (!stream.locked) stream.cancel().catch(() => {})
-}
-
-function outputOf(row: MediaRow): Output {
-  const { mediaId, mime, bytes, sha256, width, height, seconds } = row
-  return {
-    mediaId,
-    mime,
-    bytes,
-    sha256,
-    ...(width === undefined ? {} : { width }),
-    ...(height === undefined ? {} : { height }),
-    ...(seconds === undefined ? {} : { seconds }),
-  }
-}
-
-function ownerOf({ runId, stepId, apiKeyId, createdAt }: MediaRow) {
-  return { runId, stepId, apiKeyId, createdAt }
 }

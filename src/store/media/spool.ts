@@ -19,7 +19,7 @@ export interface Caps extends Record<StepKind, number> {
 
 /** `bytes`: the whole of a small file, of which nothing lies at the path; null for a larger one, which does. */
 export type Spooled =
-  | { ok: true; file: Omit<Output, 'mediaId'> & { ext: string }; bytes: Uint8Array | null }
+  | { ok: true; file: Omit<Output, 'mediaId' | 'location'> & { ext: string }; bytes: Uint8Array | null }
   | Extract<Kept, { ok: false }>
 
 /** Most pictures in a web format are smaller; a detour of such a file over the disk costs more than its copy. */

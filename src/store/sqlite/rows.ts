@@ -7,6 +7,7 @@
  */
 import type { Chain, PlannedStep } from '../../core/chain.ts'
 import type { StepError } from '../../core/errors.ts'
+import type { StoredMedia } from '../../core/ports.ts'
 import {
   type Attempt,
   assertRun,
@@ -204,6 +205,15 @@ export function attemptOf(row: AttemptRow): Attempt {
     providerCancel: row.provider_cancel as Attempt['providerCancel'],
     reopenAt: row.reopen_at,
   }
+}
+
+/** The outputs that became media with a commit: those of steps that have just succeeded. */
+export function mediaRowsOf(run: Run, changed: readonly string[]): StoredMedia[] {
+  return run.steps.flatMap(step => {
+    if (step.status !== 'succeeded' || step.inherited || !changed.includes(step.id)) return []
+    const owner = { runId: run.id, stepId: step.id, apiKeyId: run.apiKeyId, createdAt: step.updatedAt }
+    return step.outputs.map(output => ({ ...output, ...owner }))
+  })
 }
 
 export function eventOf(row: EventRow): RunEvent {

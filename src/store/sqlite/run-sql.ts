@@ -45,7 +45,6 @@ export function runStatements(db: Database) {
          provider_cancel = excluded.provider_cancel, reopen_at = excluded.reopen_at
        WHERE token = excluded.token`,
     ),
-    dropAttempts: db.prepare<unknown, Values>(`DELETE FROM attempts WHERE run_id = ? AND step_index = ? AND no > ?`),
     insertEvent: db.prepare<unknown, Values>(
       `INSERT INTO events (run_id, seq, at, type, step_key, data) VALUES (?, ?, ?, ?, ?, ?)`,
     ),
@@ -102,7 +101,7 @@ export function runStatements(db: Database) {
   }
 }
 
-export function runValues(run: Run, chainId: string, wakeAt: number): Values {
+export function runValues(run: Run, chainId: string, wakeAt: number | null): Values {
   return [
     ...[run.id, run.apiKeyId, run.slug, run.chain.slug, chainId, run.mode, run.status, run.maxCostUsd],
     ...[run.createdAt, run.updatedAt, run.deadlineAt, run.cancelRequestedAt, run.resumedFrom, jsonOrNull(run.error)],

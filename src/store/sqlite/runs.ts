@@ -36,7 +36,7 @@ export class RunTables {
   /** Attempts that lie in the database as they are, by the step that they were written for. Values never change. */
   readonly #stored = new WeakMap<Attempt, string>()
   readonly #chains = new Map<string, Chain>()
-  readonly #chainRows = new WeakMap<Chain, { id: string; hash: string; body: string }>()
+  readonly #chainRows = new WeakMap<Chain, { id: string; hash: string; body: string; isStored: boolean }>()
 
   constructor(db: Database, counters: Counters) {
     this.#counters = counters
@@ -60,7 +60,8 @@ export class RunTables {
     })
     this.#writeEvents(run, 0, events)
     if (idempotency) this.#writeKey(idempotency, run.id, at)
-    this.#sql.useMedia.run(JSON.stringify(mediaOf(run)))
+    const used = mediaOf(run)
+    if (used.length > 0) this.#sql.useMedia.run(JSON.stringify(used))
     this.#counters.move(null, `runs.${run.status}`)
     return { type: 'created' }
   }
@@ -82,8 +83,10 @@ export class RunTables {
     if (isEnded(run)) this.#sql.freeMedia.run(run.updatedAt, run.id, JSON.stringify(mediaOf(run)))
   }
 
-  /** Call it when `run` is durable: its attempts need not be written again. */
+  /** Call it when `run` is durable: its chain and its attempts need not be written again. */
   remember(run: Run, changed: readonly string[] | null): void {
+    const chain = this.#chainRows.get(run.chain)
+    if (chain) chain.isStored = true
     run.steps.forEach((step, index) => {
       if (changed !== null && !changed.includes(step.id)) return
       for (const attempt of attemptsOf(step)) this.#stored.set(attempt, `${run.id}/${index}`)
@@ -104,13 +107,11 @@ export class RunTables {
       run.id,
       index,
     )
-    const attempts = attemptsOf(step)
-    for (const attempt of attempts) {
+    for (const attempt of attemptsOf(step)) {
       if (this.#stored.get(attempt) === `${run.id}/${index}`) continue
       const { changes } = this.#sql.putAttempt.run(...attemptValues(run.id, index, step, attempt))
       if (changes === 0) throw new Error(`run ${run.id}: attempt ${attempt.no} of ${step.key} has become another one`)
     }
-    this.#sql.dropAttempts.run(run.id, index, attempts.length)
   }
 
   #writeEvents(run: Run, lastSeq: number, events: readonly RunEvent[]): void {
@@ -132,10 +133,10 @@ export class RunTables {
     if (!row) {
       const body = JSON.stringify(chain)
       const hash = new Bun.CryptoHasher('sha256').update(body).digest('hex')
-      row = { id: `${chain.slug}@${chain.version}#${hash.slice(0, 32)}`, hash, body }
+      row = { id: `${chain.slug}@${chain.version}#${hash.slice(0, 32)}`, hash, body, isStored: false }
       this.#chainRows.set(chain, row)
     }
-    this.#sql.insertChain.run(row.id, chain.slug, chain.version, row.hash, row.body, at)
+    if (!row.isStored) this.#sql.insertChain.run(row.id, chain.slug, chain.version, row.hash, row.body, at)
     return row.id
   }
 

@@ -7,7 +7,7 @@
 import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
 import { asc, eq, inArray, lt, sql } from 'drizzle-orm'
 import { type BunSQLiteDatabase, drizzle } from 'drizzle-orm/bun-sqlite'
-import type { MediaRow } from '../../core/ports.ts'
+import type { StoredMedia } from '../../core/ports.ts'
 import { media, settings } from '../schema.ts'
 
 export class SmallTables {
@@ -29,19 +29,19 @@ export class SmallTables {
     )
   }
 
-  addMedia(row: MediaRow): void {
+  addMedia(row: StoredMedia): void {
     this.#insertMedia.run(
       ...[row.mediaId, row.runId, row.stepId, row.apiKeyId, row.mime, row.bytes, row.sha256],
       ...[row.width ?? null, row.height ?? null, row.seconds ?? null, row.location, row.createdAt],
     )
   }
 
-  media(id: string): MediaRow | null {
+  media(id: string): StoredMedia | null {
     const row = this.#media.get(id)
     return row ? mediaOf(row) : null
   }
 
-  staleMedia(before: number, limit: number): MediaRow[] {
+  staleMedia(before: number, limit: number): StoredMedia[] {
     const query = this.#db.select().from(media).where(lt(media.idleSince, before))
     const stale = query.orderBy(asc(media.idleSince), asc(media.id)).limit(limit).all()
     return stale.map(({ idleSince: _, ...row }) => mediaOf(row))
@@ -69,7 +69,7 @@ export class SmallTables {
 
 type StoredRow = Omit<typeof media.$inferSelect, 'idleSince'>
 
-function mediaOf({ id, width, height, seconds, ...rest }: StoredRow): MediaRow {
+function mediaOf({ id, width, height, seconds, ...rest }: StoredRow): StoredMedia {
   return {
     mediaId: id,
     ...rest,

@@ -21,12 +21,12 @@ import type { ApiKey, Spending, WebhookSecret } from '../../core/keys.ts'
 import {
   type CreateCommit,
   type Created,
-  type MediaRow,
   type RunCommit,
   type RunFilter,
   StorageUnavailable,
   type Store,
   type StoreCounts,
+  type StoredMedia,
 } from '../../core/ports.ts'
 import type { Run, RunEvent } from '../../core/run.ts'
 import { Counters } from './counters.ts'
@@ -36,6 +36,7 @@ import { asStorageError } from './errors.ts'
 import { EventFeed } from './feed.ts'
 import { GroupCommit } from './group-commit.ts'
 import { KeyTables } from './keys.ts'
+import { mediaRowsOf } from './rows.ts'
 import { RunList } from './run-list.ts'
 import { RunTables } from './runs.ts'
 import { SmallTables } from './small-tables.ts'
@@ -88,6 +89,7 @@ export class SqliteStore implements Store {
     return this.#group.write(
       () => {
         created = this.#runs.create(commit, this.#now())
+        if (created.type === 'created' && commit.delivery) this.#deliveries.insert(commit.delivery)
         return created
       },
       () => {
@@ -102,6 +104,7 @@ export class SqliteStore implements Store {
     return this.#group.write(
       () => {
         this.#runs.save(commit)
+        for (const row of mediaRowsOf(commit.run, commit.changed)) this.#small.addMedia(row)
         if (commit.delivery) this.#deliveries.insert(commit.delivery)
       },
       () => {
@@ -235,15 +238,15 @@ export class SqliteStore implements Store {
 
   // ── Media, secrets ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  async addMedia(row: MediaRow): Promise<void> {
+  async addMedia(row: StoredMedia): Promise<void> {
     return this.#group.write(() => this.#small.addMedia(row))
   }
 
-  async media(id: string): Promise<MediaRow | null> {
+  async media(id: string): Promise<StoredMedia | null> {
     return this.#read(() => this.#small.media(id))
   }
 
-  async staleMedia(before: number, limit: number): Promise<MediaRow[]> {
+  async staleMedia(before: number, limit: number): Promise<StoredMedia[]> {
     return this.#read(() => this.#small.staleMedia(before, limit))
   }
 
