@@ -29,6 +29,16 @@ export class ServerProcess {
     return join(this.dir, 'data')
   }
 
+  get pid(): number {
+    if (!this.#child) throw new Error('the server has not been started')
+    return this.#child.pid
+  }
+
+  /** Resolves when the process is gone, by whatever hand. */
+  async gone(): Promise<void> {
+    await this.#child?.exited
+  }
+
   /** Starts and waits for the line that says `ready`; gives how long that took (ms). */
   async start(env: Readonly<Record<string, string>> = {}): Promise<number> {
     const began = performance.now()
