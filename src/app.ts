@@ -142,7 +142,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     budget: access.budget,
     admission: access.admission,
     compose: notifier.compose,
-    deliveryDue: () => outbox.wake(),
+    post: outbox,
   })
   const sweeper = new Sweeper({ registry, media, clock, observer, retentionMs: config.retentionMs })
 

@@ -23,9 +23,15 @@ export interface NewDelivery {
   createdAt: number
 }
 
+/** The right to send a delivery: nobody else finds it before `until` (ms), and only the newest token settles it. */
+export interface Lease {
+  token: string
+  until: number
+}
+
 export interface Delivery extends NewDelivery {
   status: DeliveryStatus
-  /** Attempts of the schedule that were begun. Counted by the claim: a send that kills the process cannot be repeated for ever. */
+  /** Attempts of the schedule that were begun. Counted with the lease: a send that kills the process cannot be repeated for ever. */
   attempts: number
   updatedAt: number
   deliveredAt: number | null

@@ -9,6 +9,7 @@ import type {
   DeliveryAttempt,
   DeliveryFilter,
   DeliveryStatus,
+  Lease,
   NewDelivery,
   Recovered,
   RecoverOrder,
@@ -214,6 +215,8 @@ export interface RunCommit {
   wakeAt: number | null
   /** The callback, together with the terminal state. */
   delivery: NewDelivery | null
+  /** Of that delivery: whoever commits it sends it at once. */
+  lease: Lease | null
 }
 
 export interface CreateCommit {
@@ -223,6 +226,7 @@ export interface CreateCommit {
   wakeAt: number | null
   /** The callback of a run that ends as it is created: no route takes its first step. */
   delivery: NewDelivery | null
+  lease: Lease | null
   idempotency: Idempotency | null
 }
 

@@ -9,7 +9,7 @@
  * 5. One timer, at the earliest time that the run waits for; one effect of a kind per attempt at a time.
  */
 
-import type { NewDelivery } from '../core/delivery.ts'
+import type { Lease, NewDelivery } from '../core/delivery.ts'
 import type { Effect, Event } from '../core/events.ts'
 import { resume, timerAt, transition, wakeAt } from '../core/machine.ts'
 import {
@@ -34,12 +34,21 @@ export interface ActorDeps extends EffectDeps, RouterDeps {
   observer: Observer
   /** The delivery of an ended run, or null. */
   compose(run: Run, at: number): NewDelivery | null
-  /** A delivery was committed. */
-  deliveryDue(): void
+  post: Post
   /** The actor has nothing in flight and waits for nothing before `until` (null: never again). */
   idle(actor: Actor, until: number | null): void
   /** The stored run is not the one that this actor holds. */
   lost(actor: Actor): void
+}
+
+/** Whoever sends the callbacks of runs that have ended. */
+export interface Post {
+  /** Takes a place for a delivery that is about to be committed; null when it must wait its turn. */
+  book(delivery: NewDelivery): Lease | null
+  /** It is committed, with the lease. */
+  committed(delivery: NewDelivery, lease: Lease | null): void
+  /** It was not committed: the place is free again. */
+  forgo(delivery: NewDelivery): void
 }
 
 /** A caller's wish is answered; what happened is not. */
@@ -243,15 +252,18 @@ export class Actor {
   }
 
   async #commit(before: Run, batch: Batch, mail: Mail[]): Promise<boolean> {
-    const { store, clock } = this.#deps
+    const { clock, compose, post } = this.#deps
     const { run, events } = batch
-    const delivery = isEnded(run) ? this.#deps.compose(run, clock.now()) : null
-    const what = { run, events, wakeAt: wakeAt(run), delivery }
-    if (this.#birth) return this.#commitBirth(this.#birth, what)
+    const delivery = isEnded(run) ? compose(run, clock.now()) : null
+    const lease = delivery && post.book(delivery)
     try {
-      await store.commit({ ...what, expected: before.revision, changed: [...this.#dirty] })
+      const isMade = await this.#write(before, { run, events, wakeAt: wakeAt(run), delivery, lease })
+      if (delivery && isMade) post.committed(delivery, lease)
+      else if (delivery && lease) post.forgo(delivery)
+      return isMade
     } catch (error) {
-      if (error instanceof RevisionConflict) throw error
+      if (delivery && lease) post.forgo(delivery)
+      if (this.#birth || error instanceof RevisionConflict) throw error
       this.#deps.observer.fault('commit', error, { runId: before.id })
       for (const { reply } of mail) reply?.reject(error)
       // What happened stays true: it is tried again. A caller was refused, so its wish is dropped.
@@ -259,21 +271,22 @@ export class Actor {
       await this.#pause(STORAGE_RETRY_MS)
       return false
     }
-    this.#saved(delivery)
-    return true
   }
 
-  async #commitBirth(birth: Birth, what: Omit<CreateCommit, 'idempotency'>): Promise<boolean> {
-    const { events, idempotency } = birth.order
-    const created = await this.#deps.store.create({ ...what, events: [...events, ...what.events], idempotency })
-    if (created.type !== 'created') {
-      this.#miscarry(birth, null)
+  /** Writes the batch; false when a new run was there already and nothing was written. */
+  async #write(before: Run, what: Omit<CreateCommit, 'idempotency'>): Promise<boolean> {
+    const { store } = this.#deps
+    const birth = this.#birth
+    if (birth) {
+      const { events, idempotency } = birth.order
+      const created = await store.create({ ...what, events: [...events, ...what.events], idempotency })
+      if (created.type !== 'created') this.#miscarry(birth, null)
+      this.#birth = null
       birth.resolve(created)
-      return false
-    }
-    this.#birth = null
-    this.#saved(what.delivery)
-    birth.resolve(created)
+      if (created.type !== 'created') return false
+    } else await store.commit({ ...what, expected: before.revision, changed: [...this.#dirty] })
+    this.#dirty.clear()
+    this.#saving = false
     return true
   }
 
@@ -287,12 +300,6 @@ export class Actor {
     }
     this.stop()
     if (error) birth.reject(error)
-  }
-
-  #saved(delivery: NewDelivery | null): void {
-    this.#dirty.clear()
-    this.#saving = false
-    if (delivery) this.#deps.deliveryDue()
   }
 
   #pause(ms: number): Promise<void> {

@@ -31,7 +31,12 @@ export class HostBreakers {
 
   /** Hosts that may not be tried at `at`. */
   closed(at: number): string[] {
-    return [...this.#hosts].filter(([, host]) => host.closedUntil > at || host.probing).map(([name]) => name)
+    return [...this.#hosts.keys()].filter(name => this.isClosed(name, at))
+  }
+
+  isClosed(name: string, at: number): boolean {
+    const host = this.#hosts.get(name)
+    return host !== undefined && (host.closedUntil > at || host.probing)
   }
 
   /** An attempt begins; after a pause it is the probe. */

@@ -2,14 +2,24 @@
  * Drains callback deliveries: claim, send, settle or reschedule.
  *
  * 1. At least once: a delivery whose attempt was not settled is sent again, with the same id and the same bytes.
- * 2. Claims are leased and fenced; the lease is longer than an attempt may take.
+ * 2. Claims are leased and fenced; the lease is longer than an attempt may take. While nothing else is due, a new delivery
+ *    is committed with its lease and sent at once; else it waits its turn in the store.
  * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host. A host earns
  *    more places with every quick answer, up to half of all; the first slow or bad one takes them back.
  * 4. The loop has no logic: what follows an attempt is decided by core/delivery.
  * 5. A stop waits a while for what is being sent, then cuts it off; what was cut off is due at the next start.
  */
-import { afterSending, type ClaimedDelivery, type DeliveryVerdict, mayTry, type SendOutcome } from '../core/delivery.ts'
+import {
+  afterSending,
+  type ClaimedDelivery,
+  type DeliveryVerdict,
+  type Lease,
+  mayTry,
+  type NewDelivery,
+  type SendOutcome,
+} from '../core/delivery.ts'
 import type { Clock, Notifier, Observer, Store } from '../core/ports.ts'
+import type { Post } from './actor.ts'
 import { HostBreakers } from './host-breakers.ts'
 
 export interface OutboxDeps {
@@ -36,7 +46,7 @@ const LOOK_AGAIN_MS = 1_000
 /** What a stop waits for receivers: most answer within a second, and the platform kills us after 20 or 30. */
 const GRACE_MS = 10_000
 
-export class Outbox {
+export class Outbox implements Post {
   readonly #deps: OutboxDeps
   readonly #breakers = new HostBreakers()
   #inFlight = new Map<string, number>()
@@ -44,7 +54,11 @@ export class Outbox {
   #sending = new Set<Promise<void>>()
   /** Places that a host has earned beyond the usual ones. */
   #earned = new Map<string, number>()
-  #disarm: (() => void) | null = null
+  /** Places taken for deliveries that are being committed. */
+  #booked = 0
+  /** True while the store holds nothing that could be sent now. */
+  #isLevel = false
+  #alarm: { at: number; disarm: () => void } | null = null
   #claiming: Promise<void> | null = null
   #again = false
   #stopped = false
@@ -59,6 +73,35 @@ export class Outbox {
   async start(): Promise<void> {
     await this.#deps.store.freeLeases()
     this.wake()
+  }
+
+  book({ host, apiKeyId }: NewDelivery): Lease | null {
+    const { clock } = this.#deps
+    const at = clock.now()
+    const room = PLACES - this.#sending.size - this.#booked
+    if (this.#stopped || !this.#isLevel || room <= 0 || this.#breakers.isClosed(host, at)) return null
+    if ((this.#inFlight.get(host) ?? 0) >= PLACES_PER_HOST + (this.#earned.get(host) ?? 0)) return null
+    if ((this.#inFlightOfKeys.get(apiKeyId) ?? 0) >= PLACES_PER_KEY) return null
+    this.#booked += 1
+    this.#count(host, apiKeyId, 1)
+    return { token: clock.token(), until: at + LEASE_MS }
+  }
+
+  forgo({ host, apiKeyId }: NewDelivery): void {
+    this.#booked -= 1
+    this.#count(host, apiKeyId, -1)
+  }
+
+  committed(delivery: NewDelivery, lease: Lease | null): void {
+    if (lease === null) {
+      this.#isLevel = false
+      this.wake()
+      return
+    }
+    this.forgo(delivery)
+    if (this.#stopped) return
+    this.#wakeAt(lease.until)
+    this.#launch(leased(delivery, lease))
   }
 
   /** Something may be due. */
@@ -92,7 +135,7 @@ export class Outbox {
   /** Claims nothing more and waits for what is being sent, for at most `graceMs`; then it is cut off and settled as not made. */
   async drain(graceMs = GRACE_MS): Promise<void> {
     this.#stopped = true
-    this.#disarm?.()
+    this.#alarm?.disarm()
     await this.#claiming
     const { clock } = this.#deps
     const disarm = clock.at(clock.now() + graceMs, () => this.#cut.abort(new Error('stopping')))
@@ -102,24 +145,34 @@ export class Outbox {
 
   async #round(): Promise<void> {
     const { clock, store, observer } = this.#deps
-    this.#disarm?.()
     try {
       const claimed = await this.#claim()
       if (claimed > 0) this.#again = true
       const next = await store.nextDeliveryAt()
-      if (next === null || this.#stopped) return
+      const now = clock.now()
+      this.#isLevel = next === null || next > now
       // Due but not claimable: its host is busy or closed. A freed place wakes us; this is the net below.
-      const at = Math.max(next, clock.now() + (next <= clock.now() ? LOOK_AGAIN_MS : 0))
-      this.#disarm = clock.at(at, () => this.wake())
+      if (next !== null) this.#wakeAt(next > now ? next : now + LOOK_AGAIN_MS)
     } catch (error) {
       observer.fault('outbox', error)
-      if (!this.#stopped) this.#disarm = clock.at(clock.now() + LOOK_AGAIN_MS, () => this.wake())
+      this.#wakeAt(clock.now() + LOOK_AGAIN_MS)
     }
+  }
+
+  /** Looks again at a time, or before. */
+  #wakeAt(at: number): void {
+    if (this.#stopped || (this.#alarm !== null && this.#alarm.at <= at)) return
+    this.#alarm?.disarm()
+    const ring = (): void => {
+      this.#alarm = null
+      this.wake()
+    }
+    this.#alarm = { at, disarm: this.#deps.clock.at(at, ring) }
   }
 
   async #claim(): Promise<number> {
     const { store, clock } = this.#deps
-    const limit = PLACES - this.#sending.size
+    const limit = PLACES - this.#sending.size - this.#booked
     if (limit <= 0) return 0
     const at = clock.now()
     const claimed = await store.claim({
@@ -153,17 +206,20 @@ export class Outbox {
 
   #launch(delivery: ClaimedDelivery): void {
     const { host, apiKeyId } = delivery
-    count(this.#inFlight, host, 1)
-    count(this.#inFlightOfKeys, apiKeyId, 1)
+    this.#count(host, apiKeyId, 1)
     const sending: Promise<void> = this.#attempt(delivery)
       .catch(error => this.#deps.observer.fault('delivery', error, { deliveryId: delivery.id }))
       .finally(() => {
-        count(this.#inFlight, host, -1)
-        count(this.#inFlightOfKeys, apiKeyId, -1)
+        this.#count(host, apiKeyId, -1)
         this.#sending.delete(sending)
-        this.wake()
+        if (!this.#isLevel) this.wake()
       })
     this.#sending.add(sending)
+  }
+
+  #count(host: string, apiKeyId: string, by: 1 | -1): void {
+    count(this.#inFlight, host, by)
+    count(this.#inFlightOfKeys, apiKeyId, by)
   }
 
   async #attempt(delivery: ClaimedDelivery): Promise<void> {
@@ -221,6 +277,7 @@ export class Outbox {
         reason,
       },
     })
+    if (dueAt !== null) this.#wakeAt(dueAt)
     observer.deliveryTried({ deliveryId, runId, status, httpStatus, errorClass, ms: durationMs })
   }
 
@@ -241,6 +298,12 @@ function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
   const now = (counts.get(key) ?? 0) + by
   if (now > 0) counts.set(key, now)
   else counts.delete(key)
+}
+
+/** A delivery that was committed with its lease, as a claim would give it. */
+function leased(delivery: NewDelivery, { token: leaseToken }: Lease): ClaimedDelivery {
+  const fresh = { status: 'pending', attempts: 1, deliveredAt: null, lastError: null } as const
+  return { ...delivery, ...fresh, updatedAt: delivery.createdAt, trigger: 'schedule', prior: null, leaseToken }
 }
 
 const NEVER_ENDED: DeliveryVerdict = {

@@ -12,6 +12,7 @@ import type {
   DeliveryAttempt,
   DeliveryFilter,
   DeliveryStatus,
+  Lease,
   NewDelivery,
   Prior,
   Recovered,
@@ -72,7 +73,7 @@ export class MemoryStore implements Store {
     this.#disk = disk
   }
 
-  async create({ run, events, wakeAt, delivery, idempotency }: CreateCommit): Promise<Created> {
+  async create({ run, events, wakeAt, delivery, lease, idempotency }: CreateCommit): Promise<Created> {
     const disk = this.#open()
     const known = idempotency && replayOf(disk, idempotency.key, idempotency.fingerprint)
     if (known) return known
@@ -85,12 +86,12 @@ export class MemoryStore implements Store {
       const { key, fingerprint, response } = idempotency
       disk.keys.set(key, { fingerprint, runId: run.id, response })
     }
-    if (delivery) insert(disk, delivery)
+    if (delivery) insert(disk, delivery, lease)
     this.#feed.publish(run.id, events)
     return { type: 'created' }
   }
 
-  async commit({ run, expected, changed, events, wakeAt, delivery }: RunCommit): Promise<void> {
+  async commit({ run, expected, changed, events, wakeAt, delivery, lease }: RunCommit): Promise<void> {
     const disk = this.#open()
     const record = disk.runs.get(run.id)
     if (record?.run.revision !== expected)
@@ -104,7 +105,7 @@ export class MemoryStore implements Store {
     Object.assign(record, { run: { ...run, steps }, wakeAt, events: log })
     indexTokens(disk, run)
     for (const row of mediaRowsOf(run, changed)) disk.media.set(row.mediaId, row)
-    if (delivery) insert(disk, delivery)
+    if (delivery) insert(disk, delivery, lease)
     this.#feed.publish(run.id, events)
   }
 
@@ -397,19 +398,19 @@ function replayOf(disk: MemoryDisk, key: string, fingerprint: string): Exclude<C
   return { type: 'replayed', runId: known.runId, response: known.response }
 }
 
-function insert(disk: MemoryDisk, order: NewDelivery): void {
+function insert(disk: MemoryDisk, order: NewDelivery, lease: Lease | null): void {
   disk.deliveryOfRun.set(order.runId, order.id)
   disk.deliveries.set(order.id, {
     delivery: {
       ...order,
       status: 'pending',
-      attempts: 0,
+      attempts: lease ? 1 : 0,
       updatedAt: order.createdAt,
       deliveredAt: null,
       lastError: null,
     },
-    readyAt: order.dueAt,
-    leaseToken: null,
+    readyAt: lease?.until ?? order.dueAt,
+    leaseToken: lease?.token ?? null,
     trigger: 'schedule',
     prior: null,
     log: [],

@@ -60,15 +60,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the callback is not part of the last commit',
     file: 'src/engine/actor.ts',
-    from: 'wakeAt: wakeAt(run), delivery }',
-    to: 'wakeAt: wakeAt(run), delivery: null }',
+    from: 'wakeAt: wakeAt(run), delivery, lease }',
+    to: 'wakeAt: wakeAt(run), delivery: null, lease }',
     by: 'sim',
   },
   {
     name: 'the callback is written after the transaction',
     file: 'src/store/sqlite/store.ts',
-    from: '        if (commit.delivery) this.#deliveries.insert(commit.delivery)\n',
-    to: '        const { delivery } = commit\n        if (delivery) setTimeout(() => this.#group.write(() => this.#deliveries.insert(delivery)), 60_000).unref()\n',
+    from: '        if (commit.delivery) this.#deliveries.insert(commit.delivery, commit.lease)\n',
+    to: '        const { delivery } = commit\n        if (delivery) setTimeout(() => this.#group.write(() => this.#deliveries.insert(delivery, null)), 60_000).unref()\n',
     by: 'sqlite',
   },
   {

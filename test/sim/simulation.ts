@@ -219,7 +219,7 @@ class Simulation {
       media: this.#wrap('media', this.#media as unknown as Media, process),
       capacity: new Capacity({ concurrency: id => this.#providers.find(each => each.id === id)?.concurrency ?? 1 }),
       compose: composeWith(clock.id),
-      deliveryDue: () => process.outbox.wake(),
+      post: process.outbox,
       readPicture: this.#wrap('pictures', { read: (ref: string) => this.#readPicture(ref) }, process).read,
       publicLink: id => `https://us.example/media/${id}`,
       callbackUrl: (id, token) => (this.#plan.webhooks ? `https://us.example/in/${id}/${token}` : null),

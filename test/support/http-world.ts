@@ -265,7 +265,7 @@ export class HttpWorld {
       media,
       capacity: new Capacity({ concurrency: () => 1_000 }),
       compose: notifier.compose,
-      deliveryDue: () => {},
+      post: { book: () => null, committed() {}, forgo() {} },
       readPicture: async () => ({ ok: true, picture: { mime: 'image/png', bytes: await samplePicture('png') } }),
       publicLink: id => links.media(id, clock.now()),
       callbackUrl: () => null,

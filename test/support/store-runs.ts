@@ -100,7 +100,7 @@ export function creation(run: Run, more: Partial<CreateCommit> = {}): CreateComm
     stepKey: i === 0 ? null : 'step_0',
     data: i === 0 ? {} : { progress: 0.5 },
   }))
-  return { run, events, wakeAt: run.createdAt, delivery: null, idempotency: null, ...more }
+  return { run, events, wakeAt: run.createdAt, delivery: null, lease: null, idempotency: null, ...more }
 }
 
 export interface Turn {
@@ -129,7 +129,7 @@ export function turn(before: Run, change: Turn): RunCommit {
   }
   const wakeAt = change.wakeAt !== undefined ? change.wakeAt : isEnded(run) ? null : at + 5_000
   const changed = Object.keys(change.steps ?? {}).map(i => before.steps[Number(i)]?.id ?? '')
-  return { run, expected: before.revision, changed, events, wakeAt, delivery: change.delivery ?? null }
+  return { run, expected: before.revision, changed, events, wakeAt, delivery: change.delivery ?? null, lease: null }
 }
 
 /** The commit that brings a stored run to a state of which it has only the spec in common. */

@@ -132,7 +132,7 @@ export class World {
       media: wrap('media', this.#media()),
       capacity: new Capacity({ concurrency: this.#options.concurrency ?? (() => 1_000) }),
       compose: (run, at) => composeDelivery(run, at, clock.id()),
-      deliveryDue: () => process.outbox.wake(),
+      post: process.outbox,
       readPicture: async () => ({ ok: true, picture: { mime: 'image/png', bytes: new Uint8Array(3) } }),
       publicLink: id => `https://us.example/media/${id}`,
       callbackUrl: () => null,

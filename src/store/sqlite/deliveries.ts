@@ -3,7 +3,7 @@
  *
  * 1. A lease is a delivery whose `ready_at` lies at the lease's end: nobody else finds it, and it comes back by itself.
  * 2. Only the token of the newest claim may settle; a late answer is written to the log and decides nothing.
- * 3. An attempt is counted when it is claimed, so that one that kills the process cannot be repeated for ever.
+ * 3. An attempt is counted when it is claimed, or leased as it is made, so that one that kills the process cannot be repeated for ever.
  * 4. An attempt that somebody asked for is outside the schedule: it is not counted, and its failure brings back what was.
  * 5. A claim reads as many index entries as there are hosts with waiting deliveries, and a few for each of them:
  *    ten thousand deliveries for one dead host cost nothing.
@@ -16,6 +16,7 @@ import type {
   DeliveryAttempt,
   DeliveryFilter,
   DeliveryStatus,
+  Lease,
   NewDelivery,
   Recovered,
   RecoverOrder,
@@ -91,10 +92,12 @@ export class DeliveryTables {
     this.#sql = statements(db)
   }
 
-  insert(order: NewDelivery): void {
+  /** With a lease it is as if it had been claimed at once. */
+  insert(order: NewDelivery, lease: Lease | null): void {
     this.#sql.insert.run(
       ...[order.id, order.runId, order.apiKeyId, order.type, order.url, order.host, order.body],
-      ...[order.dueAt, order.dueAt, order.createdAt, order.createdAt],
+      ...[lease ? 1 : 0, order.dueAt, lease?.until ?? order.dueAt, lease?.token ?? null],
+      ...[order.createdAt, order.createdAt],
     )
     this.#counters.move(null, 'deliveries.pending')
   }
@@ -189,10 +192,10 @@ export class DeliveryTables {
 
 function statements(db: Database) {
   return {
-    insert: db.prepare<unknown, (string | number | Uint8Array)[]>(
+    insert: db.prepare<unknown, (string | number | Uint8Array | null)[]>(
       `INSERT INTO deliveries (id, run_id, api_key_id, type, url, host, body, status, attempts, due_at, ready_at,
-         created_at, updated_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?, ?, ?, ?)`,
+         lease_token, created_at, updated_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?)`,
     ),
     /** Hosts by a walk through the index, closed ones left out; the first few of each; rank by rank. */
     candidates: db.prepare<Candidate, [Values]>(

@@ -89,7 +89,7 @@ export class SqliteStore implements Store {
     return this.#group.write(
       () => {
         created = this.#runs.create(commit, this.#now())
-        if (created.type === 'created' && commit.delivery) this.#deliveries.insert(commit.delivery)
+        if (created.type === 'created' && commit.delivery) this.#deliveries.insert(commit.delivery, commit.lease)
         return created
       },
       () => {
@@ -105,7 +105,7 @@ export class SqliteStore implements Store {
       () => {
         this.#runs.save(commit)
         for (const row of mediaRowsOf(commit.run, commit.changed)) this.#small.addMedia(row)
-        if (commit.delivery) this.#deliveries.insert(commit.delivery)
+        if (commit.delivery) this.#deliveries.insert(commit.delivery, commit.lease)
       },
       () => {
         this.#runs.remember(commit.run, commit.changed)
