@@ -49,6 +49,20 @@ function storing(subject: Subject): void {
 }
 
 function claiming(subject: Subject): void {
+  test('a delivery that is committed with a lease is its holder’s until the lease ends, and has had its first attempt', async () => {
+    const { store } = subject
+    const run = queuedRun()
+    await store.create(creation(run))
+    const delivery = deliveryOf(run)
+    await store.commit({ ...cancelTurn(run, delivery), lease: { token: 'L0', until: T0 + 50 } })
+    expect(await store.claim(claimOrder({ at: T0 + 49 }))).toEqual([])
+    expect(await store.nextDeliveryAt()).toBe(T0 + 50)
+    const [claimed] = await store.claim(claimOrder({ at: T0 + 50, leaseToken: 'L1' }))
+    expect(claimed).toMatchObject({ id: delivery.id, attempts: 2, leaseToken: 'L1' })
+    expect(await store.settle(settlement(delivery.id, { leaseToken: 'L0', dueAt: T0 + 99 }))).toBe(false)
+    expect(await store.settle(settlement(delivery.id, { leaseToken: 'L1', dueAt: T0 + 99 }))).toBe(true)
+  })
+
   test('what is due is claimed once, oldest first, and counted as an attempt', async () => {
     const { store } = subject
     const [a, b, c] = await deliver(subject, [{ dueAt: T0 + 2 }, { dueAt: T0 + 1 }, { dueAt: T0 + 10 }])

@@ -6,7 +6,8 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { StorageUnavailable, type Store, type StoredMedia } from '../../src/core/ports.ts'
-import { cancelTurn, creation, nextId, output, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
+import type { Step } from '../../src/core/run.ts'
+import { cancelTurn, creation, inState, nextId, output, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
 import { deliveriesContract } from './store.contract.deliveries.ts'
 import { keysContract } from './store.contract.keys.ts'
 import { listContract } from './store.contract.lists.ts'
@@ -74,6 +75,24 @@ function mediaContract(subject: Subject): void {
     for (const row of [picture, film, bare]) await store.addMedia(row)
     for (const row of [picture, film, bare]) expect(await store.media(row.mediaId)).toStrictEqual(row)
     expect(await store.media(nextId())).toBeNull()
+  })
+
+  test('the outputs of a step are media with the commit in which it succeeds, and not without it', async () => {
+    const { store } = subject
+    const run = queuedRun()
+    await store.create(creation(run))
+    const made = [output(), output({ width: 8 })]
+    const after = runAt(run, 0, { status: 'succeeded', outputs: made }, [])
+    const step = after.steps[0]!
+    const commit = turn(run, { run: { status: 'running' }, steps: { 0: step } })
+    await expect(store.commit({ ...commit, expected: 7 })).rejects.toThrow()
+    expect(await store.media(made[0]!.mediaId)).toBeNull()
+    await store.commit(commit)
+    const owner = { runId: run.id, stepId: step.id, apiKeyId: run.apiKeyId, createdAt: step.updatedAt }
+    for (const each of made) expect(await store.media(each.mediaId)).toStrictEqual({ ...each, ...owner })
+    const stop = turn(commit.run, { run: { status: 'canceled' }, steps: { 1: canceled(commit.run.steps[1]!) } })
+    await store.commit({ ...stop, wakeAt: null })
+    expect(await store.staleMedia(stop.run.updatedAt + 1, 10)).toHaveLength(2)
   })
 
   test('removed media are gone, the others stay', async () => {
@@ -191,4 +210,8 @@ function upkeepContract(subject: Subject): void {
     const again = await subject.reopen()
     for (const run of runs) expect(await again.run(run.id)).toEqual(run)
   })
+}
+
+function canceled(step: Step): Step {
+  return { ...inState(step, { status: 'canceled' }), completedAt: T0 }
 }

@@ -1,6 +1,7 @@
 /** Runs of the real engine on the real store, in virtual time. */
 import { afterEach, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
+import { StorageUnavailable } from '../../src/core/ports.ts'
 import type { StepIn } from '../../src/core/run.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
 import { DIAMOND, LINE } from '../support/runs.ts'
@@ -190,6 +191,41 @@ test('a job that never ends is canceled at the deadline and the run says so', as
   const run = await w.finish(id)
   expect(run).toMatchObject({ status: 'failed', error: { code: 'provider_timeout' } })
   expect(w.providers[0]?.jobs.map(job => job.canceled)).toEqual([true])
+})
+
+test('a job that was done while nobody was here is kept, although its deadline has passed', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 60_000 }))] })
+  const { id } = await w.create({ a: [] })
+  await w.settle(() => (w.providers[0]?.jobs.length ?? 0) > 0)
+  await w.clock.advance(5_000)
+  w.process.die()
+  await w.clock.advance(20 * 3_600_000)
+  await w.restart()
+  const run = await w.finish(id)
+  expect(run.status).toBe('succeeded')
+  expect(w.providers[0]?.jobs.map(job => job.canceled)).toEqual([false])
+})
+
+test('a job is asked for at its deadline, and given up when it is still at work', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'forever' }))] })
+  const { id } = await w.create({ a: [] })
+  const run = await w.finish(id)
+  const [step] = run.steps
+  expect(step?.completedAt).toBe((step?.startedAt ?? 0) + (step?.deadlineMs ?? 0))
+  expect(step?.attempts[0]?.cost).toMatchObject({ actualUsd: null, basis: 'upper_bound' })
+})
+
+test('a run that was not created has taken no place and no budget', async () => {
+  const w = await world({ limits: { dailyBudgetUsd: 0.05 }, concurrency: () => 1 })
+  const { store } = w.process
+  const { create } = store
+  store.create = async () => {
+    throw new StorageUnavailable('the disk is full')
+  }
+  await expect(w.create({ a: [] })).rejects.toThrow('the disk is full')
+  store.create = create
+  const { id } = await w.create({ a: [] })
+  expect((await w.finish(id)).status).toBe('succeeded')
 })
 
 test('cancel stops the job at the provider, ends the run and sends one callback', async () => {
