@@ -40,7 +40,11 @@ export async function killAtEveryCommit(command: readonly string[]): Promise<Com
     const points = await drill.watch()
     const commits = points.length / 2
     const report: CommitKills = { commits, kills: 0, points: points.length, wrong: [], readyMs: [] }
-    for (const [i, point] of points.entries()) await drill.kill(report, point, i + 2)
+    for (const [i, point] of points.entries()) {
+      await drill.kill(report, point, i + 2).catch((error: Error) => {
+        throw new Error([...report.wrong, `${point.call} ${point.n}: ${error.message}`].join('\n'))
+      })
+    }
     if ((await server.terminate()) !== 0) report.wrong.push('the server did not stop with 0')
     report.wrong.push(...crashState(server.dataDir).wrong, ...(await drill.reckon(points.length + 2)))
     return report

@@ -202,7 +202,7 @@ export const POINTS: readonly Point[] = [
     row: 'C7',
     name: 'the end is committed, and its callback with it',
     strike: at('comfy', FILM, 'taken', afterCommit),
-    left: { steps: /^succeeded succeeded$/, callbacks: /^pending$/ },
+    left: { steps: /^succeeded succeeded$/, callbacks: /^(pending|leased)$/ },
   },
   {
     row: 'C8',
@@ -258,13 +258,13 @@ const AT_ONCE = 5
 async function playPoint(point: Point, command: readonly string[]): Promise<PointReport> {
   const world = await PointWorld.open(command, point.painter)
   const { row, name } = point
+  const wrong: string[] = []
   try {
     await point.strike(world)
     const wasReached = await world.rise()
     const crash = world.crash as CrashState
-    const wrong = wasReached
-      ? [...crash.wrong, ...leftWrongly(point, crash, world.jobs.length)]
-      : ['the point was not reached']
+    if (wasReached) wrong.push(...crash.wrong, ...leftWrongly(point, crash, world.jobsAtDeath))
+    else wrong.push('the point was not reached')
     const again = await world.post()
     wrong.push(...repeatedWrongly(again, crash))
     await point.afterwards?.(world)
@@ -285,7 +285,7 @@ async function playPoint(point: Point, command: readonly string[]): Promise<Poin
       lateMs: first && dueAt !== null ? performance.timeOrigin + first.at - Math.max(dueAt, 0) : null,
     }
   } catch (error) {
-    const wrong = [`the drill broke: ${error instanceof Error ? error.message : error}`]
+    wrong.push(`the drill broke: ${error instanceof Error ? error.message : error}`)
     return { row, name, wrong, left: 'unknown', readyMs: world.readyMs, endedMs: 0, lateMs: null }
   } finally {
     await world.close()

@@ -67,6 +67,8 @@ export class PointWorld {
   readonly hooks: Hook[]
   /** What the last crash had left. */
   crash: CrashState | null = null
+  /** Jobs that providers had taken by then. */
+  jobsAtDeath = 0
   /** When the process died, by `performance.now()`. */
   diedAt = 0
   /** From the restart to readiness (ms). */
@@ -198,6 +200,7 @@ export class PointWorld {
     await this.server.gone()
     clearTimeout(late)
     this.diedAt = performance.now()
+    this.jobsAtDeath = this.jobs.length
     this.crash = crashState(this.server.dataDir)
     this.readyMs = await this.server.start({ COMFYUI_WORKFLOWS: workflowsIn(this.server.dir) })
     return wasReached
