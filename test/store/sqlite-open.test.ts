@@ -39,7 +39,7 @@ test('the settings that the promises rest on are in force', async () => {
   const read = (name: string) =>
     Object.values(store.db.query<Record<string, unknown>, []>(`PRAGMA ${name}`).get() ?? {})[0]
   const names = ['journal_mode', 'synchronous', 'foreign_keys', 'busy_timeout', 'wal_autocheckpoint']
-  expect(names.map(read)).toEqual(['wal', 2, 1, 5_000, 1_000])
+  expect(names.map(read)).toEqual(['wal', 2, 1, 5_000, 4_000])
   await dispose()
 })
 
