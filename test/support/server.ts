@@ -1,8 +1,12 @@
-/** The real server as a process of its own, and a receiver of callbacks, for tests that kill and restart. */
+/**
+ * The real server as a process of its own, and a receiver of callbacks, for tests that kill and restart.
+ * Its provider keys are recognisable, and its log and its folder are searched for them at its end (secrets.ts).
+ */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { verify } from '../../src/net/signature.ts'
+import { begun, onlyRecognisable, saw, sawFolder, searched } from './secrets.ts'
 
 export const API_KEY = 'bck_test_key_of_the_end_to_end_tests'
 const SECRET_BYTES = Buffer.alloc(32, 7)
@@ -41,6 +45,8 @@ export class ServerProcess {
 
   /** Starts and waits for the line that says `ready`; gives how long that took (ms). */
   async start(env: Readonly<Record<string, string>> = {}): Promise<number> {
+    onlyRecognisable({ ...this.#options.env, ...env })
+    begun(this)
     const began = performance.now()
     const command = this.#options.command ?? ['bun', join(import.meta.dir, '../../src/main.ts')]
     const child = Bun.spawn([...command, 'serve'], {
@@ -81,6 +87,10 @@ export class ServerProcess {
 
   async close(): Promise<void> {
     await this.kill()
+    const own = [API_KEY, CALLBACK_SECRET]
+    saw('the log of a server process', this.log, own)
+    sawFolder('the folder of a server process:', this.dir, own)
+    searched(this)
     rmSync(this.dir, { recursive: true, force: true })
   }
 
@@ -143,6 +153,8 @@ export class Receiver {
 
   async #take(request: Request): Promise<Response> {
     const body = await request.bytes()
+    saw('a callback', JSON.stringify([...request.headers]))
+    saw('a callback', body)
     const [id, timestamp, signature] = ['webhook-id', 'webhook-timestamp', 'webhook-signature'].map(name =>
       request.headers.get(name),
     )

@@ -11,6 +11,7 @@ import { parseAllow } from '../../../src/net/egress/allow.ts'
 import { createEgress } from '../../../src/net/egress.ts'
 import { createProviderHttp, type OriginRule, trustOrigins } from '../../../src/net/provider-http.ts'
 import type { ProtocolOptions } from '../../../src/providers/wire.ts'
+import { saw } from '../secrets.ts'
 import type { Hook, StandIn, StandInOptions } from './stand-in.ts'
 
 export interface Clock {
@@ -134,9 +135,11 @@ export interface Trap {
   stop(): void
 }
 
-async function openTrap(): Promise<Trap> {
+export async function openTrap(): Promise<Trap> {
   const caught: Record<string, string>[] = []
   const server: Server = createServer((request, response) => {
+    saw("a host that is nobody's", `${request.url} ${JSON.stringify(request.headers)}`)
+    request.on('data', (chunk: Uint8Array) => saw("a host that is nobody's", chunk))
     caught.push(request.headers as Record<string, string>)
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"id":"trapped","status":"Ready"}')
   })

@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net'
 import type { Json, JsonObject } from '../../../src/core/json.ts'
 import { jsonOf } from '../../../src/providers/protocol.ts'
 import { sampleFilm, samplePicture } from '../sample-media.ts'
+import { leaksIn, providerKey, saw } from '../secrets.ts'
 
 /** Why a submit is refused, in the project's words; each stand-in says it in its provider's. */
 export type Refusal =
@@ -43,6 +44,8 @@ export type Scene =
   | { type: 'page'; status: number }
   /** Takes nothing and points elsewhere. */
   | { type: 'redirect'; to: string; status?: number }
+  /** Takes nothing and says this, whatever it is. */
+  | { type: 'say'; reply: Reply }
   /** Takes the job and knows nothing of it later. */
   | { type: 'vanish' }
   /** The output's link is dead for the first `times` downloads. */
@@ -127,7 +130,7 @@ export abstract class StandIn {
 
   constructor(options: StandInOptions = {}) {
     this.#options = options
-    this.key = options.key ?? 'stand-in-key-0123456789abcdef'
+    this.key = options.key ?? providerKey('stand-in')
     this.now = options.now ?? Date.now
     this.latencyMs = options.latencyMs ?? 0
     this.#api = createServer((request, response) => void this.#serve(request, response))
@@ -216,7 +219,8 @@ export abstract class StandIn {
     const { url, headers, body } = hook
     const sent = fetch(url, { method: 'POST', headers, body, redirect: 'manual' }).then(
       async response => {
-        await response.arrayBuffer()
+        saw('the answer to a webhook', JSON.stringify([...response.headers]))
+        saw('the answer to a webhook', await response.bytes())
         return response.status
       },
       () => 0,
@@ -307,6 +311,9 @@ export abstract class StandIn {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const call = await callOf(request, this.url)
+    // The key stands in one header and nowhere else; another provider's stands nowhere at all.
+    saw(`a call to ${this.provider}`, `${request.url} ${JSON.stringify(call.headers).replaceAll(this.key, '')}`)
+    saw(`the body of a call to ${this.provider}`, call.bytes)
     const reply = (this.isSubmit(call) ? undefined : this.#disturbances.shift()) ?? (await this.answer(call))
     this.calls.push({ ...call, status: reply.held ? 0 : reply.status })
     if (!reply.held) return write(reply, request, response)
@@ -317,6 +324,10 @@ export abstract class StandIn {
   async #serveFile(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const call = await callOf(request, this.filesUrl)
     for (const name of ['authorization', 'x-key', 'x-goog-api-key']) if (call.headers[name]) this.leaks.push(name)
+    const whole = `${request.url} ${JSON.stringify(call.headers)}`
+    this.leaks.push(...leaksIn(whole), ...leaksIn(call.bytes))
+    saw(`the files' origin of ${this.provider}`, whole)
+    saw(`the files' origin of ${this.provider}`, call.bytes)
     write((await this.file(call)) ?? this.#output(call.path), request, response)
   }
 
@@ -337,6 +348,8 @@ export function early(scene: Scene, refuse: (why: Refusal) => Reply): Reply | nu
       return refuse(scene.why)
     case 'drop':
       return CUT
+    case 'say':
+      return scene.reply
     case 'hang':
       return scene.takes ? null : { ...CUT, held: true }
     case 'redirect':
