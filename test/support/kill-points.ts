@@ -256,7 +256,7 @@ export async function playPoints(points: readonly Point[], command: readonly str
 const AT_ONCE = 5
 
 async function playPoint(point: Point, command: readonly string[]): Promise<PointReport> {
-  const world = await PointWorld.open(command, point.painter)
+  const world = await PointWorld.open(command, { painter: point.painter })
   const { row, name } = point
   const wrong: string[] = []
   try {

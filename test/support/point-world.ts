@@ -49,6 +49,12 @@ class Comfy extends ComfyUiStandIn {
   }
 }
 
+export interface WorldOptions {
+  painter?: Painter
+  jobMs?: number
+  prepare?(dataDir: string): void
+}
+
 interface Parts {
   painter: Painter
   standIns: Record<Painter, StandIn>
@@ -77,13 +83,21 @@ export class PointWorld {
   readonly #standIns: Parts['standIns']
   readonly #straces: Strace[] = []
 
-  static async open(command: readonly string[], painter: Painter = 'comfyui'): Promise<PointWorld> {
+  /** `prepare` hears the data directory before the server starts; `jobMs` is how long a job takes. */
+  static async open(
+    command: readonly string[],
+    { painter = 'comfyui', jobMs = 0, prepare }: WorldOptions = {},
+  ): Promise<PointWorld> {
     const hooks: Hook[] = []
     const hold = (hook: Hook): Hook[] => {
       hooks.push(hook)
       return []
     }
-    const standIns = { comfyui: new Comfy(), bfl: new BflStandIn(), replicate: new ReplicateStandIn({ hooks: hold }) }
+    const standIns = {
+      comfyui: new Comfy({ latencyMs: jobMs }),
+      bfl: new BflStandIn(),
+      replicate: new ReplicateStandIn({ hooks: hold }),
+    }
     await Promise.all(Object.values(standIns).map(each => each.start()))
     const receiver = new Receiver()
     const comfy = await new Gate(standIns.comfyui.url).start()
@@ -110,6 +124,7 @@ export class PointWorld {
       },
     })
     const world = new PointWorld({ painter, standIns, receiver, gates, server, hooks })
+    prepare?.(server.dataDir)
     await server.start({ COMFYUI_WORKFLOWS: workflowsIn(server.dir) })
     return world
   }
