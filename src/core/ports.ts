@@ -406,6 +406,10 @@ export interface EngineStats {
   inFlight: Readonly<Record<string, number>>
   breakers: Readonly<Record<string, 'open' | 'half_open'>>
   waiting: number
+  /** When the most overdue of the live runs should have been woken (ms since the epoch); null when none is overdue. */
+  overdueAt: number | null
+  /** Every run that was due by then has been taken up (ms since the epoch). */
+  sweptAt: number
 }
 
 export interface Engine {

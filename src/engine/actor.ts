@@ -87,6 +87,7 @@ export class Actor {
   #leaveLine = new Map<string, () => void>()
   #stop = new AbortController()
   #disarm: (() => void) | null = null
+  #dueAt: number | null = null
   #busy = false
   #saving = false
   #stopped = false
@@ -133,6 +134,14 @@ export class Actor {
     this.#stop.abort(new Error('stopping'))
     for (const leave of this.#leaveLine.values()) leave()
     for (const { reply } of [...this.#batch, ...this.#mail]) reply?.reject(new Draining('the run has no actor now'))
+  }
+
+  /**
+   * When this run should go on (ms since the epoch); null when it waits for answers only. It is past when the timer is
+   * late, or since storage refused what has happened.
+   */
+  get dueAt(): number | null {
+    return this.#dueAt
   }
 
   /** True when the store does not yet know the run's latest times. */
@@ -268,6 +277,7 @@ export class Actor {
       for (const { reply } of mail) reply?.reject(error)
       // What happened stays true: it is tried again. A caller was refused, so its wish is dropped.
       this.#mail.unshift(...mail.filter(each => !each.reply))
+      if (this.#mail.length > 0) this.#dueAt = Math.min(this.#dueAt ?? clock.now(), clock.now())
       await this.#pause(STORAGE_RETRY_MS)
       return false
     }
@@ -405,6 +415,7 @@ export class Actor {
     this.#disarm?.()
     this.#disarm = null
     const due = timerAt(this.run)
+    this.#dueAt = due
     if (due !== null) this.#disarm = this.#deps.clock.at(due, () => this.#wake())
     if (this.#inFlight.size === 0 && this.#leaveLine.size === 0) this.#deps.idle(this, due)
   }

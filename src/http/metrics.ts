@@ -105,14 +105,15 @@ function createGauges(registry: Registry): (sources: Sources) => Promise<void> {
     new Gauge({ name: `babychain_${name}`, help, labelNames: labels, registers: [registry] })
   const runs = gauge('runs', 'Runs, by status.', ['status'])
   const deliveries = gauge('deliveries', 'Callbacks, by state.', ['status'])
-  const overdue = gauge('run_overdue_seconds', 'How long the most overdue run has waited to be taken up.')
+  const overdue = gauge('run_overdue_seconds', 'How late the most overdue run is.')
   const actors = gauge('actors', 'Runs that are live in memory.')
   const waiting = gauge('steps_waiting', 'Steps that wait for capacity.')
   const inFlight = gauge('jobs_in_flight', 'Jobs at a provider.', ['provider'])
   const breakers = gauge('breaker', '1 where a breaker is open or half open.', ['provider', 'state'])
   const held = gauge('http_waiters', 'Requests that wait for the end of a run.')
   return async ({ counts, stats, now, waiters }) => {
-    const { actors: live, waiting: queued, inFlight: jobs, breakers: open } = stats()
+    const engine = stats()
+    const { actors: live, waiting: queued, inFlight: jobs, breakers: open } = engine
     actors.set(live)
     waiting.set(queued)
     held.set(waiters())
@@ -123,6 +124,15 @@ function createGauges(registry: Registry): (sources: Sources) => Promise<void> {
     const { runs: byStatus, deliveries: byState, oldestDueAt } = await counts()
     for (const [status, count] of Object.entries(byStatus)) runs.set({ status }, count)
     for (const [status, count] of Object.entries(byState)) deliveries.set({ status }, count)
-    overdue.set(oldestDueAt === null ? 0 : Math.max(0, now() - oldestDueAt) / 1000)
+    overdue.set(latenessMs(engine, oldestDueAt, now()) / 1000)
   }
+}
+
+/**
+ * How late the most overdue run is (ms). The store's times are true only of runs that nobody holds; of those, what was due
+ * at the last sweep has been taken up, so that none can be older.
+ */
+function latenessMs({ overdueAt, sweptAt }: EngineStats, storedAt: number | null, now: number): number {
+  const unheldAt = storedAt !== null && storedAt < now ? Math.max(storedAt, sweptAt) : now
+  return Math.max(0, now - Math.min(overdueAt ?? now, unheldAt))
 }

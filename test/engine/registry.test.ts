@@ -102,3 +102,37 @@ test('a step whose intent and cancel are committed together is not submitted, an
     expect(step).toMatchObject({ status: 'canceled', attempts: [{ outcome: 'canceled', cost: { actualUsd: 0 } }] })
   })
 })
+
+test('a run that is asked for all the time is not overdue, however old its time in the store is', async () => {
+  const world = new World({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: HOUR }))] })
+  await inWorld(world, async () => {
+    await world.create({ a: [] })
+    const late = world.clock.now() + HOUR / 2
+    await world.settle(() => world.clock.now() > late, HOUR)
+    const { store, registry } = world.process
+    const { oldestDueAt } = await store.counts()
+    expect(world.clock.now() - (oldestDueAt ?? Number.NaN)).toBeGreaterThan(HOUR / 4)
+    await registry.rehydrate(world.clock.now())
+    expect(registry.stats()).toMatchObject({ overdueAt: null, sweptAt: world.clock.now() })
+  })
+})
+
+test('a run is overdue from the moment that storage refuses what has happened, until it takes it', async () => {
+  const world = new World({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 60_000 }))] })
+  await inWorld(world, async () => {
+    const { store, registry } = world.process
+    const run = await world.create({ a: [] })
+    await world.settle(() => world.providers[0]?.jobs.length === 1, 30_000)
+    const { commit } = store
+    let refusedAt: number | null = null
+    store.commit = async () => {
+      refusedAt ??= world.clock.now()
+      throw new StorageUnavailable('the disk is full')
+    }
+    await world.settle(() => refusedAt !== null && world.clock.now() > refusedAt + HOUR / 4, HOUR)
+    expect(registry.stats().overdueAt).toBe(refusedAt)
+    store.commit = commit
+    await world.finish(run.id)
+    expect(registry.stats().overdueAt).toBeNull()
+  })
+})

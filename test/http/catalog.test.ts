@@ -90,7 +90,7 @@ describe('a model', () => {
     const other = await HttpWorld.open(deps => ({
       ...deps,
       engine: changed(deps.engine, {
-        stats: () => ({ actors: 0, inFlight: {}, waiting: 0, breakers: { 'studio/bfl/flux-2-flex': 'open' } }),
+        stats: () => ({ ...deps.engine.stats(), breakers: { 'studio/bfl/flux-2-flex': 'open' } }),
       }),
     }))
     const model = await other.json<Model>('GET', '/api/v1/models/bfl/flux-2-flex')
