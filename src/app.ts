@@ -11,7 +11,7 @@ import pino, { type Logger } from 'pino'
 import pkg from '../package.json' with { type: 'json' }
 import { type Access, openAccess } from './app/access.ts'
 import { createCallbackDesk } from './app/callbacks.ts'
-import { systemClock } from './app/clock.ts'
+import { calm, createClock, type SystemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
 import { BOOTSTRAP, type MadeBootstrap } from './app/keyring.ts'
 import { createNotifier } from './app/notifier.ts'
@@ -25,6 +25,7 @@ import type { Clock, Observer, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
 import { Registry } from './engine/registry.ts'
+import { settling } from './engine/settling.ts'
 import { Sweeper } from './engine/sweeper.ts'
 import { createApi } from './http/api.ts'
 import type { Principal } from './http/deps.ts'
@@ -36,6 +37,7 @@ import { createSessions, type Sessions } from './http/session.ts'
 import { createCatalog } from './models/catalog.ts'
 import { createEgress, type PostRequest } from './net/egress.ts'
 import { openMedia } from './store/media/media.ts'
+import { newestTime } from './store/sqlite/newest.ts'
 import { openSqliteStore } from './store/sqlite/open.ts'
 
 export interface Overrides {
@@ -68,12 +70,13 @@ const GRACE_MS = 20_000
 
 /** @throws an error whose message is a sentence for the operator: a locked or damaged database, a folder without rights, … */
 export async function createApp(config: Config, overrides: Overrides = {}): Promise<App> {
-  const clock = overrides.clock ?? systemClock
   const log = overrides.log ?? logger(config.logLevel)
+  const clock = overrides.clock ? calm(overrides.clock) : ourClock(log)
   const dataDir = resolve(config.dataDir)
   mkdirSync(dirname(dataDir), { recursive: true })
   const store = await openSqliteStore({ dataDir, now: clock.now, log, resume: config.resume })
   try {
+    takeOver(clock, newestTime(store.db), log)
     return await compose({ ...config, dataDir }, overrides, clock, log, store)
   } catch (error) {
     await store.close()
@@ -81,13 +84,32 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   }
 }
 
-async function compose(config: Config, overrides: Overrides, clock: Clock, log: Logger, store: Store): Promise<App> {
+function ourClock(log: Logger): SystemClock {
+  return createClock(undefined, byMs => log.warn({ by_ms: byMs }, 'the wall clock was set, or this machine slept'))
+}
+
+/** Goes on from the newest time that is stored, should the wall clock have been set back since. */
+function takeOver(clock: SystemClock, newest: number, log: Logger): void {
+  const behindMs = newest - clock.wall()
+  if (behindMs >= 1_000)
+    log.warn({ behind_ms: behindMs }, 'the wall clock is behind what is stored: time goes on from there')
+  clock.notBefore(newest)
+}
+
+async function compose(
+  config: Config,
+  overrides: Overrides,
+  clock: SystemClock,
+  log: Logger,
+  store: Store,
+): Promise<App> {
   const master = masterKey(config.masterKey, config.dataDir)
   if (master.created)
     log.warn({ file: master.file }, 'a master key was created; back it up: without it stored secrets are lost')
   const address = { url: `http://${hostOf(config.host)}:${config.port}` }
   const baseUrl = (): string => config.publicUrl ?? address.url
-  const access = await openAccess({ store, clock, config, master: master.bytes })
+  const { wall, soundSince } = clock
+  const access = await openAccess({ store, clock, wall, config, master: master.bytes })
 
   const metrics = createMetrics({ process: true })
   const observer = logged(metrics.observer, log)
@@ -96,7 +118,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     root: mediaRoot(config),
     rows: store,
     s3: config.s3,
-    now: clock.now,
+    now: wall,
   })
   const ownHosts = config.publicUrl ? [new URL(config.publicUrl).host] : []
   const egress = createEgress({ allow: config.egressAllow, ownHosts })
@@ -112,15 +134,16 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     now: clock.now,
     secure: config.publicUrl?.startsWith('https:') ?? false,
   })
-  const providers = new Map(own.providers.map(provider => [provider.id, provider]))
+  const providers = new Map(own.providers.map(each => [each.id, settling(each, { clock, soundSince })]))
   const capacity = new Capacity({ concurrency: id => config.concurrency[id] ?? providers.get(id)?.concurrency ?? 1 })
 
   const secretsOf = (apiKeyId: string) => access.secrets.of(apiKeyId)
-  const inbox = config.mode === 'sandbox' ? createInbox({ baseUrl, secretsOf, now: clock.now }) : undefined
+  const inbox = config.mode === 'sandbox' ? createInbox({ baseUrl, secretsOf, now: wall }) : undefined
   const sending = {
     egress: { post: (url: string, request: PostRequest) => (inbox?.owns(url) ? inbox : egress).post(url, request) },
     secretsOf,
     version: pkg.version,
+    wall,
   }
   const notifier = createNotifier({
     ...sending,
@@ -144,7 +167,7 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     compose: notifier.compose,
     post: outbox,
   })
-  const sweeper = new Sweeper({ registry, media, clock, observer, retentionMs: config.retentionMs })
+  const sweeper = new Sweeper({ registry, media, clock, soundSince, observer, retentionMs: config.retentionMs })
 
   const draining = new AbortController()
   // Known to this process alone, for as long as it lives.
@@ -166,9 +189,10 @@ async function compose(config: Config, overrides: Overrides, clock: Clock, log: 
     sessions,
     ...(inbox ? { inbox } : {}),
     checkUrl: url => (inbox?.owns(url) ?? false) || egress.check(url).ok,
-    inbound: async (id, request) => (await providers.get(id)?.webhook?.(request)) ?? null,
+    // Whoever signed it told the time by the wall clock.
+    inbound: async (id, request) => (await providers.get(id)?.webhook?.({ ...request, at: wall() })) ?? null,
     links,
-    ready: readinessOf({ store, media, dataDir: config.dataDir, draining: draining.signal, now: clock.now }),
+    ready: readinessOf({ store, media, dataDir: config.dataDir, draining: draining.signal, now: wall }),
     draining: draining.signal,
     metrics,
     log,

@@ -20,12 +20,13 @@ export interface Access {
 export interface AccessOrder {
   store: Store
   clock: Clock
+  wall(): number
   master: Uint8Array
   config: Pick<Config, 'apiKey' | 'callbackSecret'>
 }
 
 /** @throws Error with a sentence when stored secrets were sealed under another master key */
-export async function openAccess({ store, clock, master, config }: AccessOrder): Promise<Access> {
+export async function openAccess({ store, clock, wall, master, config }: AccessOrder): Promise<Access> {
   const { apiKey, callbackSecret } = config
   const secrets = new WebhookSecrets({
     store,
@@ -40,6 +41,7 @@ export async function openAccess({ store, clock, master, config }: AccessOrder):
   const keys: Keyring = await Keyring.open({
     store,
     clock,
+    wall,
     given: apiKey,
     secrets,
     spentUsd: id => budget.spent(id, clock.now()),

@@ -12,6 +12,8 @@ export interface CallbackDeps {
   egress: Pick<Egress, 'post'>
   secretsOf(apiKeyId: string): Promise<Uint8Array[]>
   version: string
+  /** The wall clock: receivers hold the time of a signature against theirs. */
+  wall(): number
 }
 
 /** Recovered deliveries are due this far apart: a receiver that has just come back is not knocked over again. */
@@ -44,7 +46,7 @@ export function createCallbackDesk(deps: CallbackDeps): CallbackDesk {
     },
 
     async ping(apiKeyId, url) {
-      const at = clock.now()
+      const at = deps.wall()
       const id = `msg_${clock.id().replaceAll('-', '')}`
       const message = { type: 'webhook.ping', timestamp: new Date(at).toISOString(), data: { api_key_id: apiKeyId } }
       const body = new TextEncoder().encode(JSON.stringify(message))

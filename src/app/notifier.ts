@@ -13,13 +13,15 @@ export interface NotifierDeps {
   /** The terminal message, as the very bytes to send. */
   present(run: Run, at: number): Uint8Array
   id(): string
+  /** The wall clock: receivers hold the time of a signature against theirs. */
+  wall(): number
   version: string
 }
 
 export function createNotifier(deps: NotifierDeps): Notifier {
   return {
     compose: (run, at) => compose(deps, run, at),
-    send: (delivery, at, signal) => send(deps, delivery, at, signal),
+    send: (delivery, _at, signal) => send(deps, delivery, deps.wall(), signal),
   }
 }
 
@@ -40,7 +42,7 @@ function compose(deps: NotifierDeps, run: Run, at: number): NewDelivery | null {
   }
 }
 
-/** Signs and posts once; the same for a delivery and for a ping. */
+/** Signs and posts once; the same for a delivery and for a ping. `at` is what the receiver's clock should say now. */
 export async function send(
   deps: Pick<NotifierDeps, 'egress' | 'secretsOf' | 'version'>,
   delivery: Pick<ClaimedDelivery, 'id' | 'body' | 'apiKeyId' | 'url'>,

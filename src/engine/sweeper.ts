@@ -1,10 +1,11 @@
 /**
- * The safety net: finds due runs that have no live actor, and gives them one.
+ * The safety net: finds due runs that have no live actor, and gives them one. Removes outputs past their time.
  *
  * 1. The table is only asked for what a timer may have lost; while all goes well it finds what was evicted and is due.
  * 2. One sweep at a time; a sweep that fails is a fault, and the next one comes.
+ * 3. It waits on the engine's clock: a wall clock that is set back stops a schedule of wall times for as long.
+ * 4. Nothing is removed in the first minutes of a time that may be wrong: after a start, and after a leap ahead.
  */
-import { Cron, type CronOptions } from 'croner'
 import type { Clock, Media, Observer } from '../core/ports.ts'
 import type { Registry } from './registry.ts'
 
@@ -12,14 +13,22 @@ export interface SweeperDeps {
   registry: Pick<Registry, 'rehydrate'>
   media: Pick<Media, 'prune'>
   clock: Clock
+  /** Since when (on the clock) time has gone on without a leap. */
+  soundSince(): number
   observer: Observer
   /** How long outputs of ended runs are kept, in milliseconds; null keeps them for ever. */
   retentionMs: number | null
 }
 
+const SWEEP_EVERY_MS = 1_000
+const PRUNE_EVERY_MS = 3_600_000
+/** A machine that starts with a wrong clock has asked for the time by then. */
+const CALM_MS = 10 * 60_000
+
 export class Sweeper {
   readonly #deps: SweeperDeps
-  #crons: Cron[] = []
+  #disarm: (() => void)[] = []
+  #stopped = false
 
   constructor(deps: SweeperDeps) {
     this.#deps = deps
@@ -27,10 +36,8 @@ export class Sweeper {
 
   /** Sweeps every second, prunes every hour. */
   start(): void {
-    const options: CronOptions = { protect: true, catch: error => this.#deps.observer.fault('sweeper', error) }
-    const sweep = async (): Promise<void> => void (await this.runOnce())
-    const prune = async (): Promise<void> => void (await this.prune())
-    this.#crons = [new Cron('* * * * * *', options, sweep), new Cron('0 17 * * * *', options, prune)]
+    this.#every(SWEEP_EVERY_MS, SWEEP_EVERY_MS, () => this.runOnce())
+    this.#every(CALM_MS, PRUNE_EVERY_MS, () => this.prune())
   }
 
   /** One sweep; gives how many runs were taken up. */
@@ -40,11 +47,27 @@ export class Sweeper {
 
   /** Removes outputs past their time and stray files; gives how many. */
   async prune(): Promise<number> {
-    const { retentionMs, clock, media } = this.#deps
-    return retentionMs === null ? 0 : media.prune(clock.now() - retentionMs)
+    const { retentionMs, clock, media, soundSince } = this.#deps
+    if (retentionMs === null || clock.now() - soundSince() < CALM_MS) return 0
+    return media.prune(clock.now() - retentionMs)
   }
 
   stop(): void {
-    for (const cron of this.#crons) cron.stop()
+    this.#stopped = true
+    for (const disarm of this.#disarm) disarm()
+  }
+
+  /** Does it after `first` ms and then again and again, `pause` ms after the end of the last time. */
+  #every(first: number, pause: number, work: () => Promise<unknown>): void {
+    const { clock, observer } = this.#deps
+    const slot = this.#disarm.length
+    const arm = (ms: number): void => {
+      if (!this.#stopped) this.#disarm[slot] = clock.at(clock.now() + ms, () => void turn())
+    }
+    const turn = (): Promise<void> =>
+      work()
+        .catch(error => observer.fault('sweeper', error))
+        .then(() => arm(pause))
+    arm(first)
   }
 }

@@ -55,8 +55,11 @@ test('a sealed secret opens with its key at its place, and nowhere else', () => 
 describe('the keyring', () => {
   let temp: TempStore
   let clock: VirtualClock
+  /** What our time is ahead of the wall clock. */
+  let aheadMs: number
   beforeEach(async () => {
     clock = new VirtualClock()
+    aheadMs = 0
     temp = await openTempStore({ now: () => clock.now() })
   })
   afterEach(() => temp.dispose())
@@ -66,7 +69,9 @@ describe('the keyring', () => {
     more: { apiKey?: string | null; callbackSecret?: string | null; master?: number; store?: Store } = {},
   ) => {
     const { apiKey = null, callbackSecret = null, master = 1, store = temp.store } = more
-    return openAccess({ store, clock, master: new Uint8Array(32).fill(master), config: { apiKey, callbackSecret } })
+    const config = { apiKey, callbackSecret }
+    const wall = (): number => clock.now() - aheadMs
+    return openAccess({ store, clock, wall, master: new Uint8Array(32).fill(master), config })
   }
   const make = async (keys: Access['keys']) => {
     const made = await keys.create(ORDER)
@@ -142,6 +147,17 @@ describe('the keyring', () => {
   test('with another master key does not start, and says what to do', async () => {
     await (await open()).begin()
     await expect(open({ master: 2 })).rejects.toThrow('sealed under another master key: restore it')
+  })
+
+  test('a key ends by the wall clock: our time may be ahead of it after that was set back', async () => {
+    const { keys } = await open()
+    const made = await keys.create({ ...ORDER, expiresAt: clock.now() + 60_000 })
+    if ('locked' in made) throw new Error(made.locked)
+    aheadMs = 3_600_000
+    clock.advance(60_000)
+    expect(keys.auth(made.text)).not.toBeNull()
+    aheadMs = 0
+    expect(keys.auth(made.text)).toBeNull()
   })
 
   test('writes the last use once a minute at most, and at the end', async () => {

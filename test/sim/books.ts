@@ -5,12 +5,15 @@
  * 2. What is checked at a submit holds at that moment: the intent is stored, nobody has paid for the step, nobody
  *    has canceled the run, its content was not refused, its inputs are the outputs before it, its place is free.
  */
+import type { ClaimedDelivery, Settlement } from '../../src/core/delivery.ts'
 import type { RunCommit, StartJob, Store } from '../../src/core/ports.ts'
 import { assertRun, attemptsOf, isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
 import { type Job, PRICE, type SimMedia, type SimProvider, type SimReceiver } from './parties.ts'
 import type { PlannedRun } from './plan.ts'
 import type { Timeline } from './timeline.ts'
 
+/** What crashes, outages and the breaker of the receiver's host may add to a wait; less than the clock is set back by. */
+const STUCK_MS = 100 * 60_000
 const TERMINAL = new Set<string>(['run.succeeded', 'run.failed', 'run.canceled'])
 
 export class Books {
@@ -22,12 +25,16 @@ export class Books {
   /** Runs whose cancel was answered. */
   readonly canceled = new Set<string>()
   submits = 0
-  /** When the wall clock last jumped, in passing time. */
-  jumpedAt = Number.NEGATIVE_INFINITY
+  /** The clock leapt ahead: deadlines may have come early. */
+  leapt = false
   readonly #left = new Map<string, string>()
   /** What a submit came to, as far as a living process heard. */
   readonly #heard = new Map<string, string>()
   readonly #ended = new Map<string, string>()
+  /** Since when (in passing time) a delivery waits, and for how long it should. */
+  readonly #waits = new Map<string, { since: number; ms: number }>()
+  /** When (in passing time) a job was last asked for. */
+  readonly #asked = new Map<string, number>()
   readonly #opened = new Set<string>()
   #broken: string | null = null
 
@@ -54,6 +61,7 @@ export class Books {
 
   /** A port has answered; `dead` when nobody hears it. */
   saw(name: string, args: unknown[], value: unknown, dead: boolean): void {
+    this.#sawWait(name, args, value)
     if (name === 'commit') this.#committed(args[0] as RunCommit)
     else if (name === 'create' && (value as { type: string }).type === 'created')
       this.#opened.add((args[0] as { run: Run }).run.id)
@@ -78,6 +86,30 @@ export class Books {
       this.broken(`run ${run.id} is ${run.status} and its callback is ${delivery ? 'there' : 'missing'}`)
     if ((wakeAt === null) !== isEnded(run)) this.broken(`run ${run.id} is ${run.status} and wakes at ${wakeAt}`)
     if (isEnded(run)) this.#ended.set(run.id, run.status)
+  }
+
+  /** A wait is a span, whatever becomes of the wall clock meanwhile. */
+  #sawWait(name: string, args: unknown[], value: unknown): void {
+    if (name === 'start' && (value as { type: string }).type === 'accepted') this.#asks((args[0] as StartJob).token)
+    else if (name === 'check') this.#asks((args[0] as { job: string }).job)
+    else if (name === 'settle') this.#settled(args[0] as Settlement)
+    else if (name === 'claim') for (const { id } of value as ClaimedDelivery[]) this.#claimed(id)
+  }
+
+  #settled({ deliveryId, at, dueAt }: Settlement): void {
+    this.#waits.set(deliveryId, { since: this.time.elapsed, ms: dueAt === null ? 0 : dueAt - at })
+  }
+
+  #claimed(id: string): void {
+    const { since, ms } = this.#waits.get(id) ?? { since: this.time.elapsed, ms: 0 }
+    const waited = this.time.elapsed - since
+    if (waited > ms / 0.9 + STUCK_MS) this.broken(`delivery ${id} waited ${waited} ms in place of ${ms}`)
+  }
+
+  #asks(token: string): void {
+    const { elapsed } = this.time
+    if (elapsed - (this.#asked.get(token) ?? elapsed) > STUCK_MS) this.broken(`job ${token} was not asked for`)
+    this.#asked.set(token, elapsed)
   }
 
   /** A submit leaves the process. `run` and `open` are what is stored now. */
@@ -178,7 +210,7 @@ export class Books {
   /** A crash costs time and nothing else: where every provider does its part and can be asked, a run succeeds. */
   #mustSucceed(order: PlannedRun): boolean {
     const isPatient = order.stepDeadlineMs >= 3_600_000 && order.deadlineMs >= 86_400_000
-    const isLeftAlone = order.cancelAfter === null && order.maxCostUsd === null && this.jumpedAt < 0
+    const isLeftAlone = order.cancelAfter === null && order.maxCostUsd === null && !this.leapt
     return (
       isPatient && isLeftAlone && this.providers.every(({ abilities }) => abilities.find && abilities.trouble === 0)
     )
@@ -238,12 +270,9 @@ export class Books {
     return job !== undefined && !job.canceled && job.fate !== 'lost' && this.time.elapsed < job.readyAt
   }
 
-  /**
-   * A job that its provider would put on the bill. One that was taken around a jump of the wall clock is let off: after
-   * a crash the engine has only that clock to tell how long ago a submit was, and so when to believe a look-up.
-   */
+  /** A job that its provider would put on the bill. */
   #isBilled(job: Job): boolean {
-    return job.fate === 'done' && !job.canceled && Math.abs(job.takenAt - this.jumpedAt) > 120_000
+    return job.fate === 'done' && !job.canceled
   }
 
   #jobsOf(stepId: string): Job[] {

@@ -1,6 +1,7 @@
 /** What a simulated process opens: memory for speed, and the real SQLite store on memory for the real statements. */
 import { Database } from 'bun:sqlite'
 import { migrate, migrationsFolder } from '../../src/store/sqlite/migrate.ts'
+import { newestTime } from '../../src/store/sqlite/newest.ts'
 import { SqliteStore } from '../../src/store/sqlite/store.ts'
 import { T0 } from '../support/runs.ts'
 import { MemoryDisk, MemoryStore } from './memory-store.ts'
@@ -8,7 +9,12 @@ import type { Disk } from './simulation.ts'
 
 export function memoryDisk(): Disk {
   const disk = new MemoryDisk()
-  return { open: async () => new MemoryStore(disk) }
+  return { open: async () => new MemoryStore(disk), newest: () => newestIn(disk) }
+}
+
+function newestIn({ runs, deliveries }: MemoryDisk): number {
+  const times = [...runs.values()].map(({ run }) => run.updatedAt)
+  return Math.max(0, ...times, ...[...deliveries.values()].map(({ delivery }) => delivery.updatedAt))
 }
 
 let empty: Uint8Array | null = null
@@ -20,6 +26,7 @@ export function sqliteDisk(): Disk & { check(): string } {
   db.run('PRAGMA foreign_keys = ON')
   return {
     open: async now => new SqliteStore({ db, close() {} }, now, 256),
+    newest: () => newestTime(db),
     check: () => String(db.query<{ integrity_check: string }, []>('PRAGMA integrity_check').get()?.integrity_check),
   }
 }

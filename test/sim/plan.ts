@@ -35,6 +35,8 @@ export interface Plan {
   outages: Stretch[]
   fullDisks: Stretch[]
   jumps: Stretch[]
+  /** A crash while this submit (counted from 1) is on its way, and what the wall clock jumps by in the same moment. */
+  lostTime: { submit: number; jumpMs: number } | null
   stops: number[]
   afterlife: boolean
   ids(steps: number): { id: string; stepIds: string[] }
@@ -49,6 +51,8 @@ const GRAPHS: readonly Graph[] = [
   { a: [], b: [], c: ['a', 'b'] },
 ]
 const MINUTE = 60_000
+/** Two days, two hours, minutes: what a person, a daylight-saving script or a time server does to a wall clock. */
+const JUMPS_MS = [-172_800_000, -7_200_000, -90_000, 90_000, 3_600_000, 172_800_000]
 
 /** Half of the seeds are quiet but for one kind of trouble, so that rare paths are walked with the others in order. */
 export function drawPlan(time: Timeline): Plan {
@@ -69,7 +73,7 @@ export function drawPlan(time: Timeline): Plan {
     concurrency: time.pick([1, 2, 1_000, 1_000]),
   }))
   let ids = 0
-  return {
+  const plan = {
     providers,
     receiver: { trouble: time.pick([0, 0, 0, 0.3, 0.7, time.chance(0.2) ? 1 : 0.3]), gone: time.chance(0.05) },
     webhooks: time.chance(0.7),
@@ -91,19 +95,21 @@ export function drawPlan(time: Timeline): Plan {
       ms: time.span(100, 2 * MINUTE),
     })),
     fullDisks: some(0.1, 1, stretch),
-    jumps: some(0.1, 1, () => ({ at: moment(), ms: time.pick([-7_200_000, -90_000, 90_000, 3_600_000, 172_800_000]) })),
+    jumps: some(0.1, 1, () => ({ at: moment(), ms: time.pick(JUMPS_MS) })),
     stops: some(0.1, 1, moment),
     afterlife: time.chance(0.2),
-    ids: steps => {
+    ids: (steps: number) => {
       ids += 1
       const id = uuid(ids)
       return { id, stepIds: Array.from({ length: steps }, (_, i) => `${id}/${i}`) }
     },
   }
+  const loses = plan.jumps.length > 0 && time.chance(0.5)
+  return { ...plan, lostTime: loses ? { submit: time.int(1, 3), jumpMs: time.pick(JUMPS_MS) } : null }
 }
 
 /** A queued run of a plan, with ids of its own. */
-export function runFor(order: PlannedRun, time: Timeline, plan: Plan): { run: Run; events: RunEvent[] } {
+export function runFor(order: PlannedRun, at: number, plan: Plan): { run: Run; events: RunEvent[] } {
   const { graph } = order
   const keys = Object.entries(graph)
   const steps = keys.map(([key, dependsOn], index) => ({
@@ -136,7 +142,7 @@ export function runFor(order: PlannedRun, time: Timeline, plan: Plan): { run: Ru
     providerOrder: {},
     maxCostUsd: order.maxCostUsd,
     steps,
-    at: time.wall,
+    at,
     deadlineMs: order.deadlineMs,
   })
 }

@@ -7,6 +7,7 @@
  * 3. Callers behave: they send a create again, with its key, until it is answered.
  * 4. The promises are checked where they could break (a submit about to leave, a commit) and at the end.
  */
+import type { SystemClock } from '../../src/app/clock.ts'
 import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
 import type { Created, Media, Notifier, Observer, Provider, Store } from '../../src/core/ports.ts'
@@ -15,6 +16,7 @@ import { isEnded, type Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
+import { settling } from '../../src/engine/settling.ts'
 import { Books } from './books.ts'
 import { catalogOf, composeWith } from './fittings.ts'
 import { SimMedia, SimProvider, SimReceiver } from './parties.ts'
@@ -24,6 +26,8 @@ import { type Owner, Timeline } from './timeline.ts'
 /** What survives a crash, and how a process opens it. */
 export interface Disk {
   open(now: () => number): Promise<Store>
+  /** The newest time that is stored. */
+  newest(): number
 }
 
 export interface History {
@@ -42,6 +46,7 @@ class Violation extends Error {
 }
 
 interface Process extends Owner {
+  clock: SystemClock
   stopping: boolean
   raw: Store
   registry: Registry
@@ -99,8 +104,10 @@ class Simulation {
     this.#providers = this.#plan.providers.map(
       ({ id, abilities, concurrency }) =>
         new SimProvider(id, abilities, concurrency, this.#time, {
-          submitting: async (provider, job) =>
-            this.#books.submitting(provider, job, await this.#process?.raw.run(job.runId), await this.#stored()),
+          submitting: async (provider, job) => {
+            this.#books.submitting(provider, job, await this.#process?.raw.run(job.runId), await this.#stored())
+            this.#loseTime()
+          },
           hint: (token, ref) => void this.#hint(token, ref, 5),
           note: this.#note,
         }),
@@ -191,10 +198,13 @@ class Simulation {
 
   async #start(process: Process): Promise<void> {
     const clock = this.#time.clockFor(process)
+    const { soundSince } = clock
+    process.clock = clock
     this.#busy += 1
     process.raw = await this.disk.open(clock.now).finally(() => {
       this.#busy -= 1
     })
+    clock.notBefore(this.disk.newest())
     const store = this.#wrap('store', process.raw, process)
     const observer: Observer = {
       attemptEnded: () => {},
@@ -205,7 +215,10 @@ class Simulation {
       },
     }
     const providers = new Map(
-      this.#providers.map(each => [each.id, this.#wrap(each.id, each as Provider, process)] as const),
+      this.#providers.map(each => {
+        const provider = this.#wrap(each.id, each as Provider, process)
+        return [each.id, settling(provider, { clock, soundSince })] as const
+      }),
     )
     const notifier: Notifier = { compose: composeWith(clock.id), send: delivery => this.#receiver.send(delivery) }
     process.outbox = new Outbox({ store, clock, observer, notifier: this.#wrap('notifier', notifier, process) })
@@ -258,7 +271,7 @@ class Simulation {
     this.#time.after(SWEEP_MS, () => {
       const process = this.#process
       if (process && !process.dead && process.registry)
-        process.registry.rehydrate(this.#time.wall).catch(error => this.#books.broken(`the sweep failed: ${error}`))
+        process.registry.rehydrate(process.clock.now()).catch(error => this.#books.broken(`the sweep failed: ${error}`))
       if (this.#open > 0 || this.#books.anyOpen) this.#sweep()
       else this.#time.after(3_600_000, () => this.#sweep())
     })
@@ -287,7 +300,15 @@ class Simulation {
   #jump(ms: number): void {
     this.#note(`the wall clock jumps by ${ms / 1_000} s`)
     this.#time.jump(ms)
-    this.#books.jumpedAt = this.#time.elapsed
+    this.#books.leapt ||= ms > 0
+  }
+
+  /** The process dies with a submit on its way, and the next one cannot tell how long ago that was. */
+  #loseTime(): void {
+    const { lostTime } = this.#plan
+    if (lostTime?.submit !== this.#books.submits) return
+    this.#crash('while a submit is on its way')
+    this.#jump(lostTime.jumpMs)
   }
 
   #wrap<T extends object>(name: string, port: T, process: Process): T {
@@ -334,11 +355,16 @@ class Simulation {
 
   /** Sends a run until it is accepted, and perhaps cancels it, and perhaps resumes it when it has failed. */
   async #caller(order: PlannedRun): Promise<void> {
-    const run = await this.#create(order.key, () => runFor(order, this.#time, this.#plan))
+    const run = await this.#create(order.key, () => runFor(order, this.#now, this.#plan))
     this.#books.acked.set(run, order)
     if (order.cancelAfter !== null) await this.#cancel(run, order.cancelAfter)
     if (order.resumes) await this.#resume(run, order)
     this.#open -= 1
+  }
+
+  /** What the process would say: callers reach it, not the machine. */
+  get #now(): number {
+    return this.#process?.clock?.now() ?? this.#time.wall
   }
 
   async #create(key: string, make: () => { run: Run; events: ReturnType<typeof runFor>['events'] }): Promise<string> {
@@ -379,7 +405,7 @@ class Simulation {
     const from = ended
     const resumed = await this.#create(`${order.key} resumed`, () => {
       const { id, stepIds } = this.#plan.ids(from.steps.length)
-      const made = fork(from, { id, stepIds, at: this.#time.wall })
+      const made = fork(from, { id, stepIds, at: this.#now })
       if (!made.ok) throw new Error(made.reason)
       return made
     })

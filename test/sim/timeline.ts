@@ -2,10 +2,10 @@
  * Time and chance of a simulation: one queue of moments, one seed.
  *
  * 1. Nothing happens but by the queue: the same seed gives the same history, on any machine.
- * 2. The time that passes (`elapsed`) never jumps; the wall clock may, and processes only see the wall clock.
+ * 2. The time that passes (`elapsed`) never jumps; the wall clock may, and processes have both, as from a machine.
  * 3. A moment that belongs to a process is forgotten when the process dies; one of the world is not.
  */
-import type { Clock } from '../../src/core/ports.ts'
+import { createClock, type SystemClock } from '../../src/app/clock.ts'
 import { seeded, T0, uuid } from '../support/runs.ts'
 
 /** Whoever can die. */
@@ -104,19 +104,18 @@ export class Timeline {
     return true
   }
 
-  /** The clock of a process. Timers run on passing time, as an operating system's do. */
-  clockFor(owner: Owner): Clock {
-    const now = this.#steady()
+  /** The real clock of a process, on a machine of this time. */
+  clockFor(owner: Owner): SystemClock {
+    const clock = createClock({
+      wall: () => this.wall,
+      steady: () => this.elapsed,
+      after: (ms, call) => this.after(ms, call, owner),
+    })
     return {
-      now,
-      at: (at, call) => this.after(at - now(), call, owner),
+      ...clock,
       random: () => this.#draw(),
       id: () => uuid(0xabc000 + ++this.#ids),
       token: () => `token-${++this.#ids}`,
     }
-  }
-
-  #steady(): () => number {
-    return () => this.wall
   }
 }

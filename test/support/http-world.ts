@@ -238,12 +238,13 @@ export class HttpWorld {
     for (const id of new Set(Object.values(KEYS).map(({ apiKeyId }) => apiKeyId)))
       await store.saveApiKey(apiKey({ id, scopes: ALL }))
     const config = { apiKey: null, callbackSecret: null }
-    const access = await openAccess({ store, clock, master: new Uint8Array(32).fill(9), config })
+    const access = await openAccess({ store, clock, wall: now, master: new Uint8Array(32).fill(9), config })
     for (const id of ['ada', 'bob']) await access.secrets.rotate(id, 0)
     const sending = {
       egress: { post: (url: string, request: PostRequest) => this.#receive(url, request) },
       secretsOf: (id: string) => access.secrets.of(id),
       version: '0.0.0-test',
+      wall: now,
     }
     const notifier = createNotifier({
       ...sending,

@@ -1,0 +1,321 @@
+/**
+ * What jumps of the wall clock do to the engine: to what waits, to what is signed, to look-ups, to what is thrown away.
+ * The real clock, outbox and SQLite store, on a machine that is data.
+ */
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { rmSync } from 'node:fs'
+import { createClock, type SystemClock } from '../../src/app/clock.ts'
+import { createNotifier } from '../../src/app/notifier.ts'
+import type { Found, Observer, Provider } from '../../src/core/ports.ts'
+import { Outbox } from '../../src/engine/outbox.ts'
+import { settling } from '../../src/engine/settling.ts'
+import { Sweeper } from '../../src/engine/sweeper.ts'
+import { newestTime } from '../../src/store/sqlite/newest.ts'
+import { openSqliteStore } from '../../src/store/sqlite/open.ts'
+import type { SqliteStore } from '../../src/store/sqlite/store.ts'
+import { TestMachine } from '../support/machine.ts'
+import { T0 } from '../support/runs.ts'
+import { cancelTurn, creation, deliveryOf, queuedRun } from '../support/store-runs.ts'
+import { tempDir } from '../support/store-temp.ts'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+const OBSERVER: Observer = {
+  attemptEnded: () => {},
+  runEnded: () => {},
+  deliveryTried: () => {},
+  fault: (where, error) => {
+    throw new Error(`${where}: ${error}`)
+  },
+}
+
+/** A receiver that fails at first, an outbox on a machine, and a way to start anew on the same database. */
+class Office {
+  readonly dir = tempDir()
+  readonly machine = new TestMachine()
+  /** Times of the attempts, in steady ms since the beginning; and what was signed. */
+  readonly tries: number[] = []
+  readonly signedAt: number[] = []
+  status = 500
+  arrived = Promise.withResolvers<void>()
+  declare clock: SystemClock
+  declare store: SqliteStore
+  declare outbox: Outbox
+  readonly #began = this.machine.steady()
+
+  /** A process starts, as createApp does it. */
+  async start(): Promise<this> {
+    this.clock = createClock(this.machine)
+    this.store = await openSqliteStore({ dataDir: this.dir, now: this.clock.now })
+    this.clock.notBefore(newestTime(this.store.db))
+    const notifier = createNotifier({
+      egress: { post: async (_url, { headers }) => this.#receive(Number(headers['webhook-timestamp'])) },
+      secretsOf: async () => [new Uint8Array(32)],
+      present: () => new Uint8Array(),
+      id: () => '',
+      wall: this.clock.wall,
+      version: '0',
+    })
+    this.outbox = new Outbox({ store: this.store, notifier, clock: this.clock, observer: OBSERVER })
+    await this.store.freeLeases()
+    return this
+  }
+
+  /** The process is gone; what it had set up with the machine, too. */
+  async die(): Promise<void> {
+    this.machine.forget()
+    await this.outbox.drain(0)
+    await this.store.close()
+  }
+
+  async add(): Promise<void> {
+    const at = this.clock.now()
+    const run = queuedRun({ at })
+    await this.store.create(creation(run))
+    await this.store.commit(cancelTurn(run, deliveryOf(run, { dueAt: at, createdAt: at })))
+  }
+
+  async close(): Promise<void> {
+    await this.die()
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+
+  #receive(timestampS: number) {
+    this.tries.push(this.machine.steady() - this.#began)
+    this.signedAt.push(timestampS)
+    this.arrived.resolve()
+    return { type: 'answered' as const, status: this.status, headers: {}, text: '', ip: '203.0.113.1', ms: 1 }
+  }
+}
+
+describe('a callback that waits for its second attempt', () => {
+  let office: Office
+  beforeEach(async () => {
+    office = await new Office().start()
+    await office.add()
+    await office.outbox.runOnce()
+    expect(office.tries).toEqual([0])
+  })
+  afterEach(() => office.close())
+
+  test('comes when it is due although the wall clock was set back by two hours', async () => {
+    office.machine.set(-2 * HOUR)
+    office.clock.now()
+    office.machine.pass(3_900)
+    await office.outbox.runOnce()
+    expect(office.tries).toHaveLength(1)
+    office.machine.pass(3_000)
+    await office.outbox.runOnce()
+    expect(office.tries).toHaveLength(2)
+  })
+
+  test('is signed with the time that the receiver has', async () => {
+    office.machine.set(-2 * HOUR)
+    office.machine.pass(7_000)
+    await office.outbox.runOnce()
+    expect(office.signedAt).toEqual([T0 / 1_000, (T0 - 2 * HOUR + 7_000) / 1_000])
+  })
+
+  test('comes when it is due although the machine came back with a clock that is two days behind', async () => {
+    await office.die()
+    office.machine.set(-2 * DAY)
+    await office.start()
+    await office.outbox.runOnce()
+    expect(office.tries).toHaveLength(1)
+    office.machine.pass(7_000)
+    await office.outbox.runOnce()
+    expect(office.tries).toHaveLength(2)
+    expect(office.signedAt[1]).toBe((T0 - 2 * DAY + 7_000) / 1_000)
+  })
+
+  test('is found within a minute when the wall clock was set ahead, without anybody waking the outbox', async () => {
+    office.status = 410
+    office.arrived = Promise.withResolvers()
+    // An hour's wait, begun before the leap.
+    office.store.db.run('UPDATE deliveries SET due_at = due_at + ?1, ready_at = ready_at + ?1', [HOUR])
+    await office.die()
+    await office.start()
+    await office.outbox.start()
+    while (office.machine.timers === 0) await new Promise(resolve => setImmediate(resolve))
+    office.machine.set(2 * HOUR)
+    office.machine.pass(MINUTE)
+    await office.arrived.promise
+    expect(office.tries).toEqual([0, MINUTE])
+  })
+})
+
+test('a leap ahead sends no more at once than the limits allow', async () => {
+  const office = await new Office().start()
+  for (let n = 0; n < 70; n += 1) await office.add()
+  office.store.db.run('UPDATE deliveries SET due_at = due_at + ?1, ready_at = ready_at + ?1', [DAY])
+  office.machine.set(2 * DAY)
+  await office.outbox.runOnce()
+  // Four places for one host; the others follow as these come back.
+  expect(office.tries).toHaveLength(4)
+  await office.close()
+})
+
+test('the newest time of an empty database is none', async () => {
+  const office = await new Office().start()
+  expect(newestTime(office.store.db)).toBe(0)
+  expect(office.clock.now()).toBe(T0)
+  await office.close()
+})
+
+test('the newest time is that of whoever waits longest, not only of what happened last', async () => {
+  const office = await new Office().start()
+  const run = queuedRun({ at: T0 })
+  await office.store.create(creation(run))
+  expect(newestTime(office.store.db)).toBe(T0)
+  office.store.db.run('UPDATE runs SET updated_at = ?, wake_at = ?', [T0 + 5_000, T0 + HOUR])
+  expect(newestTime(office.store.db)).toBe(T0 + 5_000)
+  await office.add()
+  office.store.db.run('UPDATE deliveries SET updated_at = ?', [T0 + 6_000])
+  expect(newestTime(office.store.db)).toBe(T0 + 6_000)
+  await office.close()
+})
+
+describe('a look-up', () => {
+  const SETTLE = 60_000
+  const attempt = { token: 't', stepId: 's', providerModel: 'm', startedAt: T0 }
+  const never = new AbortController().signal
+  const found = (jobRef: string): Found => ({ type: 'found', jobRef, pollAfterMs: 1 })
+
+  class Lists {
+    readonly id = 'lists'
+    readonly settleMs = SETTLE
+    #said: Found = { type: 'none' }
+    get settled(): Found {
+      return this.#said
+    }
+    say(found: Found): void {
+      this.#said = found
+    }
+    async find(): Promise<Found> {
+      return this.#said
+    }
+  }
+  const made = () => {
+    const machine = new TestMachine()
+    const clock = createClock(machine)
+    const lists = new Lists()
+    const provider = settling(lists as unknown as Provider, { clock, soundSince: clock.soundSince })
+    return { machine, clock, lists, provider, look: () => provider.find?.(attempt, never) }
+  }
+
+  test('that finds nothing right after a start says nothing, however long ago the submit seems to be', async () => {
+    const { machine, look } = made()
+    expect(await look()).toEqual({ type: 'unknown' })
+    machine.pass(SETTLE - 1)
+    expect(await look()).toEqual({ type: 'unknown' })
+    machine.pass(1)
+    expect(await look()).toEqual({ type: 'none' })
+  })
+
+  test('that finds nothing after a leap ahead waits anew, and is not fooled by a clock set back', async () => {
+    const { machine, look } = made()
+    machine.pass(SETTLE)
+    expect(await look()).toEqual({ type: 'none' })
+    machine.set(2 * DAY)
+    expect(await look()).toEqual({ type: 'unknown' })
+    machine.pass(SETTLE)
+    expect(await look()).toEqual({ type: 'none' })
+    machine.set(-DAY)
+    expect(await look()).toEqual({ type: 'none' })
+  })
+
+  test('that finds the job is believed at once, and everything else of the provider is as it was', async () => {
+    const { lists, provider, look } = made()
+    lists.say(found('job'))
+    expect(await look()).toEqual(found('job'))
+    expect([provider.id, provider.settleMs]).toEqual(['lists', SETTLE])
+    expect((provider as unknown as Lists).settled).toEqual(found('job'))
+  })
+
+  test('is not made up for a provider that has none', () => {
+    const { clock } = made()
+    const blind = { id: 'blind', settleMs: 0 } as Provider
+    expect(settling(blind, { clock, soundSince: clock.soundSince })).toBe(blind)
+  })
+})
+
+describe('the sweeper', () => {
+  const made = () => {
+    const machine = new TestMachine()
+    const clock = createClock(machine)
+    const sweeps: number[] = []
+    const prunes: number[] = []
+    const registry = { rehydrate: async (until: number) => sweeps.push(until) }
+    const media = { prune: async (before: number) => prunes.push(before) && 1 }
+    const { soundSince } = clock
+    const sweeper = new Sweeper({ registry, media, clock, soundSince, observer: OBSERVER, retentionMs: 30 * DAY })
+    /** Lets time pass in steps of a second; each sweep ends before the next second. */
+    const seconds = async (n: number): Promise<void> => {
+      for (let i = 0; i < n; i += 1) {
+        machine.pass(1_000)
+        await new Promise(resolve => setImmediate(resolve))
+      }
+    }
+    return { machine, clock, sweeper, seconds, sweeps, prunes }
+  }
+
+  test('goes on every second when the wall clock is set back, and looks as far as our time has come', async () => {
+    const { machine, clock, sweeper, seconds, sweeps } = made()
+    sweeper.start()
+    await seconds(3)
+    expect(sweeps).toHaveLength(3)
+    machine.set(-2 * HOUR)
+    await seconds(20)
+    // A tenth slower, and here each begins with a whole second.
+    expect(sweeps).toHaveLength(3 + 10)
+    expect(sweeps.at(-1)).toBeLessThanOrEqual(clock.now())
+    expect(sweeps.at(-1)).toBeGreaterThan(T0 + 19_000)
+    sweeper.stop()
+    expect(machine.timers).toBe(0)
+  })
+
+  test('removes outputs ten minutes after the start and then every hour', async () => {
+    const { machine, sweeper, seconds, prunes } = made()
+    sweeper.start()
+    await seconds(599)
+    expect(prunes).toHaveLength(0)
+    await seconds(1)
+    expect(prunes).toEqual([machine.wall() - 30 * DAY])
+    await seconds(3_600)
+    expect(prunes).toHaveLength(2)
+    sweeper.stop()
+  })
+
+  test('removes nothing while a leap ahead is young: it may be a mistake that somebody is about to correct', async () => {
+    const { machine, sweeper, prunes } = made()
+    machine.pass(HOUR)
+    machine.set(60 * DAY)
+    expect(await sweeper.prune()).toBe(0)
+    machine.pass(9 * MINUTE)
+    expect(await sweeper.prune()).toBe(0)
+    machine.pass(MINUTE)
+    expect(await sweeper.prune()).toBe(1)
+    expect(prunes).toEqual([machine.wall() - 30 * DAY])
+  })
+
+  test('that fails is a fault, and the next one comes', async () => {
+    const machine = new TestMachine()
+    const clock = createClock(machine)
+    const faults: string[] = []
+    const rehydrate = async (): Promise<number> => {
+      throw new Error('the disk is held')
+    }
+    const observer: Observer = { ...OBSERVER, fault: (where, error) => faults.push(`${where}: ${error}`) }
+    const media = { prune: async () => 0 }
+    const { soundSince } = clock
+    const sweeper = new Sweeper({ registry: { rehydrate }, media, clock, soundSince, observer, retentionMs: null })
+    sweeper.start()
+    for (let n = 0; n < 2; n += 1) {
+      machine.pass(1_000)
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    sweeper.stop()
+    expect(faults).toEqual(Array(2).fill('sweeper: Error: the disk is held'))
+  })
+})
