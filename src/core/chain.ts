@@ -3,7 +3,7 @@
  *
  * 1. A chain is an acyclic graph; steps are listed so that every step comes after those it depends on.
  * 2. Planning spends nothing and tells all problems at once, each with a JSON Pointer into the request body.
- * 3. A picture that a step before provides cannot also be given by the caller.
+ * 3. A picture that a step before provides cannot also be given by the caller; further ones come after it.
  */
 import type { Problem } from './errors.ts'
 import type { Json, JsonObject } from './json.ts'
@@ -102,7 +102,7 @@ function planStep(step: ChainStep, index: number, model: Model, params: JsonObje
   const wired = step.dependsOn.length > 0
   const found = model.validate(params, { role: step.role, wired })
   for (const problem of found) problems.push({ ...problem, pointer: base + problem.pointer })
-  const pictures = found.length > 0 ? [] : model.pictures(params)
+  const pictures = found.length > 0 ? [] : model.pictures(params, wired)
   checkPictures(step, model, pictures, base, wired, problems)
   const usual = model.expectedMs * STEP_DEADLINE.times
   return {
@@ -145,7 +145,7 @@ function checkPictures(
           pointer,
           'picture_is_wired',
           `this picture comes from the step ${step.dependsOn.join(', ')}; do not give it`,
-          'Remove the field.',
+          picture.or === undefined ? 'Remove the field.' : `Remove the field, or ${picture.or}.`,
         ),
       )
     } else if (!isPictureRef(picture.value)) {

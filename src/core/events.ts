@@ -50,6 +50,8 @@ export type AttemptSignal =
   | ({ type: 'job.cancel_settled'; outcome: CancelOutcome } & OfAttempt)
   | ({ type: 'media.kept'; outputs: readonly Output[] } & OfAttempt)
   | ({ type: 'media.keep_failed'; error: StepError; expired: boolean } & OfAttempt)
+  /** An attempt that is over for us has had a result after all. */
+  | ({ type: 'attempt.came_late'; outputs: readonly Output[]; error: StepError | null; costUsd?: number } & OfAttempt)
 
 export type Event = (RunSignal | StepSignal | AttemptSignal) & { at: number; jitter: number }
 

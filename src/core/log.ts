@@ -23,6 +23,15 @@ export function logOf(before: Run, after: Run, at: number): RunEvent[] {
 }
 
 function stepLine(was: Step, step: Step): { type: RunEventType; data: RunEventData } | null {
+  const late = step.attempts.find((attempt, i) => attempt.lateResult && !was.attempts[i]?.lateResult)
+  if (late?.lateResult) {
+    const { no: attempt, provider, providerModel } = late
+    const { outputs, error } = late.lateResult
+    return {
+      type: 'step.late_result',
+      data: { attempt, provider, providerModel, outputs, ...(error ? { error } : {}) },
+    }
+  }
   const live =
     'attempt' in step
       ? { attempt: step.attempt.no, provider: step.attempt.provider, providerModel: step.attempt.providerModel }

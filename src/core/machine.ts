@@ -2,7 +2,8 @@
  * The heart: what a run becomes when something has happened, and what must then be done.
  *
  * 1. `transition` and `resume` are pure and total: every event in every state gives an answer, never an exception.
- * 2. A stale, late or duplicate event changes nothing and is ignored with a reason.
+ * 2. A stale or duplicate event changes nothing and is ignored with a reason. A result that comes after its attempt is over
+ *    is written beside the attempt, even when the run has ended, and moves nothing.
  * 3. `submit` is only ordered by the transition that makes a new attempt, so that the attempt is committed before
  *    the call; `resume` never orders it: after a crash a submit's outcome is unknown and is looked up.
  * 4. What must be in flight follows from the run alone (`resume`); what it waits for is `timerAt`.
@@ -13,7 +14,7 @@ import type { Effect, Event, StepSignal } from './events.ts'
 import { logOf } from './log.ts'
 import { cancelOrder, end, type Move, order, specOf } from './machine/moves.ts'
 import { cancelStep, deadlineOf, onAttempt, onStep, wakeStep } from './machine/steps.ts'
-import { isEnded, isReady, type Run, type RunEvent, type Step, type StepIn, stepEnded } from './run.ts'
+import { isEnded, isReady, type Output, type Run, type RunEvent, type Step, type StepIn, stepEnded } from './run.ts'
 
 export interface Transition {
   run: Run
@@ -29,7 +30,7 @@ export interface Transition {
 }
 
 export function transition(run: Run, event: Event): Transition {
-  if (isEnded(run)) return ignore(run, 'the run has ended')
+  if (isEnded(run) && event.type !== 'attempt.came_late') return ignore(run, 'the run has ended')
   if (event.type === 'run.woke') return wake(run, event)
   if (event.type === 'run.cancel_requested') return requestCancel(run, event)
   const step = run.steps.find(each => each.id === event.stepId)
@@ -158,7 +159,10 @@ export interface ForkOrder {
 
 export type Fork = { ok: true; run: Run; events: RunEvent[] } | { ok: false; reason: string }
 
-/** A new run that keeps the finished steps of an ended one, with their outputs, and does the others again. */
+/**
+ * A new run that keeps the finished steps of an ended one, with their outputs, and does the others again. A step that was
+ * given up and whose output came late counts as finished: it is paid.
+ */
 export function fork(run: Run, order: ForkOrder): Fork {
   if (!isEnded(run)) return { ok: false, reason: 'the run has not ended' }
   const from = order.fromStepKey
@@ -168,20 +172,19 @@ export function fork(run: Run, order: ForkOrder): Fork {
     return { ok: false, reason: 'the run has succeeded; name the step to run again from' }
   const redo = new Set<string>()
   for (const step of run.steps) {
-    if (step.status !== 'succeeded' || step.key === from || step.dependsOn.some(key => redo.has(key)))
+    if (outputsOf(step).length === 0 || step.key === from || step.dependsOn.some(key => redo.has(key)))
       redo.add(step.key)
   }
   const { at } = order
   const steps = run.steps.map((step, i): Step => {
     const spec = { ...specOf(step), id: order.stepIds[i] as string, createdAt: at, updatedAt: at }
-    if (step.status === 'succeeded' && !redo.has(step.key))
-      return { ...spec, inherited: true, status: 'succeeded', outputs: step.outputs }
+    if (!redo.has(step.key)) return { ...spec, inherited: true, status: 'succeeded', outputs: outputsOf(step) }
     return { ...spec, startedAt: null, completedAt: null, attempts: [], inherited: false, status: 'queued' }
   })
   const forked: Run = {
     ...run,
     id: order.id,
-    status: steps.some(step => step.status === 'succeeded') ? 'running' : 'queued',
+    status: redo.size === 0 ? 'succeeded' : redo.size < steps.length ? 'running' : 'queued',
     steps,
     createdAt: at,
     updatedAt: at,
@@ -190,13 +193,17 @@ export function fork(run: Run, order: ForkOrder): Fork {
     resumedFrom: run.id,
     error: null,
     revision: 0,
-    lastSeq: 1,
+    lastSeq: redo.size === 0 ? 2 : 1,
   }
-  return {
-    ok: true,
-    run: forked,
-    events: [{ seq: 1, at, type: 'run.created', stepKey: null, data: { resumedFrom: run.id } }],
-  }
+  const events: RunEvent[] = [{ seq: 1, at, type: 'run.created', stepKey: null, data: { resumedFrom: run.id } }]
+  if (redo.size === 0) events.push({ seq: 2, at, type: 'run.succeeded', stepKey: null, data: {} })
+  return { ok: true, run: forked, events }
+}
+
+/** What a step gave, in time or late. */
+function outputsOf(step: Step): readonly Output[] {
+  if (step.status === 'succeeded') return step.outputs
+  return step.attempts.findLast(attempt => attempt.lateResult?.outputs.length)?.lateResult?.outputs ?? []
 }
 
 function ignore(run: Run, why: string): Transition {

@@ -43,8 +43,14 @@ export interface Model {
   validate(params: JsonObject, use: { role: Role; wired: boolean }): Problem[]
   /** Where the first input picture stands (`/input_image`), for messages. */
   pictureField: string
-  /** The pictures that the caller gave, in order. `first` is the one that a step before would give. */
-  pictures(params: JsonObject): { pointer: string; value: string; slot: 'first' | 'other' }[]
+  /**
+   * The pictures that the caller gave, in order. `first` is the one that a step before would give; when one does give it
+   * (`wired`), what stands in a list comes after it. `or`: how to give this picture as a further one.
+   */
+  pictures(
+    params: JsonObject,
+    wired?: boolean,
+  ): { pointer: string; value: string; slot: 'first' | 'other'; or?: string }[]
   /** The listed price of one call in US dollars, or null where nobody knows. */
   price(params: JsonObject, role: Role): number | null
   /** How long a call usually takes, in milliseconds. */

@@ -53,6 +53,14 @@ export interface Output {
 
 export type CancelOutcome = 'confirmed' | 'unsupported' | 'failed'
 
+/** What an attempt brought after it was over for us: canceled, given up, or never answered. It moves no step. */
+export interface LateResult {
+  at: number
+  /** What was kept; a later run that resumes this one takes it over. Empty when there was nothing, or it could not be kept. */
+  outputs: readonly Output[]
+  error: StepError | null
+}
+
 /** One try of a step on one route. Everything that was known before the submit is committed before the submit. */
 export interface Attempt {
   /** 1 for the first attempt of the step. */
@@ -74,6 +82,7 @@ export interface Attempt {
   providerCancel: CancelOutcome | null
   /** After a failure that may pass: this route is closed for this step until then. */
   reopenAt: number | null
+  lateResult?: LateResult
 }
 
 export interface StepSpec extends PlannedStep {
@@ -179,6 +188,7 @@ export type RunEventType =
   | 'step.progressed'
   | 'step.unknown'
   | 'step.attempt_failed'
+  | 'step.late_result'
   | 'step.waiting'
   | 'step.keeping'
   | 'step.succeeded'

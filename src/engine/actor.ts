@@ -263,7 +263,8 @@ export class Actor {
   async #commit(before: Run, batch: Batch, mail: Mail[]): Promise<boolean> {
     const { clock, compose, post } = this.#deps
     const { run, events } = batch
-    const delivery = isEnded(run) ? compose(run, clock.now()) : null
+    const ends = isEnded(run) && (this.#birth !== null || !isEnded(before))
+    const delivery = ends ? compose(run, clock.now()) : null
     const lease = delivery && post.book(delivery)
     try {
       const isMade = await this.#write(before, { run, events, wakeAt: wakeAt(run), delivery, lease })

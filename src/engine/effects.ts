@@ -70,18 +70,47 @@ export async function perform(
   const step = run.steps.find(each => each.id === effect.stepId)
   if (!step) return null
   const { clock } = deps
+  const said = await within(clock, LIMIT_MS[effect.type], stop, signal => carryOut(deps, live, step, effect, signal))
+  return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
+}
+
+/** Runs `work` with a signal that ends it after so many milliseconds, or with `stop`. */
+async function within<T>(
+  clock: Clock,
+  ms: number,
+  stop: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const limit = new AbortController()
-  const disarm = clock.at(clock.now() + LIMIT_MS[effect.type], () => limit.abort(new Error('time limit')))
+  const disarm = clock.at(clock.now() + ms, () => limit.abort(new Error('time limit')))
   const onStop = (): void => limit.abort(stop.reason)
   if (stop.aborted) onStop()
   stop.addEventListener('abort', onStop, { once: true })
   try {
-    const said = await carryOut(deps, live, step, effect, limit.signal)
-    return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
+    return await work(limit.signal)
   } finally {
     disarm()
     stop.removeEventListener('abort', onStop)
   }
+}
+
+/** Asks once for the job of an attempt that is over for us, and keeps what it gave; null when there is nothing to tell. */
+export async function lookLate(
+  deps: EffectDeps,
+  run: Run,
+  step: Step,
+  attempt: Attempt,
+  stop: AbortSignal,
+): Promise<(AttemptSignal & { type: 'attempt.came_late' }) | null> {
+  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, attempt, signal))
+  const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no } as const
+  if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
+  if (checked.type !== 'job.succeeded') return null
+  const keeping = (signal: AbortSignal) => keep(deps, run, step, attempt, checked.media, signal)
+  const kept = await within(deps.clock, LIMIT_MS.keep, stop, keeping)
+  const outputs = kept.type === 'media.kept' ? kept.outputs : []
+  const error = kept.type === 'media.keep_failed' ? kept.error : null
+  return { ...of, outputs, error, ...costOf(checked) }
 }
 
 type Said = AttemptSignal extends infer S ? (S extends unknown ? Omit<S, 'stepId' | 'attempt'> : never) : never

@@ -4,13 +4,15 @@
  * 1. A run has at most one actor; whoever speaks to a run speaks to it.
  * 2. Memory is bounded by activity: an ended or long-waiting run has no actor.
  * 3. `start` gives an actor to every unfinished run; the sweeper gives one to every run that is due and has none.
- * 4. After `drain` began nothing new begins; commits and submits under way are waited for, everything else is left
+ * 4. A word about an attempt that is over is followed up once, before it is answered: what comes late is kept and recorded.
+ * 5. After `drain` began nothing new begins; commits and submits under way are waited for, everything else is left
  *    to the next start.
  */
 
 import type { NewDelivery } from '../core/delivery.ts'
 import type { AttemptSignal, RunSignal } from '../core/events.ts'
 import type { Json } from '../core/json.ts'
+import { mayComeLate } from '../core/machine/steps.ts'
 import {
   type Clock,
   type Created,
@@ -20,8 +22,9 @@ import {
   type NewRunOrder,
   type Store,
 } from '../core/ports.ts'
-import { isEnded, type Run } from '../core/run.ts'
+import { type Attempt, isEnded, type Run, type Step } from '../core/run.ts'
 import { Actor, type ActorDeps } from './actor.ts'
+import { lookLate } from './effects.ts'
 
 export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose'> {
   compose(run: Run, at: number): NewDelivery | null
@@ -44,6 +47,9 @@ export class Registry implements Engine {
   /** Runs whose actor somebody is about to speak to. */
   #wanted = new Map<string, number>()
   #sweptAt: number
+  /** Attempts that are over and are being looked at once more. */
+  #late = new Map<string, Promise<void>>()
+  readonly #stop = new AbortController()
   #draining = false
 
   constructor(deps: RegistryDeps) {
@@ -63,6 +69,7 @@ export class Registry implements Engine {
     let created: Created | null = null
     try {
       created = await actor.create(order)
+      if (isEnded(actor.run)) admission?.follow(actor.run)
       return created
     } finally {
       if (created?.type !== 'created') {
@@ -85,8 +92,26 @@ export class Registry implements Engine {
     if (!found) return false
     const { stepId, attemptNo: attempt } = found
     // A hint that brings a lost job home is answered for only when it is committed.
-    await this.#ask(found.runId, { type: 'job.hinted', stepId, attempt, jobRef })
+    const live = await this.#ask(found.runId, { type: 'job.hinted', stepId, attempt, jobRef })
+    const run = live ?? (await this.#store.run(found.runId))
+    if (run) await this.#hearLate(run, stepId, attempt, jobRef)
     return true
+  }
+
+  async #hearLate(run: Run, stepId: string, no: number, jobRef: Json): Promise<void> {
+    const step = run.steps.find(each => each.id === stepId)
+    const attempt = step && mayComeLate(step, no)
+    const ref = attempt?.jobRef ?? jobRef
+    if (!step || !attempt || ref === null || this.#draining) return
+    const key = `${stepId}/${no}`
+    const looking = this.#late.get(key) ?? this.#lookLate(run, step, { ...attempt, jobRef: ref })
+    this.#late.set(key, looking)
+    await looking.finally(() => this.#late.delete(key))
+  }
+
+  async #lookLate(run: Run, step: Step, attempt: Attempt): Promise<void> {
+    const signal = await lookLate(this.#deps, run, step, attempt, this.#stop.signal)
+    if (signal) await this.#ask(run.id, signal, 'ended too')
   }
 
   async run(runId: string): Promise<Run | null> {
@@ -105,7 +130,7 @@ export class Registry implements Engine {
     }
   }
 
-  /** A walk over all actors: 3 ms for 100,000. */
+  /** A walk over all actors: a few milliseconds for 100,000. */
   #overdueAt(): number | null {
     const now = this.#clock.now()
     let earliest = now
@@ -145,6 +170,7 @@ export class Registry implements Engine {
 
   async drain(): Promise<void> {
     this.#draining = true
+    this.#stop.abort(new Error('stopping'))
     while ([...this.#actors.values()].some(actor => actor.mustFinish)) {
       await new Promise<void>(resolve => this.#clock.at(this.#clock.now() + 20, resolve))
     }
@@ -152,12 +178,12 @@ export class Registry implements Engine {
     this.#actors.clear()
   }
 
-  /** Speaks to the actor of an unfinished run, which stays until it has listened; null when there is none. */
-  async #ask(runId: string, signal: RunSignal | AttemptSignal): Promise<Run | null> {
+  /** Speaks to the actor of a run, which stays until it has listened; null when there is none. */
+  async #ask(runId: string, signal: RunSignal | AttemptSignal, which?: 'ended too'): Promise<Run | null> {
     this.#wanted.set(runId, (this.#wanted.get(runId) ?? 0) + 1)
     let answer: Promise<Run> | null = null
     try {
-      const actor = await this.#actor(runId)
+      const actor = (await this.#actor(runId)) ?? (which ? await this.#actorOfEnded(runId) : null)
       answer = actor?.ask({ ...signal, at: this.#clock.now(), jitter: this.#clock.random() }) ?? null
     } finally {
       const others = (this.#wanted.get(runId) ?? 1) - 1
@@ -187,6 +213,12 @@ export class Registry implements Engine {
     })
     this.#loading.set(runId, loading)
     return loading.finally(() => this.#loading.delete(runId))
+  }
+
+  async #actorOfEnded(runId: string): Promise<Actor | null> {
+    const run = await this.#store.run(runId)
+    if (!run || this.#draining) return null
+    return this.#actors.get(runId) ?? this.#spawn(run)
   }
 
   #idle(actor: Actor, until: number | null): void {

@@ -56,6 +56,15 @@ const cancelOutcome = word(
   'What the provider said when it was asked to stop; null when it was not asked.',
 )
 
+export const lateResult = define(
+  'LateResult',
+  Type.Object({
+    at: time('When we heard of it.'),
+    outputs: Type.Array(output.ref, { description: 'Kept, and taken over by a run that resumes this one.' }),
+    error: nullable(failure.ref),
+  }),
+)
+
 export const attempt = define(
   'Attempt',
   Type.Object({
@@ -75,6 +84,7 @@ export const attempt = define(
       { description: 'What this provider could not express exactly and was changed harmlessly.' },
     ),
     provider_cancel: nullable(cancelOutcome),
+    late_result: Type.Optional(lateResult.ref),
   }),
 )
 
@@ -339,6 +349,7 @@ export type CostDto = Static<typeof cost.schema>
 export type FailureDto = Static<typeof failure.schema>
 export type OutputDto = Static<typeof output.schema>
 export type AttemptDto = Static<typeof attempt.schema>
+export type LateResultDto = Static<typeof lateResult.schema>
 export type StepDto = Static<typeof step.schema>
 export type CallbackDto = Static<typeof callback.schema>
 export type RunDto = Static<typeof run.schema>

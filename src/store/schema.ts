@@ -158,6 +158,8 @@ export const attempts = sqliteTable(
     adjustments: text('adjustments').notNull(),
     providerCancel: text('provider_cancel'),
     reopenAt: integer('reopen_at'),
+    /** What came after the attempt was over for us (JSON). */
+    lateResult: text('late_result'),
   },
   t => [
     primaryKey({ columns: [t.runId, t.stepIndex, t.no] }),

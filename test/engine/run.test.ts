@@ -1,6 +1,7 @@
 /** Runs of the real engine on the real store, in virtual time. */
 import { afterEach, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
+import { fork } from '../../src/core/machine.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import type { StepIn } from '../../src/core/run.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
@@ -213,6 +214,55 @@ test('a job is asked for at its deadline, and given up when it is still at work'
   const [step] = run.steps
   expect(step?.completedAt).toBe((step?.startedAt ?? 0) + (step?.deadlineMs ?? 0))
   expect(step?.attempts[0]?.cost).toMatchObject({ actualUsd: null, basis: 'upper_bound' })
+})
+
+test('a webhook of a canceled job brings its picture and its cost, once, and a resumed run takes the picture over', async () => {
+  const w = await world({
+    providers: now => [new RemoteProvider('p', now, n => (n === 0 ? { type: 'work', ms: 60_000 } : { type: 'work' }))],
+  })
+  const [p] = w.providers
+  const { id } = await w.create(LINE)
+  await w.settle(() => (p?.jobs.length ?? 0) > 0)
+  if (p) p.cancel = async () => 'unsupported'
+  await w.process.registry.cancel(id)
+  const ended = await w.finish(id)
+  const token = ended.steps[0]?.attempts[0]?.token ?? ''
+  expect(await w.process.registry.hint(token, null)).toBe(true)
+  expect((await w.process.store.run(id))?.steps[0]?.attempts[0]?.lateResult).toBeUndefined()
+  await w.clock.advance(61_000)
+  await Promise.all([1, 2, 3].map(() => w.process.registry.hint(token, null)))
+  await w.process.registry.hint(token, null)
+  const late = await w.process.store.run(id)
+  expect(late).toMatchObject({ status: 'canceled', error: null })
+  const [attempt] = late?.steps[0]?.attempts ?? []
+  expect(attempt).toMatchObject({ outcome: 'canceled', cost: { actualUsd: 0.05, basis: 'metered' } })
+  const [output] = attempt?.lateResult?.outputs ?? []
+  expect(await w.process.store.media(output?.mediaId ?? '')).toMatchObject({ runId: id })
+  const log = await w.process.store.events(id, 0, 100)
+  expect(log.slice(-2).map(each => each.type)).toEqual(['run.canceled', 'step.late_result'])
+  expect(w.received).toHaveLength(1)
+  expect(w.process.registry.stats().actors).toBe(0)
+  expect(w.faults).toEqual([])
+})
+
+test('a resumed run that has nothing left to do ends at once, with its callback', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'swallow' }))] })
+  const [p] = w.providers
+  if (p) p.find = async () => ({ type: 'unknown' })
+  const { id } = await w.create({ a: [] })
+  const lost = await w.finish(id)
+  expect(lost.error?.code).toBe('outcome_unknown')
+  const { token } = lost.steps[0]?.attempts[0] ?? { token: '' }
+  await w.process.registry.hint(token, { job: token })
+  const late = await w.process.store.run(id)
+  if (!late) throw new Error('gone')
+  const at = w.clock.now()
+  const forked = fork(late, { id: w.clock.id(), stepIds: [w.clock.id()], at })
+  if (!forked.ok) throw new Error(forked.reason)
+  await w.process.registry.create({ ...forked, idempotency: null })
+  expect((await w.finish(forked.run.id)).status).toBe('succeeded')
+  expect(p?.jobs).toHaveLength(1)
+  expect(w.received.map(each => each.runId)).toEqual([id, forked.run.id])
 })
 
 test('a run that was not created has taken no place and no budget', async () => {

@@ -117,8 +117,10 @@ describe('the other chains', () => {
         image_to_image_params: { prompt: 'in red', input_image: picture },
         ...film,
       }
-      const id = await world.run({ input }, slug)
-      const queued = await world.json<Wire>('GET', `/api/v1/runs/${id}`)
+      const queued = await world.json<Wire & { id: string }>('POST', `/api/v1/chains/${slug}/runs`, {
+        body: { input },
+      })
+      const { id } = queued
       expect(queued.chain_slug).toBe(slug)
       for (const step of queued.steps) expect(step).not.toHaveProperty('generation_input_file')
       await world.runToEnd(id)

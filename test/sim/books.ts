@@ -6,7 +6,7 @@
  *    has canceled the run, its content was not refused, its inputs are the outputs before it, its place is free.
  */
 import type { ClaimedDelivery, Settlement } from '../../src/core/delivery.ts'
-import type { RunCommit, StartJob, Store } from '../../src/core/ports.ts'
+import type { CreateCommit, RunCommit, StartJob, Store } from '../../src/core/ports.ts'
 import { assertRun, attemptsOf, isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
 import { type Job, PRICE, type SimMedia, type SimProvider, type SimReceiver } from './parties.ts'
 import type { PlannedRun } from './plan.ts'
@@ -25,6 +25,8 @@ export class Books {
   /** Runs whose cancel was answered. */
   readonly canceled = new Set<string>()
   submits = 0
+  /** Results that came after their attempt was over. */
+  late = 0
   /** The clock leapt ahead: deadlines may have come early. */
   leapt = false
   readonly #left = new Map<string, string>()
@@ -63,15 +65,17 @@ export class Books {
   saw(name: string, args: unknown[], value: unknown, dead: boolean): void {
     this.#sawWait(name, args, value)
     if (name === 'commit') this.#committed(args[0] as RunCommit)
-    else if (name === 'create' && (value as { type: string }).type === 'created')
-      this.#opened.add((args[0] as { run: Run }).run.id)
-    else if (name === 'start' && !dead) {
+    else if (name === 'create' && (value as { type: string }).type === 'created') {
+      const commit = args[0] as CreateCommit
+      this.#opened.add(commit.run.id)
+      this.#committed(commit)
+    } else if (name === 'start' && !dead) {
       const { token } = args[0] as StartJob
       this.#heard.set(token, (value as { type: string }).type)
     }
   }
 
-  #committed({ run, events, delivery, wakeAt }: RunCommit): void {
+  #committed({ run, events, delivery, wakeAt }: RunCommit | CreateCommit): void {
     try {
       assertRun(run)
     } catch (error) {
@@ -79,7 +83,13 @@ export class Books {
     }
     const steps = run.steps.map(step => `${step.key}:${step.status}`).join(' ')
     this.note(`commit ${run.id.slice(-4)} r${run.revision} ${run.status} ${steps}`)
-    if (this.#ended.has(run.id)) this.broken(`run ${run.id} was committed after its end`)
+    if (this.#ended.has(run.id)) {
+      const isLate = events.length > 0 && events.every(event => event.type === 'step.late_result')
+      if (!isLate || this.#ended.get(run.id) !== run.status || delivery || wakeAt !== null)
+        this.broken(`run ${run.id} was committed after its end`)
+      this.late += 1
+      return
+    }
     const terminal = events.filter(event => TERMINAL.has(event.type)).length
     if (terminal !== (isEnded(run) ? 1 : 0)) this.broken(`${terminal} terminal events in a commit of ${run.status}`)
     if ((delivery !== null) !== (isEnded(run) && run.callback !== null))
@@ -197,7 +207,8 @@ export class Books {
     const log = await store.events(run.id, 0, 10_000)
     if (log.some((event, i) => event.seq !== i + 1)) this.broken(`the log of ${run.id} has a hole`)
     if (log.filter(event => TERMINAL.has(event.type)).length !== 1) this.broken(`run ${run.id} ended more than once`)
-    if (log.at(-1)?.type !== `run.${run.status}`) this.broken(`the log of ${run.id} goes on after its end`)
+    const story = log.filter(event => event.type !== 'step.late_result')
+    if (story.at(-1)?.type !== `run.${run.status}`) this.broken(`the log of ${run.id} goes on after its end`)
     if (this.canceled.has(run.id) && run.status === 'failed' && run.error?.code === 'canceled')
       this.broken(`run ${run.id} was canceled and failed`)
     for (const step of run.steps) this.#judgeStep(run, step)
@@ -224,6 +235,11 @@ export class Books {
       if ((provider?.arrivals.get(attempt.token) ?? 0) > 1)
         this.broken(`attempt ${attempt.no} of ${step.id} came twice`)
       if (attempt.outcome === 'pending') this.broken(`attempt ${attempt.no} of ${step.id} is pending in an ended run`)
+      for (const { mediaId } of attempt.lateResult?.outputs ?? []) {
+        const token = this.media.kept.get(mediaId)?.token
+        if (token !== attempt.token)
+          this.broken(`what came late for attempt ${attempt.no} of ${step.id} is of another job`)
+      }
     }
     if (step.status !== 'succeeded') return
     const winner = step.attempts.at(-1)

@@ -104,7 +104,7 @@ export class MemoryStore implements Store {
     const steps = run.steps.map((step, i) => (changed.includes(step.id) ? step : (record.run.steps[i] ?? step)))
     Object.assign(record, { run: { ...run, steps }, wakeAt, events: log })
     indexTokens(disk, run)
-    for (const row of mediaRowsOf(run, changed)) disk.media.set(row.mediaId, row)
+    for (const row of mediaRowsOf(run, changed)) if (!disk.media.has(row.mediaId)) disk.media.set(row.mediaId, row)
     if (delivery) insert(disk, delivery, lease)
     this.#feed.publish(run.id, events)
   }

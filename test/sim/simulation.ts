@@ -35,6 +35,8 @@ export interface History {
   plan: Plan
   runs: number
   crashes: number
+  /** Results that came after their attempt was over. */
+  late: number
   calls: number
   /** Milliseconds of simulated time. */
   elapsed: number
@@ -147,6 +149,7 @@ class Simulation {
       plan: this.#plan,
       runs: this.#books.acked.size,
       crashes: this.#crashes,
+      late: this.#books.late,
       calls: this.#calls,
       elapsed: this.#time.elapsed,
     }

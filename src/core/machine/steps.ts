@@ -1,7 +1,7 @@
 /**
  * What one step becomes when something has happened to it. Total: every pair of state and event has an answer.
  */
-import { type StepError, stepError } from '../errors.ts'
+import { type ErrorCode, type StepError, stepError } from '../errors.ts'
 import type { AttemptSignal, Effect, StepSignal } from '../events.ts'
 import { backoffMs } from '../routing.ts'
 import { type Attempt, isReady, LIMITS, type Run, type Step, type StepIn, spent } from '../run.ts'
@@ -84,11 +84,40 @@ function overBudget(run: Run, estimate: number | null): StepError | null {
 }
 
 export function onAttempt(run: Run, step: Step, event: AttemptSignal & Moment): Outcome {
+  if (event.type === 'attempt.came_late') return cameLate(step, event)
   if (!('attempt' in step)) return { ignored: `the step is ${step.status}` }
   if (step.attempt.no !== event.attempt) return { ignored: `attempt ${event.attempt} is over` }
   if (step.status === 'submitting') return onSubmitting(run, step, event)
   if (step.status === 'running') return onRunning(run, step, event)
   return onKeeping(run, step, event)
+}
+
+/** The attempt of a number, when it is over for us but may yet have a result of which we know nothing. */
+export function mayComeLate(step: Step, no: number): Attempt | null {
+  const attempt = step.attempts.find(each => each.no === no)
+  if (!attempt || attempt.lateResult || step.inherited) return null
+  if (attempt.outcome === 'canceled' || attempt.outcome === 'unknown') return attempt
+  return attempt.error && GIVEN_UP.has(attempt.error.code) ? attempt : null
+}
+
+/** Failures of ours, not of the job. */
+const GIVEN_UP: ReadonlySet<ErrorCode> = new Set([
+  'provider_timeout',
+  'provider_lost',
+  'deadline_exceeded',
+  'output_fetch_failed',
+])
+
+function cameLate(step: Step, event: AttemptSignal & { type: 'attempt.came_late' } & Moment): Outcome {
+  const attempt = mayComeLate(step, event.attempt)
+  if (!attempt) return { ignored: 'nothing is open about this attempt' }
+  const { at, outputs, error } = event
+  const { estimatedUsd } = attempt.cost
+  const known: Attempt['cost'] = { ...attempt.cost, basis: estimatedUsd === null ? 'unknown' : 'listed' }
+  const cost = metered(outputs.length > 0 ? { ...attempt, cost: known } : attempt, event.costUsd)
+  const late: Attempt = { ...attempt, cost, lateResult: { at, outputs, error } }
+  const attempts = step.attempts.map(each => (each === attempt ? late : each))
+  return { step: { ...step, attempts, updatedAt: at } }
 }
 
 function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal & Moment): Outcome {

@@ -13,12 +13,23 @@ import {
   attemptsOf,
   type Cost,
   currentStepKey,
+  type LateResult,
   type Output,
   type Run,
   type RunEvent,
   type Step,
 } from '../../core/run.ts'
-import type { AttemptDto, CallbackDto, CostDto, EventDto, FailureDto, OutputDto, RunDto, StepDto } from '../dto.ts'
+import type {
+  AttemptDto,
+  CallbackDto,
+  CostDto,
+  EventDto,
+  FailureDto,
+  LateResultDto,
+  OutputDto,
+  RunDto,
+  StepDto,
+} from '../dto.ts'
 
 /** What showing needs besides the run. */
 export interface View {
@@ -103,7 +114,7 @@ function presentStep(step: Step, run: Run, view: View): StepDto {
     ...presentProgress(step),
     provider_used: last?.provider ?? null,
     provider_cancel: last?.providerCancel ?? null,
-    attempts: attempts.map(presentAttempt),
+    attempts: attempts.map(attempt => presentAttempt(attempt, view)),
     cost: sumOf(attempts),
     inherited: step.inherited,
   }
@@ -175,8 +186,8 @@ function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
   }
 }
 
-function presentAttempt(attempt: Attempt): AttemptDto {
-  const { startedAt, endedAt } = attempt
+function presentAttempt(attempt: Attempt, view: View): AttemptDto {
+  const { startedAt, endedAt, lateResult } = attempt
   return {
     no: attempt.no,
     provider: attempt.provider,
@@ -191,6 +202,15 @@ function presentAttempt(attempt: Attempt): AttemptDto {
     cost: presentCost(attempt.cost),
     adjustments: attempt.adjustments.map(({ pointer, from, to, reason }) => ({ pointer, from, to, reason })),
     provider_cancel: attempt.providerCancel,
+    ...(lateResult === undefined ? {} : { late_result: presentLate(lateResult, view) }),
+  }
+}
+
+function presentLate({ at, outputs, error }: LateResult, view: View): LateResultDto {
+  return {
+    at: iso(at),
+    outputs: outputs.map(output => presentOutput(output, view)),
+    error: error && presentFailure(error),
   }
 }
 

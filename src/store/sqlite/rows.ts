@@ -12,6 +12,7 @@ import {
   type Attempt,
   assertRun,
   type CallbackTarget,
+  type LateResult,
   type Mode,
   type Run,
   type RunEvent,
@@ -75,6 +76,7 @@ export interface AttemptRow {
   adjustments: string
   provider_cancel: string | null
   reopen_at: number | null
+  late_result: string | null
 }
 
 export interface EventRow {
@@ -204,15 +206,19 @@ export function attemptOf(row: AttemptRow): Attempt {
     adjustments: parse(row.adjustments),
     providerCancel: row.provider_cancel as Attempt['providerCancel'],
     reopenAt: row.reopen_at,
+    ...(row.late_result === null ? {} : { lateResult: parse<LateResult>(row.late_result) }),
   }
 }
 
-/** The outputs that became media with a commit: those of steps that have just succeeded. */
+/** The outputs that became media with a commit: those of steps that have just succeeded, and those that came late. */
 export function mediaRowsOf(run: Run, changed: readonly string[]): StoredMedia[] {
   return run.steps.flatMap(step => {
-    if (step.status !== 'succeeded' || step.inherited || !changed.includes(step.id)) return []
+    if (step.inherited || !changed.includes(step.id)) return []
     const owner = { runId: run.id, stepId: step.id, apiKeyId: run.apiKeyId, createdAt: step.updatedAt }
-    return step.outputs.map(output => ({ ...output, ...owner }))
+    const late = step.attempts.filter(attempt => attempt.lateResult?.at === step.updatedAt)
+    const inTime = step.status === 'succeeded' ? step.outputs : []
+    const outputs = [...inTime, ...late.flatMap(attempt => attempt.lateResult?.outputs ?? [])]
+    return outputs.map(output => ({ ...output, ...owner }))
   })
 }
 

@@ -36,13 +36,14 @@ export function runStatements(db: Database) {
     putAttempt: db.prepare<unknown, Values>(
       `INSERT INTO attempts (run_id, step_index, no, provider, provider_model, token, inherited, started_at,
          adjustments, submitted_at, ended_at, outcome, job_ref, error, estimated_usd, actual_usd, cost_basis,
-         provider_cancel, reopen_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         provider_cancel, reopen_at, late_result)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (run_id, step_index, no) DO UPDATE SET
          submitted_at = excluded.submitted_at, ended_at = excluded.ended_at, outcome = excluded.outcome,
          job_ref = excluded.job_ref, error = excluded.error, estimated_usd = excluded.estimated_usd,
          actual_usd = excluded.actual_usd, cost_basis = excluded.cost_basis,
-         provider_cancel = excluded.provider_cancel, reopen_at = excluded.reopen_at
+         provider_cancel = excluded.provider_cancel, reopen_at = excluded.reopen_at,
+         late_result = excluded.late_result
        WHERE token = excluded.token`,
     ),
     insertEvent: db.prepare<unknown, Values>(
@@ -138,6 +139,6 @@ export function attemptValues(runId: string, index: number, step: Step, attempt:
     ...[runId, index, attempt.no, attempt.provider, attempt.providerModel, attempt.token, step.inherited],
     ...[attempt.startedAt, JSON.stringify(attempt.adjustments), attempt.submittedAt, attempt.endedAt, attempt.outcome],
     ...[JSON.stringify(attempt.jobRef), jsonOrNull(attempt.error), cost.estimatedUsd, cost.actualUsd, cost.basis],
-    ...[attempt.providerCancel, attempt.reopenAt],
+    ...[attempt.providerCancel, attempt.reopenAt, jsonOrNull(attempt.lateResult ?? null)],
   ]
 }

@@ -21,7 +21,8 @@ export class SmallTables {
       `INSERT INTO media (id, run_id, step_id, api_key_id, mime, bytes, sha256, width, height, seconds, location,
          created_at, idle_since)
        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
-         CASE WHEN ?2 IS NULL THEN ?12 ELSE (SELECT updated_at FROM runs WHERE id = ?2 AND wake_at IS NULL) END)`,
+         CASE WHEN ?2 IS NULL THEN ?12 ELSE (SELECT updated_at FROM runs WHERE id = ?2 AND wake_at IS NULL) END)
+       ON CONFLICT (id) DO NOTHING`,
     )
     this.#media = db.prepare(
       `SELECT id, run_id AS runId, step_id AS stepId, api_key_id AS apiKeyId, mime, bytes, sha256, width, height, seconds,
@@ -29,6 +30,7 @@ export class SmallTables {
     )
   }
 
+  /** An output that is there already is the same one. */
   addMedia(row: StoredMedia): void {
     this.#insertMedia.run(
       ...[row.mediaId, row.runId, row.stepId, row.apiKeyId, row.mime, row.bytes, row.sha256],

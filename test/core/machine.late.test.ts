@@ -1,0 +1,137 @@
+/** Results that come after an attempt is over for us: canceled, given up, or never answered. */
+import { expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import type { AttemptSignal, Event } from '../../src/core/events.ts'
+import { fork, resume, transition, wakeAt } from '../../src/core/machine.ts'
+import { assertRun, isEnded, type Output, type Run } from '../../src/core/run.ts'
+import { runOf, uuid } from '../support/runs.ts'
+
+const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab', location: 'ab/9.png' }
+const LINE = { a: [], b: ['a'] }
+
+/** Tells a run one thing after the other, a second apart. */
+function tell(run: Run, ...signals: readonly object[]): Run {
+  return signals.reduce<Run>((now, signal) => {
+    const event = { stepId: now.steps[0]?.id, attempt: 1, jitter: 0, at: now.updatedAt + 1_000, ...signal } as Event
+    const next = transition(now, event)
+    expect(next.ignored).toBeUndefined()
+    assertRun(next.run)
+    return next.run
+  }, run)
+}
+
+const ROUTED = {
+  type: 'step.routed',
+  provider: 'p',
+  providerModel: 'm',
+  token: 't',
+  cost: { estimatedUsd: 0.05, actualUsd: null, basis: 'listed' },
+  adjustments: [],
+}
+const SUBMITTED = { type: 'step.submitted', jobRef: { id: 1 }, pollAt: Number.MAX_SAFE_INTEGER }
+const LATE = { type: 'attempt.came_late', outputs: [OUTPUT], error: null }
+
+const canceled = (): Run =>
+  tell(
+    runOf(LINE),
+    ROUTED,
+    SUBMITTED,
+    { type: 'run.cancel_requested' },
+    { type: 'job.cancel_settled', outcome: 'unsupported' },
+  )
+const timedOut = (): Run => {
+  const running = tell(runOf(LINE), ROUTED, SUBMITTED)
+  return tell(running, { type: 'job.progressed', progress: null, pollAt: 0, at: running.deadlineAt })
+}
+const unknown = (): Run =>
+  tell(
+    runOf(LINE),
+    ROUTED,
+    { type: 'step.submit_unknown', error: stepError('outcome_unknown', 'lost'), askAt: Number.MAX_SAFE_INTEGER },
+    { type: 'step.still_unknown', askAt: null },
+  )
+
+test.each([
+  ['a canceled job', canceled],
+  ['a job that was given up at its deadline', timedOut],
+  ['a submit whose outcome nobody knew', unknown],
+] as const)('what %s brings late is written beside the attempt with its cost, and moves nothing', (_, ended) => {
+  const before = ended()
+  expect(isEnded(before)).toBe(true)
+  const after = tell(before, { ...LATE, costUsd: 0.07 })
+  expect([after.status, after.error, after.steps[0]?.status]).toEqual([
+    before.status,
+    before.error,
+    before.steps[0]!.status,
+  ])
+  expect(after.steps[0]?.attempts[0]).toMatchObject({
+    outcome: before.steps[0]?.attempts[0]?.outcome,
+    cost: { actualUsd: 0.07, basis: 'metered' },
+    lateResult: { outputs: [OUTPUT], error: null },
+  })
+  expect([wakeAt(after), resume(after)]).toEqual([null, []])
+})
+
+test('its log line follows the end of the run and is not another end', () => {
+  const before = timedOut()
+  const { events, durable } = transition(before, lateEvent(before))
+  expect(durable).toBe(true)
+  expect(events.map(line => [line.seq, line.type, line.data.outputs])).toEqual([
+    [before.lastSeq + 1, 'step.late_result', [OUTPUT]],
+  ])
+})
+
+test('it is written once, and not for an attempt whose end is known', () => {
+  const once = tell(timedOut(), LATE)
+  expect(transition(once, lateEvent(once)).ignored).toBeDefined()
+  const failed = tell(runOf(LINE), ROUTED, SUBMITTED, {
+    type: 'job.failed',
+    error: stepError('content_rejected', 'no'),
+  })
+  expect(transition(failed, lateEvent(failed)).ignored).toBeDefined()
+})
+
+test('an upper bound becomes the listed price when the job turns out to be done', () => {
+  const before = timedOut()
+  expect(before.steps[0]?.attempts[0]?.cost.basis).toBe('upper_bound')
+  expect(tell(before, LATE).steps[0]?.attempts[0]?.cost).toEqual({
+    estimatedUsd: 0.05,
+    actualUsd: null,
+    basis: 'listed',
+  })
+})
+
+test('a resumed run takes over what came late instead of paying for it again', () => {
+  const order = { id: uuid(70), stepIds: [uuid(71), uuid(72)], at: 9_000_000 }
+  const late = fork(tell(timedOut(), LATE), order)
+  if (!late.ok) throw new Error(late.reason)
+  expect(late.run.steps.map(step => [step.status, step.inherited])).toEqual([
+    ['succeeded', true],
+    ['queued', false],
+  ])
+  assertRun(late.run)
+  const again = fork(tell(timedOut(), LATE), { ...order, fromStepKey: 'a' })
+  if (!again.ok) throw new Error(again.reason)
+  expect(again.run.steps.map(step => step.status)).toEqual(['queued', 'queued'])
+})
+
+test('a resumed run that has nothing left to do has succeeded', () => {
+  const one = tell(runOf({ a: [] }), ROUTED, SUBMITTED)
+  const given = tell(one, { type: 'job.progressed', progress: null, pollAt: 0, at: one.deadlineAt })
+  const forked = fork(tell(given, LATE), { id: uuid(70), stepIds: [uuid(71)], at: 9_000_000 })
+  if (!forked.ok) throw new Error(forked.reason)
+  assertRun(forked.run)
+  expect(forked.run.status).toBe('succeeded')
+  expect(forked.events.map(line => line.type)).toEqual(['run.created', 'run.succeeded'])
+})
+
+function lateEvent(run: Run): Event {
+  const signal: AttemptSignal = {
+    type: 'attempt.came_late',
+    stepId: run.steps[0]?.id ?? '',
+    attempt: 1,
+    outputs: [OUTPUT],
+    error: null,
+  }
+  return { ...signal, at: run.updatedAt + 1_000, jitter: 0 }
+}
