@@ -123,7 +123,8 @@ export function pictures(max: number, is: Words): JsonObject {
 
 /** A picture or a list of pictures. */
 export function pictureOrPictures(max: number, is: Words): JsonObject {
-  return { ...words(is), anyOf: [picture(is), pictures(max, is)] }
+  const description = [is.description, 'Beside the picture of a step before: a list of further ones.'].join(' ').trim()
+  return { ...words({ ...is, description }), anyOf: [picture(is), pictures(max, is)] }
 }
 
 /** A file that the provider fetches itself. */

@@ -29,7 +29,7 @@
 import type { Problem } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Model, Role, Route, StepKind, Translation } from '../core/ports.ts'
-import { check } from './check.ts'
+import { check, isObject } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'
 
@@ -46,8 +46,13 @@ export interface RouteSpec {
 
 export interface PictureField {
   name: string
-  /** What its picture is for; in a list with slot `first` only the first one is that, the others are references. */
+  /**
+   * What its picture is for; in a list with slot `first` only the first one is that, the others are references. Where a
+   * step before gives the first picture, all of the list are references and come after it.
+   */
   slot: Slot
+  /** Where the picture stands in an item of the list, when items are objects. */
+  at?: string
 }
 
 export type Use = { role: Role; wired: boolean }
@@ -85,11 +90,12 @@ export function defineModel(spec: ModelSpec): Model {
     pictureField: `/${spec.pictures[0]?.name ?? 'prompt'}`,
     expectedMs: spec.expectedMs,
     validate: (params, use) => validate(spec, params, use),
-    pictures: params =>
-      ordered(spec, params).map(({ pointer, value, slot }) => ({
+    pictures: (params, wired = false) =>
+      ordered(spec, params, wired).map(({ pointer, value, slot }) => ({
         pointer,
         value,
         slot: slot === 'first' ? ('first' as const) : ('other' as const),
+        ...(slot === 'first' && listOf(spec, pointer.slice(1)) ? { or: 'give it in a list, as a further one' } : {}),
       })),
     price: price(spec.price),
     routes: spec.routes.map(
@@ -106,6 +112,7 @@ export function defineModel(spec: ModelSpec): Model {
 
 function validate(spec: ModelSpec, params: JsonObject, use: Use): Problem[] {
   const problems = check(spec.params, params, spec.aliases)
+  if (use.wired) problems.push(...crowded(spec, params))
   if (!spec.rules) return problems
   const wrong = new Set(problems.map(problem => problem.pointer.split('/')[1]))
   const sound = Object.fromEntries(Object.entries(params).filter(([name]) => !wrong.has(name)))
@@ -119,21 +126,42 @@ function validate(spec: ModelSpec, params: JsonObject, use: Use): Problem[] {
   return problems
 }
 
+/** The picture of a step before is one of the model's: a list that is full without it is too long by one. */
+function crowded(spec: ModelSpec, params: JsonObject): Problem[] {
+  if (spec.inputs) return []
+  return spec.pictures.flatMap(({ name, slot }): Problem[] => {
+    const most = listOf(spec, name)?.maxItems
+    const given = params[name]
+    if (slot !== 'first' || !Array.isArray(given) || given.length !== most) return []
+    const detail = `${name} takes at most ${most - 1} pictures beside the one from the step before`
+    return [{ pointer: `/${name}`, code: 'length', detail, hint: 'Leave one out.' }]
+  })
+}
+
+/** The list that a field takes, perhaps beside something else. */
+function listOf(spec: ModelSpec, name: string): { maxItems?: Json } | undefined {
+  const field = (spec.params.properties as Record<string, JsonObject | undefined>)[name]
+  const variants = [field, ...((field?.anyOf ?? []) as JsonObject[])]
+  return variants.find(variant => variant?.type === 'array')
+}
+
 /** The first picture first, the others in the maker's order. */
-function ordered(spec: ModelSpec, params: JsonObject): Input[] {
-  const inputs = spec.inputs ? spec.inputs(params) : inputsIn(spec.pictures, params)
+function ordered(spec: ModelSpec, params: JsonObject, wired: boolean): Input[] {
+  const inputs = spec.inputs ? spec.inputs(params) : inputsIn(spec.pictures, params, wired)
   return [...inputs.filter(input => input.slot === 'first'), ...inputs.filter(input => input.slot !== 'first')]
 }
 
-/** The pictures in some fields. */
-export function inputsIn(fields: readonly PictureField[], params: JsonObject): Input[] {
-  return fields.flatMap(({ name, slot }): Input[] => {
+/** The pictures in some fields. `wired`: a step before gives the first one. */
+export function inputsIn(fields: readonly PictureField[], params: JsonObject, wired = false): Input[] {
+  return fields.flatMap(({ name, slot, at }): Input[] => {
     const value = params[name]
     if (typeof value === 'string') return [{ pointer: `/${name}`, value, slot }]
     if (!Array.isArray(value)) return []
-    return value.flatMap((one, i): Input[] => {
-      const place = slot === 'first' && i > 0 ? 'reference' : slot
-      return typeof one === 'string' ? [{ pointer: `/${name}/${i}`, value: one, slot: place }] : []
+    return value.flatMap((item, i): Input[] => {
+      const place = slot === 'first' && (wired || i > 0) ? 'reference' : slot
+      const picture = at === undefined ? item : isObject(item) ? item[at] : undefined
+      const pointer = `/${name}/${i}${at === undefined ? '' : `/${at}`}`
+      return typeof picture === 'string' ? [{ pointer, value: picture, slot: place }] : []
     })
   })
 }
@@ -144,7 +172,7 @@ function translate(
   params: JsonObject,
   use: { role: Role; pictures: readonly string[] },
 ): Translation {
-  const refs = match(ordered(spec, params), use.pictures)
+  const refs = match(ordered(spec, params, isWired(spec, params, use.pictures)), use.pictures)
   if (refs === null) return { ok: false, reason: 'the number of pictures does not fit the parameters' }
   if (use.role !== 'text_to_image' && refs.every(ref => ref.slot !== 'first')) {
     return { ok: false, reason: `${use.role} needs an input picture` }
@@ -155,6 +183,11 @@ function translate(
   const draft = new Draft({ provider, providerModel, role: use.role, schema, params, refs, pictureFields })
   route.write(draft)
   return draft.finish()
+}
+
+/** More pictures than the caller gave: a step before gave one. */
+function isWired(spec: ModelSpec, params: JsonObject, pictures: readonly string[]): boolean {
+  return pictures.length > ordered(spec, params, false).length
 }
 
 /**

@@ -189,8 +189,7 @@ function still(model: Still): Model {
       },
       ['promptText'],
     ),
-    pictures: [{ name: 'referenceImages', slot: 'first' }],
-    inputs: referenceImages,
+    pictures: [{ name: 'referenceImages', slot: 'first', at: 'uri' }],
     aliases: { prompt: 'Runway calls it promptText.', image: 'Runway calls it referenceImages: [{"uri":…}].' },
     price: unknownPrice,
     expectedMs: model.expectedMs,
@@ -198,23 +197,13 @@ function still(model: Still): Model {
   })
 }
 
-function referenceImages(given: JsonObject): Input[] {
-  const { referenceImages: list } = given
-  if (!Array.isArray(list)) return []
-  return list.flatMap((one, i): Input[] =>
-    isObject(one) && typeof one.uri === 'string'
-      ? [{ pointer: `/referenceImages/${i}/uri`, value: one.uri, slot: i === 0 ? 'first' : 'reference' }]
-      : [],
-  )
-}
-
 function writeStill(draft: Draft): void {
   draft.copy('promptText')
   const given = draft.given('referenceImages')
-  const tags = Array.isArray(given) ? given.map(one => (isObject(one) ? one.tag : undefined)) : []
-  const references = draft.takeAll().map((uri, i): JsonObject => {
-    const tag = tags[i]
-    return tag === undefined ? { uri } : { uri, tag }
+  const references = [...draft.take('first'), ...draft.take('reference')].map(({ ref: uri, pointer }): JsonObject => {
+    // The picture of a step before stands nowhere in the parameters, so it has no tag.
+    const item = pointer !== null && Array.isArray(given) ? given[Number(pointer.split('/')[2])] : undefined
+    return isObject(item) && item.tag !== undefined ? { uri, tag: item.tag } : { uri }
   })
   if (references.length > 0) draft.send('referenceImages', references)
   draft.pin('ratio', 'outputCount', 'outputFormat', 'quality')

@@ -9,7 +9,9 @@
 //    caller's headers do not travel to another origin.
 // 4. An allow entry of the operator lifts the demand for a public address and for https, for that very host or address at
 //    that very port. Pins, certificates, limits and redirect rules stay.
-// 5. Nothing here throws. Callers of the API learn `url_not_allowed` and nothing else: a reason would be a port scanner.
+// 5. Connections are kept for a moment and used again (egress/pool.ts), never across hosts, and never past a gate: what
+//    is true of a request over a new connection is true of one over a kept connection.
+// 6. Nothing here throws. Callers of the API learn `url_not_allowed` and nothing else: a reason would be a port scanner.
 //
 // Built on `node:http(s)`: Bun's `fetch` opens `file:` URLs, ignores `lookup`, and obeys the proxy of the environment.
 
@@ -19,6 +21,7 @@ import type { AllowEntry } from './egress/allow.ts'
 import { type Address, type DialRules, dial } from './egress/dial.ts'
 import { type DownloadRequest, type DownloadResult, download } from './egress/download.ts'
 import { EgressError, type EgressErrorClass, startDeadline } from './egress/failure.ts'
+import { createPool } from './egress/pool.ts'
 import { judgeUrl } from './egress/url.ts'
 
 /** The one thing that a caller of the API is told when a URL is refused, whatever the reason. */
@@ -39,6 +42,8 @@ export type EgressOptions = {
   readonly resolver?: (host: string) => Promise<readonly Address[]>
   /** PEM of the only authorities that are trusted, in place of the built-in ones. For tests. */
   readonly ca?: string
+  /** How long an idle connection is kept. Default 4,000: most servers end theirs after 5 s. */
+  readonly idleMs?: number
   /** Where a checked address is dialled in truth. For tests, whose names have public addresses and local servers. */
   readonly dialAs?: (address: string, port: number) => { address: string; port: number }
 }
@@ -87,13 +92,19 @@ export type PostResult =
 export type Egress = {
   /** The rules that need no network. Passing is not yet permission: addresses are judged when the URL is dialled. */
   readonly check: (url: string) => CheckResult
-  /** POSTs the very bytes once. Any status is an answer; a redirect is one too. */
+  /**
+   * POSTs the very bytes. Any status is an answer; a redirect is one too. Sent once, but for a kept connection that dies
+   * without a byte of an answer: then once more on a new one, so the receiver must be able to tell a repetition.
+   */
   readonly post: (url: string, request: PostRequest) => Promise<PostResult>
   /** GETs a file as a stream that errors with `EgressError` when a cap passes or the body ends early. */
   readonly download: (url: string, request: DownloadRequest) => Promise<DownloadResult>
+  /** Closes the connections that are idle, and keeps none from now on. What is under way goes on. */
+  readonly close: () => void
 }
 
 export function createEgress(options: EgressOptions): Egress {
+  const pool = createPool(options.idleMs ?? 4000)
   const rules: DialRules = {
     allow: options.allow,
     ownHosts: new Set((options.ownHosts ?? []).map(host => host.toLowerCase().replace(/:\d+$/, ''))),
@@ -101,6 +112,7 @@ export function createEgress(options: EgressOptions): Egress {
     nat64Prefix: options.nat64Prefix,
     resolver: options.resolver ?? (host => lookup(host, { all: true })),
     dnsTimeoutMs: options.dnsTimeoutMs ?? 2000,
+    pool,
     ca: options.ca,
     dialAs: options.dialAs,
   }
@@ -111,6 +123,7 @@ export function createEgress(options: EgressOptions): Egress {
     },
     post: (url, request) => post(url, request, rules),
     download: (url, request) => download(url, request, rules),
+    close: pool.close,
   }
 }
 
@@ -153,13 +166,14 @@ async function post(url: string, request: PostRequest, rules: DialRules): Promis
 
 // The status is the answer and the body only goes to a log: a body that is cut off by its sender or that is longer than
 // the cap does not unmake it. One that drips past the deadline does: who answers so slowly has not answered.
+// Only a body that was read to its end leaves its connection to the next request; nothing more is read for its sake.
 function readBegin(reply: IncomingMessage, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const chunks: Uint8Array[] = []
     let length = 0
     const done = () => {
       signal.removeEventListener('abort', onAbort)
-      reply.destroy()
+      if (!reply.readableEnded || !reply.complete) reply.destroy()
       resolve(Buffer.concat(chunks).subarray(0, maxBytes))
     }
     const onAbort = () => {

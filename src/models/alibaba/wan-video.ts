@@ -163,9 +163,12 @@ function mediaField(types: readonly string[]): JsonObject {
       ],
     },
     minItems: 1,
-    maxItems: 9,
+    maxItems: MOST_MEDIA,
   }
 }
+
+/** Pictures, films and sounds of one call. */
+const MOST_MEDIA = 9
 
 const SLOT_OF: Record<string, Slot> = { first_frame: 'first', last_frame: 'last', reference_image: 'reference' }
 
@@ -190,7 +193,11 @@ function clipsIn(draft: Draft): JsonObject[] {
 function mediaRules(given: JsonObject, tell: Tell, use: Use): void {
   const inputs = mediaInputs(given)
   const count = (slot: Slot): number => inputs.filter(input => input.slot === slot).length
-  const clips = (Array.isArray(given.media) ? given.media.length : 0) - inputs.length
+  const items = Array.isArray(given.media) ? given.media.length : 0
+  const clips = items - inputs.length
+  if (use.wired && items === MOST_MEDIA) {
+    tell('/media', 'length', `media takes at most ${MOST_MEDIA - 1} beside the picture from the step before`)
+  }
   if (count('first') > 1 || count('last') > 1) tell('/media', 'conflict', 'media takes one first and one last frame')
   if (count('last') > 0 && count('first') === 0 && !use.wired) {
     tell('/media', 'conflict', 'a last frame needs a first frame')

@@ -8,7 +8,7 @@ import type { JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/ports.ts'
 import type { Draft } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, pictures, prompt } from '../fields.ts'
-import { defineModel, numberIn, type Tell } from '../model.ts'
+import { defineModel, numberIn, type Tell, type Use } from '../model.ts'
 import { bare, bfl, perPicture } from './shared.ts'
 
 const IMAGE_RATIOS = [
@@ -68,10 +68,12 @@ const duration: JsonObject = {
   examples: [5],
 }
 
-function filmRules(given: JsonObject, tell: Tell): void {
+function filmRules(given: JsonObject, tell: Tell, use: Use): void {
   const { keyframes } = given
-  if (Array.isArray(keyframes) && keyframes.length > 2 && numberIn(given, 'duration') === undefined) {
-    tell('/duration', 'required', 'three or more keyframes need a duration in seconds', 'Take 5 to 20.')
+  const frames = (Array.isArray(keyframes) ? keyframes.length : 0) + (use.wired ? 1 : 0)
+  if (frames > 2 && numberIn(given, 'duration') === undefined) {
+    const also = use.wired ? ', the one from the step before included,' : ''
+    tell('/duration', 'required', `three or more keyframes${also} need a duration in seconds`, 'Take 5 to 20.')
   }
 }
 
@@ -96,7 +98,7 @@ export const FLUX3_MODELS: readonly Model[] = [
       prompt: prompt(),
       keyframes: pictures(10, {
         title: 'Keyframes',
-        description: '1: first frame; 2: first and last; more need a duration.',
+        description: '1: first frame; 2: first and last; more need a duration. After the picture of a step before.',
       }),
       duration,
       resolution: choice(['hd', 'fhd'], { title: 'Resolution', default: 'hd' }),

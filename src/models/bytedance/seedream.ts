@@ -20,6 +20,7 @@ import {
   type RouteSpec,
   type Tell,
   textIn,
+  type Use,
 } from '../model.ts'
 import { ark, sizeIn, writeFal, writeReplicate, writeRunway } from './seedream-hosts.ts'
 
@@ -72,7 +73,7 @@ const optimize = (modes: readonly string[]): JsonObject => ({
 })
 
 function seedream(model: Seedream): Model {
-  const { tiers, pixels } = model
+  const { tiers } = model
   const spec: ModelSpec = {
     id: `bytedance/${model.name}`,
     title: model.title,
@@ -94,7 +95,7 @@ function seedream(model: Seedream): Model {
       }),
     }),
     pictures: IMAGE,
-    rules: (given, tell) => rules(given, tell, tiers, pixels),
+    rules: (given, tell, use) => rules(given, tell, use, model),
     aliases: {
       width: 'Seedream takes size: "2048x2048".',
       height: 'Seedream takes size: "2048x2048".',
@@ -114,7 +115,7 @@ function seedream(model: Seedream): Model {
 const IMAGE = [{ name: 'image', slot: 'first' as const }]
 const imageInputs = (given: JsonObject): Input[] => inputsIn(IMAGE, given)
 
-function rules(given: JsonObject, tell: Tell, tiers: readonly string[], pixels: { min: number; max: number }): void {
+function rules(given: JsonObject, tell: Tell, use: Use, { tiers, pixels }: Seedream): void {
   const size = sizeIn(textIn(given, 'size') ?? '')
   if (size) {
     const count = size.width * size.height
@@ -141,7 +142,7 @@ function rules(given: JsonObject, tell: Tell, tiers: readonly string[], pixels: 
     )
   }
   const wanted = isObject(options) ? (numberIn(options, 'max_images') ?? 15) : 1
-  const pictures = imageInputs(given).length
+  const pictures = imageInputs(given).length + (use.wired ? 1 : 0)
   if (isObject(options) && pictures + wanted > 15) {
     tell(
       '/sequential_image_generation_options/max_images',
@@ -151,7 +152,10 @@ function rules(given: JsonObject, tell: Tell, tiers: readonly string[], pixels: 
   }
 }
 
-/** Pictures that a call may give; Ark's own limit is 15 together with the inputs. */
+/**
+ * Pictures that a call may give; Ark's own limit is 15 together with the inputs. A price knows nothing of the steps before:
+ * beside a picture of theirs, a list counts one too few, and the price is that of one picture more.
+ */
 function mostPictures(given: JsonObject): number {
   if (given.sequential_image_generation !== 'auto') return 1
   const options = given.sequential_image_generation_options

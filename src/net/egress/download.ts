@@ -4,7 +4,7 @@
 // 1. At most three redirects; each target passes all gates; never from https to http.
 // 2. The caller's headers go to the origin that the caller named, and to no other.
 // 3. The stream ends cleanly only after the declared length, or after the end of a body without one. Everything else
-//    errors it with an `EgressError`, and in any case the socket is destroyed.
+//    errors it with an `EgressError`, and destroys the connection; after a clean end it may be kept for the next request.
 // 4. One chunk is read ahead of the reader, not more: a slow reader holds kilobytes, not the file.
 
 import type { IncomingMessage } from 'node:http'
@@ -159,7 +159,7 @@ function bodyStream(reply: IncomingMessage, length: number | null, request: Down
   const close = () => {
     deadline.signal.removeEventListener('abort', onAbort)
     deadline.clear()
-    reply.destroy()
+    if (!reply.readableEnded || !reply.complete) reply.destroy()
   }
   // A reader that comes late, or never, finds the cause here and not as an unhandled error.
   reply.on('error', () => {})
