@@ -130,7 +130,7 @@ function tailor(model: Model, made: JsonObject, use: Use): JsonObject {
 }
 
 function pointersToDrop(model: Model, params: JsonObject, use: Use): string[] {
-  const pictures = model.pictures(params)
+  const pictures = model.pictures(params, use.wired)
   const unfit = pictures.filter(one => use.role === 'text_to_image' || (use.wired && one.slot === 'first'))
   if (unfit.length > 0) return unfit.slice(-1).map(one => one.pointer)
   const problems = model.validate(params, use)
