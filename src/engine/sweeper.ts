@@ -3,9 +3,11 @@
  *
  * 1. The table is only asked for what a timer may have lost; while all goes well it finds what was evicted and is due.
  * 2. One sweep at a time; a sweep that fails is a fault, and the next one comes.
- * 3. It waits on the engine's clock: a wall clock that is set back stops a schedule of wall times for as long.
+ * 3. A schedule of wall times stands still when the wall clock is set back. Who watches it waits on the engine's clock, and
+ *    makes it anew.
  * 4. Nothing is removed in the first minutes of a time that may be wrong: after a start, and after a leap ahead.
  */
+import { Cron } from 'croner'
 import type { Clock, Media, Observer } from '../core/ports.ts'
 import type { Registry } from './registry.ts'
 
@@ -20,24 +22,33 @@ export interface SweeperDeps {
   retentionMs: number | null
 }
 
-const SWEEP_EVERY_MS = 1_000
-const PRUNE_EVERY_MS = 3_600_000
+/** Calls again and again by a pattern of wall times, and gives a way to stop. */
+export type Schedule = (pattern: string, work: () => void) => { stop(): void }
+
+const EVERY_SECOND = '* * * * * *'
+const EVERY_HOUR = '0 17 * * * *'
+/** A schedule that has not called for so long stands still. */
+const WATCH_MS = 10_000
 /** A machine that starts with a wrong clock has asked for the time by then. */
 const CALM_MS = 10 * 60_000
 
 export class Sweeper {
   readonly #deps: SweeperDeps
-  #disarm: (() => void)[] = []
-  #stopped = false
+  readonly #schedule: Schedule
+  #plans: { stop(): void }[] = []
+  #disarm: (() => void) | null = null
+  #calledAt = 0
+  readonly #busy = new Set<string>()
 
-  constructor(deps: SweeperDeps) {
+  constructor(deps: SweeperDeps, schedule: Schedule = (pattern, work) => new Cron(pattern, work)) {
     this.#deps = deps
+    this.#schedule = schedule
   }
 
   /** Sweeps every second, prunes every hour. */
   start(): void {
-    this.#every(SWEEP_EVERY_MS, SWEEP_EVERY_MS, () => this.runOnce())
-    this.#every(CALM_MS, PRUNE_EVERY_MS, () => this.prune())
+    this.#plan()
+    this.#watch()
   }
 
   /** One sweep; gives how many runs were taken up. */
@@ -53,21 +64,38 @@ export class Sweeper {
   }
 
   stop(): void {
-    this.#stopped = true
-    for (const disarm of this.#disarm) disarm()
+    this.#disarm?.()
+    for (const plan of this.#plans) plan.stop()
   }
 
-  /** Does it after `first` ms and then again and again, `pause` ms after the end of the last time. */
-  #every(first: number, pause: number, work: () => Promise<unknown>): void {
-    const { clock, observer } = this.#deps
-    const slot = this.#disarm.length
-    const arm = (ms: number): void => {
-      if (!this.#stopped) this.#disarm[slot] = clock.at(clock.now() + ms, () => void turn())
+  #plan(): void {
+    for (const plan of this.#plans) plan.stop()
+    this.#calledAt = this.#deps.clock.now()
+    const sweep = (): void => {
+      this.#calledAt = this.#deps.clock.now()
+      void this.#alone('sweep', () => this.runOnce())
     }
-    const turn = (): Promise<void> =>
-      work()
-        .catch(error => observer.fault('sweeper', error))
-        .then(() => arm(pause))
-    arm(first)
+    const prune = (): void => void this.#alone('prune', () => this.prune())
+    this.#plans = [this.#schedule(EVERY_SECOND, sweep), this.#schedule(EVERY_HOUR, prune)]
+  }
+
+  #watch(): void {
+    const { clock } = this.#deps
+    this.#disarm = clock.at(clock.now() + WATCH_MS, () => {
+      if (clock.now() - this.#calledAt >= WATCH_MS) this.#plan()
+      this.#watch()
+    })
+  }
+
+  async #alone(name: string, work: () => Promise<unknown>): Promise<void> {
+    if (this.#busy.has(name)) return
+    this.#busy.add(name)
+    try {
+      await work()
+    } catch (error) {
+      this.#deps.observer.fault('sweeper', error)
+    } finally {
+      this.#busy.delete(name)
+    }
   }
 }
