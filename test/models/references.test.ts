@@ -208,7 +208,7 @@ test("Runway's tags stay with the pictures that they were given to", () => {
     referenceImages: [{ uri: 'https://cdn.example.org/0.png', tag: 'hero' }, { uri: 'https://cdn.example.org/1.png' }],
   }
   const given = ['https://w/0.png', 'https://w/1.png']
-  const tagged = [{ uri: 'https://w/0.png', tag: 'hero' }, { uri: 'https://w/1.png' }]
+  const tagged: Json[] = [{ uri: 'https://w/0.png', tag: 'hero' }, { uri: 'https://w/1.png' }]
   const sent = (pictures: string[]): Json | undefined => {
     const made = route?.translate(params, { role: 'image_to_image', pictures })
     return made?.ok ? made.body.referenceImages : undefined
