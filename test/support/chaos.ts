@@ -170,7 +170,7 @@ async function unfinished(server: ServerProcess, ids: readonly string[]): Promis
   return [...bad, ...open]
 }
 
-function spread(values: readonly number[]): Spread {
+export function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b)
   return { p50: Math.round(sorted[sorted.length >> 1] ?? 0), max: Math.round(sorted.at(-1) ?? 0) }
 }

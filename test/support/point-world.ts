@@ -25,7 +25,11 @@ export interface Seen {
   id: string
   status: string
   error: { code: string } | null
-  steps: { status: string; outputs?: { media_id: string; bytes: number; sha256: string }[] }[]
+  steps: {
+    status: string
+    attempts: { submitted_at: string | null }[]
+    outputs?: { media_id: string; bytes: number; sha256: string }[]
+  }[]
 }
 
 export interface Answer {

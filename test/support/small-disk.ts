@@ -58,7 +58,8 @@ export async function fullWhileKeeping(command: readonly string[]): Promise<Disk
   const wrong: string[] = []
   try {
     await world.post()
-    await until('the film is under way', async () => world.jobs.length === 2)
+    // The job must be known to be there: what a full disk does to a submit is another story.
+    await until('the film is under way', async () => (await world.runs())[0]?.steps[1]?.attempts[0]?.submitted_at)
     disk?.fill()
     await until('the film was fetched', async () => world.jobs[1]?.opens)
     const fullAt = performance.now()
