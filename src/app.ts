@@ -197,7 +197,7 @@ async function compose(
     metrics,
     log,
   })
-  const parked = { registry, outbox, sweeper, draining, store, own, access, sessions, operator }
+  const parked = { registry, outbox, sweeper, draining, store, own, egress, access, sessions, operator }
   return serving(config, api, address, parked, log)
 }
 
@@ -210,6 +210,7 @@ interface Parked {
   draining: AbortController
   store: Store
   own: { close(): void }
+  egress: { close(): void }
   access: Access
   sessions: Sessions
   operator: string
@@ -255,6 +256,7 @@ function serving(
       await server?.stop(true)
       await parts.access.keys.flush().catch(error => log.warn({ err: error }, 'the last uses of keys were not noted'))
       parts.own.close()
+      parts.egress.close()
       await parts.store.close()
       log.info('stopped')
     },

@@ -26,15 +26,27 @@ export type Listening = {
   readonly port: number
   connections: number
   requests: number
+  /** Connections that are open now. */
+  readonly open: number
   /** As soon as no connection is open. */
   readonly drained: () => Promise<void>
 }
 
-async function listen(server: net.Server): Promise<Listening> {
+type Place = { host: string; port: number }
+
+async function listen(server: net.Server, { host, port }: Place = { host: '127.0.0.1', port: 0 }): Promise<Listening> {
   const sockets = new Set<net.Socket>()
   let onDrained: (() => void)[] = []
   const drained = () => new Promise<void>(resolve => (sockets.size === 0 ? resolve() : onDrained.push(resolve)))
-  const seen: Listening = { port: 0, connections: 0, requests: 0, drained }
+  const seen: Listening = {
+    port: 0,
+    connections: 0,
+    requests: 0,
+    get open() {
+      return sockets.size
+    },
+    drained,
+  }
   server.on('connection', (socket: net.Socket) => {
     seen.connections += 1
     sockets.add(socket)
@@ -46,7 +58,7 @@ async function listen(server: net.Server): Promise<Listening> {
       onDrained = []
     })
   })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', () => resolve()))
+  await new Promise<void>(resolve => server.listen(port, host, () => resolve()))
   open.add({
     close: () => {
       server.close()
@@ -69,6 +81,31 @@ export async function rawServer(answer: (socket: net.Socket, request: string) =>
   return seen
 }
 
+/**
+ * Bytes in, bytes out, for a connection that carries several requests, plain or inside TLS: `answer` is called with each
+ * of them, counted from 1 on its connection, which is counted too. Requests must be small enough to come in one piece.
+ */
+export async function talkingServer(
+  kind: 'http' | 'https',
+  answer: (socket: net.Socket, nth: number, connection: number) => void,
+): Promise<Listening> {
+  let connections = 0
+  const onSocket = (socket: net.Socket) => {
+    connections += 1
+    const connection = connections
+    let nth = 0
+    socket.on('error', () => {})
+    socket.on('data', () => {
+      nth += 1
+      seen.requests += 1
+      answer(socket, nth, connection)
+    })
+  }
+  const server = kind === 'http' ? net.createServer(onSocket) : tls.createServer(certificates.good, onSocket)
+  const seen = await listen(server)
+  return seen
+}
+
 /** As `rawServer`, inside TLS. */
 export async function rawTlsServer(
   answer: (socket: net.Socket, request: string) => void,
@@ -86,12 +123,13 @@ export async function rawTlsServer(
   return seen
 }
 
-export async function httpServer(handler: http.RequestListener): Promise<Listening> {
+export async function httpServer(handler: http.RequestListener, place?: Place): Promise<Listening> {
   const seen = await listen(
     http.createServer((request, reply) => {
       seen.requests += 1
       handler(request, reply)
     }),
+    place,
   )
   return seen
 }
@@ -99,13 +137,14 @@ export async function httpServer(handler: http.RequestListener): Promise<Listeni
 export async function httpsServer(
   handler: http.RequestListener,
   options: https.ServerOptions = certificates.good,
+  place?: Place,
 ): Promise<Listening> {
   const server = https.createServer(options, (request, reply) => {
     seen.requests += 1
     handler(request, reply)
   })
   server.on('tlsClientError', () => {})
-  const seen = await listen(server)
+  const seen = await listen(server, place)
   return seen
 }
 

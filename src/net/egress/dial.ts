@@ -121,26 +121,21 @@ function exchange(
     let phase: 'connecting' | 'securing' | 'open' = 'connecting'
     let sent: http.ClientRequest | undefined
     let kept: Watched | undefined
-    let settled = false
-    const settle = (outcome: () => void) => {
-      if (settled) return
-      settled = true
+    const settle = once(() => {
       clearTimeout(connectTimer)
       request.signal.removeEventListener('abort', onAbort)
-      outcome()
+    })
+    const fail = (error: unknown) => {
+      if (!settle()) return
+      reject(socketError(error, phase, triedIPv4))
+      sent?.destroy()
     }
-    const fail = (error: unknown) =>
-      settle(() => {
-        reject(socketError(error, phase, triedIPv4))
-        sent?.destroy()
-      })
     // What the other side did to us.
     const lose = (error: unknown) => {
       if (kept === undefined || (phase === 'open' && !kept.isUntouched())) return fail(error)
-      settle(() => {
-        resolve('stale')
-        sent?.destroy()
-      })
+      if (!settle()) return
+      resolve('stale')
+      sent?.destroy()
     }
     const onAbort = () => fail(request.signal.reason)
     const connectTimer = setTimeout(() => {
@@ -148,7 +143,6 @@ function exchange(
       fail(new EgressError('connect_timeout', `${what} within ${request.connectTimeoutMs} ms`))
     }, request.connectTimeoutMs)
     const send = () => {
-      if (settled) return
       phase = 'open'
       clearTimeout(connectTimer)
       sent?.end(request.body ?? undefined)
@@ -177,8 +171,9 @@ function exchange(
     sent.on('close', () => lose(new EgressError('connection_lost', 'closed without a reply')))
     whenAnswered(sent, lose, reply => {
       if (phase !== 'open') return lose(new EgressError('connection_lost', 'an answer before the request'))
+      if (!settle()) return
       if (!isRedirect(reply)) rules.pool.vouch(reply.socket)
-      settle(() => resolve(reply))
+      resolve(reply)
     })
     sent.on('socket', socket => {
       if (sent?.reusedSocket === true) kept = watch(socket)
@@ -186,6 +181,17 @@ function exchange(
       else onConnection(socket)
     })
   })
+}
+
+/** Runs at its first call, and says whether this was that one. */
+function once(run: () => void): () => boolean {
+  let isFirst = true
+  return () => {
+    if (!isFirst) return false
+    isFirst = false
+    run()
+    return true
+  }
 }
 
 type Watched = {
