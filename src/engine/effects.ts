@@ -203,21 +203,22 @@ async function submit(
   }
 }
 
-/** A provider that can be asked needs a moment before its `none` is to be trusted; the others have nothing to wait for. */
+/** A job that was taken shows within moments; a provider that cannot be asked has nothing to wait for. */
 function firstLookAt(deps: EffectDeps, provider: Provider): number {
-  return deps.clock.now() + (provider.find ? provider.settleMs : 0)
+  return deps.clock.now() + (provider.find ? Math.min(LOOKUP_PAUSE_MS.first, provider.settleMs) : 0)
 }
 
 async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const now = deps.clock.now()
   if (!provider) return { type: 'step.still_unknown', askAt: null }
-  const trusted = attempt.startedAt + provider.settleMs
-  if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
   const { token, providerModel, startedAt } = attempt
   const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
   if (found.type === 'found')
     return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
+  // That the job is there is true at once; that it is not, only when the provider has had its time.
+  const trusted = startedAt + provider.settleMs
+  if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
   if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found' }
   const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
   if (!provider.find && !mayHear) return { type: 'step.still_unknown', askAt: null }

@@ -43,7 +43,7 @@ const QUICK_HOSTS = 64
 const LEASE_MS = 45_000
 /** While storage refuses writes, or a host is closed, we look again this often. */
 const LOOK_AGAIN_MS = 1_000
-/** The longest wait without a look: a timer keeps its span when the clock leaps ahead, what is due does not. */
+/** The longest wait without a look at the clock: a timer keeps its span when the clock leaps ahead, what is due does not. */
 const LONGEST_NAP_MS = 60_000
 /** What a stop waits for receivers: most answer within a second, and the platform kills us after 20 or 30. */
 const GRACE_MS = 10_000
@@ -162,15 +162,20 @@ export class Outbox implements Post {
   }
 
   /** Looks again at a time, or before. */
-  #wakeAt(time: number): void {
-    const at = Math.min(time, this.#deps.clock.now() + LONGEST_NAP_MS)
+  #wakeAt(at: number): void {
     if (this.#stopped || (this.#alarm !== null && this.#alarm.at <= at)) return
     this.#alarm?.disarm()
-    const ring = (): void => {
-      this.#alarm = null
-      this.wake()
+    const { clock } = this.#deps
+    const alarm = { at, disarm: (): void => {} }
+    const nap = (): void => {
+      alarm.disarm = clock.at(Math.min(at, clock.now() + LONGEST_NAP_MS), () => {
+        if (clock.now() < at) return nap()
+        this.#alarm = null
+        this.wake()
+      })
     }
-    this.#alarm = { at, disarm: this.#deps.clock.at(at, ring) }
+    this.#alarm = alarm
+    nap()
   }
 
   async #claim(): Promise<number> {

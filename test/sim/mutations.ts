@@ -74,8 +74,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the outbox sleeps through a leap ahead',
     file: 'src/engine/outbox.ts',
-    from: 'Math.min(time, this.#deps.clock.now() + LONGEST_NAP_MS)',
-    to: 'time',
+    from: 'Math.min(at, clock.now() + LONGEST_NAP_MS)',
+    to: 'at',
     by: 'test/engine/clock-jumps.test.ts',
   },
   {

@@ -31,6 +31,8 @@ export interface Job {
   token: string
   runId: string
   stepId: string
+  /** When look-ups show it. */
+  listedAt: number
   takenAt: number
   readyAt: number
   /** What becomes of it; `forever` never ends. */
@@ -135,6 +137,7 @@ export class SimProvider implements Provider {
       runId: order.runId,
       stepId: order.stepId,
       takenAt: time.elapsed,
+      listedAt: time.elapsed + time.span(1, Math.max(1, this.settleMs - 10_000)),
       readyAt: time.elapsed + time.span(100, 200_000),
       fate: troubled ? time.pick(['failed', 'failed', 'lost', 'forever'] as const) : 'done',
       canceled: false,
@@ -204,7 +207,7 @@ export class SimProvider implements Provider {
       return { type: 'unknown' }
     }
     await time.wait(time.span(1, 1_000))
-    const job = this.jobs.find(each => each.token === attempt.token)
+    const job = this.jobs.find(each => each.token === attempt.token && each.listedAt <= time.elapsed)
     return job ? { type: 'found', jobRef: { job: job.token }, pollAfterMs: time.span(1, 5_000) } : { type: 'none' }
   }
 
