@@ -115,7 +115,7 @@ export class SimProvider implements Provider {
     }
     const job = this.#take(order)
     if (bad === 'swallowed' || bad === 'torn') {
-      await time.wait(time.span(1_000, 400_000), signal)
+      await time.wait(time.chance(0.5) ? time.span(1, 2_000) : time.span(1_000, 400_000), signal)
       if (bad === 'torn') throw new Error('the adapter broke')
       return unknown
     }
