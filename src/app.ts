@@ -19,6 +19,7 @@ import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
 import { readinessOf } from './app/readiness.ts'
 import { deriveKey, masterKey } from './app/secrets.ts'
+import { openTracing, type Tracing } from './app/tracing.ts'
 import type { Config } from './config.ts'
 import { SCOPES } from './core/keys.ts'
 import type { Clock, Observer, Provider, Store } from './core/ports.ts'
@@ -67,6 +68,8 @@ export type Pages = Readonly<Record<string, { GET(request: Request): Response | 
 
 /** What a stop waits for submits and callbacks; Fly and systemd give at least this much. */
 const GRACE_MS = 20_000
+/** What it waits for a collector of traces. */
+const TRACES_MS = 2_000
 
 /** @throws an error whose message is a sentence for the operator: a locked or damaged database, a folder without rights, … */
 export async function createApp(config: Config, overrides: Overrides = {}): Promise<App> {
@@ -112,7 +115,8 @@ async function compose(
   const access = await openAccess({ store, clock, wall, config, master: master.bytes })
 
   const metrics = createMetrics({ process: true })
-  const observer = logged(metrics.observer, log)
+  const tracing = await openTracing(config.tracing, pkg.version, log)
+  const observer = tracing.observer(logged(metrics.observer, log))
   const media = await openMedia({
     dataDir: config.dataDir,
     root: mediaRoot(config),
@@ -134,7 +138,9 @@ async function compose(
     now: clock.now,
     secure: config.publicUrl?.startsWith('https:') ?? false,
   })
-  const providers = new Map(own.providers.map(each => [each.id, settling(each, { clock, soundSince })]))
+  const providers = new Map(
+    own.providers.map(each => [each.id, settling(tracing.provider(each), { clock, soundSince })]),
+  )
   const capacity = new Capacity({ concurrency: id => config.concurrency[id] ?? providers.get(id)?.concurrency ?? 1 })
 
   const secretsOf = (apiKeyId: string) => access.secrets.of(apiKeyId)
@@ -151,13 +157,24 @@ async function compose(
       presentCallback(run, { link: id => links.media(id, at), runUrl: `${baseUrl()}/api/v1/runs/${run.id}` }).body,
     id: clock.id,
   })
-  const outbox = new Outbox({ store, notifier, clock, observer })
+  const outbox = new Outbox({ store, notifier: tracing.notifier(notifier), clock, observer })
   const reach = {
     publicLink: (id: string) => (config.publicUrl ? links.media(id, clock.now()) : null),
     callbackUrl: (provider: string, token: string) =>
       config.publicUrl ? `${config.publicUrl}/api/v1/inbound/${provider}/${token}` : null,
   }
-  const parts = { store, clock, observer, providers, catalog, routesOf, media, capacity, readPicture, ...reach }
+  const parts = {
+    store: tracing.store(store),
+    clock,
+    observer,
+    providers,
+    catalog,
+    routesOf,
+    media,
+    capacity,
+    readPicture,
+    ...reach,
+  }
   const { resubmitUnknown } = config
   const registry = new Registry({
     ...parts,
@@ -197,7 +214,7 @@ async function compose(
     metrics,
     log,
   })
-  const parked = { registry, outbox, sweeper, draining, store, own, egress, access, sessions, operator }
+  const parked = { registry, outbox, sweeper, draining, store, own, egress, access, sessions, operator, tracing }
   return serving(config, api, address, parked, log)
 }
 
@@ -214,6 +231,7 @@ interface Parked {
   access: Access
   sessions: Sessions
   operator: string
+  tracing: Tracing
 }
 
 function serving(
@@ -255,6 +273,7 @@ function serving(
       await Promise.race([calm, Bun.sleep(graceMs)])
       await server?.stop(true)
       await parts.access.keys.flush().catch(error => log.warn({ err: error }, 'the last uses of keys were not noted'))
+      await parts.tracing.close(TRACES_MS)
       parts.own.close()
       parts.egress.close()
       await parts.store.close()

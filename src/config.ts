@@ -152,6 +152,23 @@ export const VARIABLES: readonly Variable[] = [
     meaning: 'folder with workflow templates in API format, one JSON file each',
     default: '',
   },
+  {
+    name: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    meaning: 'an OpenTelemetry collector for traces, such as `http://127.0.0.1:4318`; without it there are none',
+    default: '',
+  },
+  {
+    name: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+    meaning: 'the same, as the whole address to which traces are posted (OTLP/HTTP, JSON)',
+    default: '`/v1/traces` of the endpoint',
+  },
+  {
+    name: 'OTEL_EXPORTER_OTLP_HEADERS',
+    meaning: 'headers for the collector, such as `x-api-key=…`, comma separated, values percent-encoded',
+    default: '',
+    secret: true,
+  },
+  { name: 'OTEL_SERVICE_NAME', meaning: 'what we are called in traces', default: '`babychain`' },
   { name: 'LOG_LEVEL', meaning: '`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`', default: '`info`' },
 ]
 
@@ -178,6 +195,8 @@ export interface Config {
   sandboxLatencyMs: { image: number; video: number }
   providers: Readonly<Record<KeyedProvider, { key: string | null; baseUrl: string; variable: string }>>
   comfyui: { url: string | null; workflows: string | null }
+  /** Where spans go; null: none are made. */
+  tracing: { url: string; headers: Readonly<Record<string, string>>; serviceName: string } | null
   logLevel: string
 }
 
@@ -222,6 +241,7 @@ export function readConfig(env: Env): ConfigResult {
     sandboxLatencyMs: { image: latency ?? 1_500, video: latency ?? 4_000 },
     providers,
     comfyui,
+    tracing: read.tracing(),
     logLevel:
       read.oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? 'info',
   }
@@ -240,6 +260,7 @@ export function redacted(config: Config): Record<string, unknown> {
     masterKey: shown(config.masterKey),
     s3: shown(config.s3.accessKeyId ?? null),
     providers: Object.fromEntries(providers),
+    tracing: config.tracing && { ...config.tracing, headers: Object.keys(config.tracing.headers) },
   }
 }
 
@@ -345,6 +366,26 @@ class Reader {
     return []
   }
 
+  tracing(): Config['tracing'] {
+    const base = this.url('OTEL_EXPORTER_OTLP_ENDPOINT')
+    const url = this.url('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT') ?? (base && `${base}/v1/traces`)
+    const headers = this.headers('OTEL_EXPORTER_OTLP_HEADERS')
+    return url ? { url, headers, serviceName: this.text('OTEL_SERVICE_NAME') ?? 'babychain' } : null
+  }
+
+  /** `name=value` entries; the value may hold `=`, and is secret: a problem does not quote it. */
+  headers(name: string): Record<string, string> {
+    const entries = this.list(name).map(part => {
+      const [name = '', ...value] = part.split('=')
+      return [name.trim().toLowerCase(), value.length > 0 ? decoded(value.join('=').trim()) : null] as const
+    })
+    const isHeader = ([key, value]: readonly [string, string | null]) =>
+      /^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(key) && value !== null && /^[\t\x20-\x7e]+$/.test(value)
+    const bad = entries.findIndex(entry => !isHeader(entry))
+    if (bad >= 0) this.problem(`${name} must hold entries name=value, comma separated; entry ${bad + 1} is none`)
+    return Object.fromEntries(entries.map(([key, value]) => [key, value ?? '']))
+  }
+
   media(): Config['media'] {
     const value = this.text('BABYCHAIN_MEDIA') ?? 'disk'
     if (value === 'disk') return { type: 'disk' }
@@ -361,5 +402,13 @@ class Reader {
       if (name.startsWith('BABYCHAIN_') && !known.has(name))
         this.problem(`${name} is not a variable of BabyChain; see the table in the README`)
     }
+  }
+}
+
+function decoded(text: string): string | null {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return null
   }
 }

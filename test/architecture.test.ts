@@ -35,6 +35,7 @@ const packageHomes: [RegExp, readonly string[]][] = [
   [/^(drizzle-orm|bun:sqlite)(\/|$)/, ['store']],
   [/^(elysia|@elysiajs\/[^/]+|@sinclair\/typebox)(\/|$)/, ['http', 'app']],
   [/^node:(http|https|http2|net|tls|dns|dgram)(\/|$)/, ['net', 'http', 'app']],
+  [/^@opentelemetry\//, ['app']],
 ]
 
 /** Time, chance, input and output arrive in the pure parts as data; not even asking is allowed. */
@@ -146,6 +147,9 @@ describe('the rules', () => {
     expect(broken(strayPackages, { 'src/engine/a.ts': `import { Elysia } from 'elysia'` })).toHaveLength(1)
     expect(broken(strayPackages, { 'src/providers/a.ts': `import { request } from 'node:https'` })).toHaveLength(1)
     expect(broken(strayPackages, { 'src/net/egress.ts': `import { request } from 'node:https'` })).toEqual([])
+    const traces = `import { trace } from '@opentelemetry/api'`
+    expect(broken(strayPackages, { 'src/net/egress.ts': traces, 'src/engine/a.ts': traces })).toHaveLength(2)
+    expect(broken(strayPackages, { 'src/app/tracing/otlp.ts': traces })).toEqual([])
   })
 
   test('every impure global is found in a pure part, and only there', () => {

@@ -50,12 +50,40 @@ describe('the environment', () => {
     [{ BABYCHAIN_CONCURRENCY: 'bfl=0' }, 'bfl must be a whole number from 1'],
     [{ LOG_LEVEL: 'loud' }, 'LOG_LEVEL'],
     [{ BABYCHAIN_DATADIR: '/data' }, 'BABYCHAIN_DATADIR is not a variable'],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' }, 'OTEL_EXPORTER_OTLP_ENDPOINT must be an http or https URL'],
+    [{ OTEL_EXPORTER_OTLP_HEADERS: 'a=b,secret' }, 'comma separated; entry 2 is none'],
+    [{ OTEL_EXPORTER_OTLP_HEADERS: 'a b=c' }, 'entry 1 is none'],
+    [{ OTEL_EXPORTER_OTLP_HEADERS: 'a=%0d%0ab' }, 'entry 1 is none'],
+    [{ OTEL_EXPORTER_OTLP_HEADERS: 'a=%zz' }, 'entry 1 is none'],
   ])('%o stops the start with a sentence', (env, words) => {
     expect(problems(env as Record<string, string>).join('\n')).toContain(words)
   })
 
   test('tells all problems at once', () => {
     expect(problems({ PORT: 'x', LOG_LEVEL: 'y', BABYCHAIN_MEDIA: 'z' }).length).toBe(3)
+  })
+
+  test('makes traces only where a collector is named', () => {
+    expect(read({ OTEL_EXPORTER_OTLP_HEADERS: 'a=b', OTEL_SERVICE_NAME: 'x' }).tracing).toBeNull()
+    const url = 'http://collector:4318/v1/traces'
+    expect(read({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318/' }).tracing).toEqual({
+      ...{ url, headers: {}, serviceName: 'babychain' },
+    })
+    const whole = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://other',
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://collector/in',
+      OTEL_EXPORTER_OTLP_HEADERS: 'Authorization=Basic%20YTpi==, x-team = pictures ',
+      OTEL_SERVICE_NAME: 'pictures',
+    }
+    expect(read(whole).tracing).toEqual({
+      url: 'https://collector/in',
+      headers: { authorization: 'Basic YTpi==', 'x-team': 'pictures' },
+      serviceName: 'pictures',
+    })
+  })
+
+  test('does not quote a secret header that is wrong', () => {
+    expect(problems({ OTEL_EXPORTER_OTLP_HEADERS: 'just-the-secret' }).join()).not.toContain('just-the-secret')
   })
 
   test('gives a config that prints itself without secrets', () => {
@@ -67,8 +95,13 @@ describe('the environment', () => {
       AWS_SECRET_ACCESS_KEY: 'secret-aws-key',
       AWS_ACCESS_KEY_ID: 'id-aws-key',
     }
-    const shown = JSON.stringify(redacted(read(secrets)))
-    for (const secret of Object.values(secrets)) expect(shown).not.toContain(secret)
+    const collector = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector',
+      OTEL_EXPORTER_OTLP_HEADERS: 'x-key=secret-otel-key',
+    }
+    const shown = JSON.stringify(redacted(read({ ...secrets, ...collector })))
+    for (const secret of [...Object.values(secrets), 'secret-otel-key']) expect(shown).not.toContain(secret)
+    expect(shown).toContain('x-key')
     expect(shown).toContain('"apiKey":"set"')
   })
 })

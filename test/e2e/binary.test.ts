@@ -10,6 +10,7 @@ import pkg from '../../package.json' with { type: 'json' }
 import { readJobs } from '../../src/providers/sandbox/journal.ts'
 import { builtBinary } from '../support/binary.ts'
 import { smallRun } from '../support/chaos.ts'
+import { Collector } from '../support/collector.ts'
 import { API_KEY, Receiver, ServerProcess, until } from '../support/server.ts'
 
 const sources = join(import.meta.dir, '../..')
@@ -99,6 +100,26 @@ test('is killed in the middle of a film, and ends the run after a restart withou
   expect(jobs.map(job => job.submits)).toEqual([1, 1])
   expect(await server.terminate()).toBe(0)
   await server.start()
+}, 90_000)
+
+test('tells a collector of traces what it does, where there is one', async () => {
+  const collector = new Collector()
+  const traced = new ServerProcess({ command, env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url } })
+  try {
+    const readyMs = await traced.start()
+    console.log(`binary: ready after ${Math.round(readyMs)} ms with a collector`)
+    const order = { input: smallRun(3, '').input }
+    const answer = await traced.post('/api/v1/chains/chain101/runs', order, { prefer: 'wait=50' })
+    const { id, status } = (await answer.json()) as Seen
+    expect(status).toBe('succeeded')
+    expect(await traced.terminate()).toBe(0)
+    expect(new Set(collector.of(id).map(span => span.name))).toEqual(
+      new Set(['run', 'provider.submit', 'provider.check']),
+    )
+  } finally {
+    await traced.close()
+    await collector.stop()
+  }
 }, 90_000)
 
 test('demo makes a picture and a film, and check finds nothing wrong', async () => {
