@@ -148,13 +148,13 @@ describe('a run in the sandbox, with a collector', () => {
 
 test('a real protocol: the status of an answer is told, its words, the key and the addresses are not', async () => {
   const to = collector()
-  const hosts = await Hosts.open({ keys: ['bfl'], env: { OTEL_EXPORTER_OTLP_ENDPOINT: to.url } })
+  const hosts = await Hosts.open({ keys: ['bfl', 'byteplus'], env: { OTEL_EXPORTER_OTLP_ENDPOINT: to.url } })
   closing.push(() => hosts.close())
   hosts.bfl.script({ type: 'say', reply: { status: 503, json: { detail: `busy, says ${hosts.bfl.key}` } } })
   const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'comfyui/video' },
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
     text_to_image_params: { prompt: 'a heron nobody should know of' },
-    image_to_video_params: { prompt: 'it flies' },
+    image_to_video_params: { content: [{ type: 'text', text: 'it flies' }] },
   }
   const id = await hosts.create({ input })
   await hosts.stepEnd(id)
