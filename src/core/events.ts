@@ -36,8 +36,8 @@ export type AttemptSignal =
   | ({ type: 'step.submitted'; jobRef: Json; pollAt: number; costUsd?: number } & OfAttempt)
   | ({ type: 'step.submit_refused'; error: StepError } & OfAttempt)
   | ({ type: 'step.submit_unknown'; error: StepError; askAt: number } & OfAttempt)
-  /** A look-up said that the provider has no such job. */
-  | ({ type: 'step.not_found' } & OfAttempt)
+  /** The provider has no such job; not certain where nobody can tell and the operator wants it sent again. */
+  | ({ type: 'step.not_found'; isCertain: boolean } & OfAttempt)
   /** A look-up could not tell. `askAt` null: it never will. */
   | ({ type: 'step.still_unknown'; askAt: number | null } & OfAttempt)
   | ({ type: 'job.progressed'; progress: number | null; pollAt: number } & OfAttempt)

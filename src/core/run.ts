@@ -110,6 +110,8 @@ export type StepState =
 
 /** The outcome of a submit is unknown: when the provider is asked next, and how often it has been. */
 export interface Lookup {
+  /** Since when we know that we do not know (ms). */
+  since: number
   askAt: number
   tries: number
   error: StepError

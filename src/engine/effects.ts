@@ -217,13 +217,13 @@ async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
   if (found.type === 'found')
     return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
   // That the job is there is true at once; that it is not, only when the provider has had its time.
-  const trusted = startedAt + provider.settleMs
+  const lookup = step.status === 'submitting' ? step.lookup : null
+  const trusted = (lookup?.since ?? startedAt) + provider.settleMs
   if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
-  if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found' }
+  if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found', isCertain: found.type === 'none' }
   const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
   if (!provider.find && !mayHear) return { type: 'step.still_unknown', askAt: null }
-  const tries = step.status === 'submitting' ? (step.lookup?.tries ?? 0) : 0
-  const pause = Math.min(LOOKUP_PAUSE_MS.last, LOOKUP_PAUSE_MS.first * 2 ** Math.min(tries, 10))
+  const pause = Math.min(LOOKUP_PAUSE_MS.last, LOOKUP_PAUSE_MS.first * 2 ** Math.min(lookup?.tries ?? 0, 10))
   return { type: 'step.still_unknown', askAt: deps.clock.now() + pause }
 }
 

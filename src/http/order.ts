@@ -8,7 +8,7 @@
 import { type Chain, escapePointer, type PlannedStep, plan } from '../core/chain.ts'
 import type { Problem } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
-import type { Catalog, Model, Role } from '../core/ports.ts'
+import type { Catalog, Model, Role, Route } from '../core/ports.ts'
 import type { Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
@@ -156,6 +156,43 @@ async function checkPicture(
     return sound ? [] : [{ pointer, code: 'picture_reference', detail, hint: 'Upload it with POST /api/v1/media.' }]
   }
   return checkUrl(value) ? [] : [notAllowed(pointer)]
+}
+
+/** A picture as a link and in the request itself: a route may take the one, the other, or both. */
+const SAMPLES = ['https://media.example/picture.png', 'data:image/png;base64,iVBORw0KGgo=']
+
+/**
+ * Why no route can take a step, now or with patience: keys that are missing, parameters that cannot be expressed. It must be
+ * told before the step in front of it is paid.
+ */
+export function checkRoutes(deps: ApiDeps, step: PlannedStep): RequestError[] {
+  const model = deps.catalog.find(step.model)
+  const reasons: string[] = []
+  for (const route of model ? deps.routesOf(model) : []) {
+    const provider = deps.providers.find(each => each.id === route.provider)
+    const reason = provider ? (provider.missing ?? untranslatable(route, step)) : 'not available in this mode'
+    if (reason === null) return []
+    reasons.push(`${route.provider}: ${reason.replace(/\.$/, '')}`)
+  }
+  return [
+    {
+      pointer: `/input/chain_models/${step.key}_model`,
+      code: 'no_route',
+      detail: `no provider here can run ${step.model} (${reasons.join('; ')})`,
+      hint: `Set one of the keys and restart, or choose another model: GET /api/v1/models says which are configured.`,
+    },
+  ]
+}
+
+function untranslatable(route: Route, step: PlannedStep): string | null {
+  const count = step.pictures.length + step.dependsOn.length
+  let reason: string | null = null
+  for (const sample of count > 0 ? SAMPLES : SAMPLES.slice(0, 1)) {
+    const made = route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
+    if (made.ok) return null
+    reason ??= made.reason
+  }
+  return reason
 }
 
 /** Names of steps and providers that nobody knows: a typo here would send money elsewhere. */

@@ -119,7 +119,7 @@ function anyEvent(run: Run, draw: Draw, at: number): Event {
     case 'step.submit_unknown':
       return { type, ...base, error, askAt: later }
     case 'step.not_found':
-      return { type, ...base }
+      return { type, ...base, isCertain: true }
     case 'step.still_unknown':
       return { type, ...base, askAt: draw() < 0.3 ? null : later }
     case 'job.progressed':

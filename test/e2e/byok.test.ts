@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import type { JsonObject } from '../../src/core/json.ts'
 import request from '../fixtures/seed.request.json'
-import { Hosts } from '../support/hosts.ts'
+import { type HostId, Hosts } from '../support/hosts.ts'
 import { until } from '../support/server.ts'
 
 const { webhook_url: _hook, ...quiet } = request
@@ -11,8 +11,8 @@ const open: Hosts[] = []
 afterEach(async () => {
   for (const hosts of open.splice(0)) await hosts.close()
 })
-async function world(): Promise<Hosts> {
-  const hosts = await Hosts.open()
+async function world(keys?: readonly HostId[]): Promise<Hosts> {
+  const hosts = await Hosts.open(keys ? { keys } : {})
   open.push(hosts)
   return hosts
 }
@@ -38,6 +38,21 @@ describe("the seed's request with BFL_API_KEY and ARK_API_KEY", () => {
     })
   }, 60_000)
 })
+
+test('a chain whose film nobody here can make is refused before its picture is paid', async () => {
+  const hosts = await world(['bfl'])
+  const answer = await hosts.app.post<{ status: number; errors: object[] }>('/api/v1/chains/chain1/runs', quiet)
+  expect(answer.status).toBe(400)
+  expect(answer.errors).toEqual([
+    {
+      pointer: '/input/chain_models/image_to_video_model',
+      code: 'no_route',
+      detail: expect.stringMatching(/^no provider here can run bytedance\/seedance-1\.5-pro \(byteplus: .*ARK_API_KEY/),
+      hint: expect.stringContaining('GET /api/v1/models'),
+    },
+  ])
+  expect(hosts.bfl.submits()).toEqual([])
+}, 60_000)
 
 test('a caller may choose the providers of a step', async () => {
   const hosts = await world()

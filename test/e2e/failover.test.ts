@@ -27,6 +27,15 @@ interface Drill {
 }
 
 const { webhook_url: _hook, ...quiet } = request
+/** The same chain with a film that BFL can make, for an installation that knows BFL alone. */
+const quietAtBfl = {
+  ...quiet,
+  input: {
+    chain_models: { ...quiet.input.chain_models, image_to_video_model: 'bfl/flux-3-video' },
+    text_to_image_params: quiet.input.text_to_image_params,
+    image_to_video_params: { prompt: 'It turns slowly', duration: 5 },
+  },
+}
 
 const refuse = (why: Refusal): Scene => ({ type: 'refuse', why })
 const OVERLOADED = refuse({ because: 'overloaded' })
@@ -156,7 +165,7 @@ const silences: Drill[] = [
     step: 'image_to_video',
     play: ({ byteplus }) => byteplus.script(TAKEN),
     line: 'byteplus succeeded; jobs: byteplus 1; succeeded',
-    lasts: { least: 120, most: 180 },
+    lasts: { least: 60, most: 119 },
   },
   {
     when: 'ModelArk takes the film and answers when nobody waits any more: it is looked up and found',
@@ -166,7 +175,7 @@ const silences: Drill[] = [
       clock.at(clock.now() + 90_000, () => byteplus.release())
     },
     line: 'byteplus succeeded; jobs: byteplus 1; succeeded',
-    lasts: { least: 120, most: 180 },
+    lasts: { least: 60, most: 180 },
   },
   {
     when: 'ModelArk takes nothing and never answers: it is looked up, not found, and the film is sent elsewhere',
@@ -235,7 +244,9 @@ async function drill({ world, step = 'text_to_image', order, play }: Drill) {
   const hosts = await Hosts.open(world)
   open.push(hosts)
   await play(hosts)
-  const body = order ? { ...quiet, provider_order: { [step]: order } } : quiet
+  const isBflAlone = world?.keys?.every(id => id === 'bfl') ?? false
+  const chain = isBflAlone ? quietAtBfl : quiet
+  const body = order ? { ...chain, provider_order: { [step]: order } } : chain
   const index = step === 'text_to_image' ? 0 : 1
   const run = await hosts.stepEnd(await hosts.create(body), index)
   const seen = run.steps[index]

@@ -164,8 +164,10 @@ test('an operator who accepts paying twice gets a second submit instead of outco
   })
   for (const provider of w.providers) provider.canFind = false
   const { id } = await w.create({ a: [] })
-  expect((await w.finish(id)).status).toBe('succeeded')
+  const run = await w.finish(id)
+  expect(run.status).toBe('succeeded')
   expect(w.providers[0]?.arrived.length).toBe(2)
+  expect(run.steps[0]?.attempts[0]).toMatchObject({ cost: { actualUsd: null, basis: 'upper_bound' } })
 })
 
 test('an expired link is asked for again, and the job is not paid again', async () => {

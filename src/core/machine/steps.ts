@@ -151,15 +151,25 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       return {
         step: enter(
           step,
-          { status: 'submitting', attempt: step.attempt, lookup: { askAt: event.askAt, tries: 0, error: event.error } },
+          {
+            status: 'submitting',
+            attempt: step.attempt,
+            lookup: { since: at, askAt: event.askAt, tries: 0, error: event.error },
+          },
           at,
         ),
       }
     case 'step.not_found': {
-      const error = stepError('network_error', 'the submit did not reach the provider', {
-        provider: step.attempt.provider,
-      })
-      return failAttempt(step, error, event, 'free')
+      const { provider } = step.attempt
+      const words = event.isCertain
+        ? 'the submit did not reach the provider'
+        : `nobody can say whether ${provider} took the job; it is sent again, as this installation wants it`
+      return failAttempt(
+        step,
+        stepError('network_error', words, { provider }),
+        event,
+        event.isCertain ? 'free' : 'maybe',
+      )
     }
     case 'step.still_unknown': {
       if (event.askAt === null || run.cancelRequestedAt !== null) return { step: failUnknown(step, at) }
@@ -170,7 +180,12 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
           {
             status: 'submitting',
             attempt: step.attempt,
-            lookup: { askAt: event.askAt, tries: (step.lookup?.tries ?? 0) + 1, error },
+            lookup: {
+              since: step.lookup?.since ?? at,
+              askAt: event.askAt,
+              tries: (step.lookup?.tries ?? 0) + 1,
+              error,
+            },
           },
           at,
         ),
