@@ -113,8 +113,7 @@ function exchange(
   rules: DialRules,
   connection: 'kept or new' | 'new',
 ): Promise<http.IncomingMessage | 'stale'> {
-  const pins = new Set(targets.map(target => canonicalAddress(target.address)))
-  const isPinned = (socket: Socket) => pins.has(canonicalAddress(socket.remoteAddress ?? ''))
+  const isPinned = (socket: Socket) => isAmong(targets, socket.remoteAddress ?? '')
   const triedIPv4 = targets.some(target => target.family === 4)
 
   return new Promise((resolve, reject) => {
@@ -181,6 +180,12 @@ function exchange(
       else onConnection(socket)
     })
   })
+}
+
+function isAmong(targets: readonly Target[], peer: string): boolean {
+  if (targets.some(({ address }) => address === peer)) return true
+  const canonical = canonicalAddress(peer)
+  return canonical !== null && targets.some(({ address }) => canonicalAddress(address) === canonical)
 }
 
 /** Runs at its first call, and says whether this was that one. */

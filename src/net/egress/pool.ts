@@ -6,7 +6,7 @@
 // 2. Only a connection is kept that was vouched for (its peer compared, its certificate verified, its request answered),
 //    and only after a reply that was read to its clean end, from a server that did not say `Connection: close`. The agent
 //    of `node:http` sees to the end of the reply; whoever destroys a reply destroys its connection.
-// 3. A kept connection is lent only to a request that may use it. Those that it may not use are closed then and there.
+// 3. A kept connection is lent only to a request that may use it. One that comes first and may not be used is closed.
 // 4. A byte that arrives on an idle connection ends it: nobody asked, so it is the answer to nothing.
 // 5. At most 64 idle connections a host and 256 in all (the oldest go first), each for `idleMs`. They do not keep the process
 //    alive. After `close` none are left and none are kept.
@@ -19,7 +19,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 export type Pool = {
-  /** The agent for such a request, of whose idle connections only those are left that the request may use. */
+  /** The agent for such a request; if it lends an idle connection, then one that the request may use. To be asked at once. */
   readonly agentFor: (options: https.RequestOptions, mayUse: (socket: Socket) => boolean) => http.Agent
   /** Says of a connection that it may be kept once its present reply has ended. To be said anew for every request. */
   readonly vouch: (socket: Socket) => void
@@ -71,8 +71,10 @@ export function createPool(idleMs: number): Pool {
   return {
     agentFor: (options, mayUse) => {
       const agent = options.protocol === 'https:' ? secure : plain
-      for (const socket of [...(agent.freeSockets[agent.getName(options)] ?? [])]) {
-        if (socket.destroyed || !socket.writable || !mayUse(socket)) end(socket)
+      // The agent lends the one that came last.
+      for (const socket of agent.freeSockets[agent.getName(options)]?.toReversed() ?? []) {
+        if (!socket.destroyed && socket.writable && mayUse(socket)) break
+        end(socket)
       }
       return agent
     },
