@@ -15,6 +15,7 @@ const because = missing === null ? '' : ` (not here: ${missing})`
 drill(`a disk at fault${because}`, () => {
   let reports: DiskReport[] = []
   beforeAll(async () => {
+    if (missing) throw new Error(missing)
     reports = await playDisks([await builtBinary()])
     for (const { name, told } of reports) console.log(`${name}: ${told}`)
   }, 180_000)

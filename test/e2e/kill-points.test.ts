@@ -16,6 +16,7 @@ drill(`kill -9 at the named points${because}`, () => {
   let reports: PointReport[] = []
   let commits: CommitKills
   beforeAll(async () => {
+    if (missing) throw new Error(missing)
     const command = [await builtBinary()]
     ;[reports, commits] = await Promise.all([playPoints(POINTS, command), killAtEveryCommit(command)])
     const spans = reports.map(each => Math.round(each.readyMs)).toSorted((a, b) => a - b)
