@@ -1,7 +1,8 @@
 /**
  * The real process under kill -9, again and again, while callers send runs and a receiver takes callbacks.
  *
- * 1. Callers behave: one key a run, sent until it is accepted. The load is spread over all the kills.
+ * 1. Callers behave: one key a run, sent until it is accepted. The load is spread over all the kills, and never more than
+ *    the server can work off: a callback that is late is then the kills' fault.
  * 2. Most kills hit a server at work, some one that is still starting.
  * 3. The sandbox keeps its books on disk as a remote provider does on its side: what it took, it counts.
  */
@@ -45,7 +46,9 @@ export interface Spread {
 }
 
 const LATE_MS = 60_000
-/** What a caller and the end wait for at most: far more than any recovery takes. */
+/** Runs under way at once. */
+const MOST_OPEN = 64
+/** What a caller waits for his answer, and the end for the next run to end: far more than any recovery takes. */
 const PATIENCE_MS = 240_000
 
 interface Seen {
@@ -78,7 +81,7 @@ async function strike(
   let [next, killed] = [0, 0]
   const callers = Array.from({ length: 8 }, async () => {
     for (let n = next++; n < runs; n = next++) {
-      const turn = async () => n * kills <= killed * runs
+      const turn = async () => n * kills <= killed * runs && n - receiver.callbacks.length < MOST_OPEN
       await until(`it is the turn of run ${n}`, turn, PATIENCE_MS)
       accepted.set(await accept(server, receiver, n), performance.now())
     }
@@ -96,7 +99,7 @@ async function strike(
     if (killed % 10 === 9) note?.(`${killed + 1} kills, ${accepted.size} runs accepted`)
   }
   await Promise.all(callers)
-  const lost = await unfinished(server, [...accepted.keys()])
+  const lost = await unfinished(server, receiver, [...accepted.keys()])
   const heard = () => new Set(receiver.callbacks.map(each => each.runId)).size
   await until('every callback has come', async () => heard() >= accepted.size, 60_000).catch(() => {})
   const perRun = Map.groupBy(receiver.callbacks, each => each.runId)
@@ -153,21 +156,21 @@ export function smallRun(seed: number, webhook_url: string, words = '') {
   }
 }
 
-/** Waits for the end of every run; gives those that are not there or have not succeeded. */
-async function unfinished(server: ServerProcess, ids: readonly string[]): Promise<string[]> {
-  const open = new Set(ids)
-  const bad: string[] = []
-  const look = async (): Promise<boolean> => {
-    for (const id of open) {
-      const answer = await server.request(`/api/v1/runs/${id}`)
-      const { status } = (await answer.json()) as Seen
-      if (answer.status !== 200 || status === 'failed' || status === 'canceled') bad.push(id)
-      if (answer.status !== 200 || ['succeeded', 'failed', 'canceled'].includes(status)) open.delete(id)
-    }
-    return open.size === 0
+/** Waits as long as runs end; gives those that are not there or have not succeeded. */
+async function unfinished(server: ServerProcess, receiver: Receiver, ids: readonly string[]): Promise<string[]> {
+  const open = '/api/v1/runs?status=queued&status=running&limit=1'
+  let [heard, since] = [0, performance.now()]
+  while ((await server.json<{ data: Seen[] }>(open)).data.length > 0 && performance.now() - since < PATIENCE_MS) {
+    if (receiver.callbacks.length > heard) [heard, since] = [receiver.callbacks.length, performance.now()]
+    await Bun.sleep(100)
   }
-  await until('every run has ended', look, PATIENCE_MS).catch(() => {})
-  return [...bad, ...open]
+  const bad: string[] = []
+  for (const id of ids) {
+    const answer = await server.request(`/api/v1/runs/${id}`)
+    const { status } = (await answer.json()) as Seen
+    if (status !== 'succeeded') bad.push(id)
+  }
+  return bad
 }
 
 export function spread(values: readonly number[]): Spread {
