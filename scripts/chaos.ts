@@ -2,7 +2,7 @@
  * Kills the server again and again under load, and reports what was lost, doubled or late, and how soon it was back.
  *
  *   bun run chaos                          50 kills, 100 runs, the compiled binary (built when it is out of date)
- *   bun run chaos --kills 1000 --runs 2000
+ *   bun run chaos --kills 1000 --runs 500  a quarter of an hour
  *   bun run chaos --points                 at the named points C1 to C11, and at every commit of a run (Linux, strace)
  *   bun run chaos --disk                   a disk that refuses, fails, fills up or dawdles (Linux, strace, root)
  *   bun run chaos --sources                the sources instead of the binary

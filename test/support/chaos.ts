@@ -35,8 +35,10 @@ export interface ChaosReport {
   ready: Spread
   /** From the acceptance of a run to its first callback (ms). */
   callback: Spread
-  /** Runs whose callback took longer than a minute. */
+  /** Runs whose callback came more than a minute after their acceptance and after the last kill. */
   late: number
+  /** From the last kill to the last callback of the runs that it met (ms). */
+  settledMs: number
   seconds: number
 }
 
@@ -78,7 +80,7 @@ async function strike(
   const { kills, runs, note } = order
   const ready = [await server.start()]
   const accepted = new Map<string, number>()
-  let [next, killed] = [0, 0]
+  let [next, killed, lastKillAt] = [0, 0, 0]
   const callers = Array.from({ length: 8 }, async () => {
     for (let n = next++; n < runs; n = next++) {
       const turn = async () => n * kills <= killed * runs && n - receiver.callbacks.length < MOST_OPEN
@@ -89,6 +91,7 @@ async function strike(
   for (; killed < kills; killed += 1) {
     await Bun.sleep(50 + Math.random() * 350)
     await server.kill()
+    lastKillAt = performance.now()
     if (killed % 5 === 4) {
       const starting = server.start().catch(() => {})
       await Bun.sleep(Math.random() * 150)
@@ -98,15 +101,14 @@ async function strike(
     ready.push(await server.start())
     if (killed % 10 === 9) note?.(`${killed + 1} kills, ${accepted.size} runs accepted`)
   }
+  const met = new Set(accepted.keys())
   await Promise.all(callers)
   const lost = await unfinished(server, receiver, [...accepted.keys()])
   const heard = () => new Set(receiver.callbacks.map(each => each.runId)).size
   await until('every callback has come', async () => heard() >= accepted.size, 60_000).catch(() => {})
   const perRun = Map.groupBy(receiver.callbacks, each => each.runId)
-  const spans = [...accepted].flatMap(([id, at]) => {
-    const [first] = perRun.get(id) ?? []
-    return first ? [Math.max(0, first.at - at)] : []
-  })
+  const first = (id: string): number => perRun.get(id)?.[0]?.at ?? Number.NaN
+  const spans = [...accepted].map(([id, at]) => Math.max(0, first(id) - at)).filter(ms => !Number.isNaN(ms))
   const jobs = await readJobs(server.dataDir)
   const submits = jobs.reduce((sum, job) => sum + job.submits, 0)
   return {
@@ -120,7 +122,8 @@ async function strike(
     unverified: receiver.unverified,
     ready: spread(ready),
     callback: spread(spans),
-    late: spans.filter(ms => ms > LATE_MS).length,
+    late: [...accepted].filter(([id, at]) => first(id) - Math.max(at, lastKillAt) > LATE_MS).length,
+    settledMs: Math.max(0, ...[...met].map(id => first(id) - lastKillAt).filter(ms => !Number.isNaN(ms))),
     seconds: (performance.now() - began) / 1_000,
   }
 }
@@ -180,10 +183,11 @@ export function spread(values: readonly number[]): Spread {
 
 /** The report in one line, for people. */
 export function told(report: ChaosReport): string {
-  const { kills, runs, lost, doubleSubmits, secondIds, silent, repeated, ready, callback, late, seconds } = report
+  const { kills, runs, lost, doubleSubmits, secondIds, silent, repeated, ready, callback, late, settledMs, seconds } =
+    report
   return [
     `${kills} kills, ${runs} runs in ${Math.round(seconds)} s: ${lost.length} lost, ${doubleSubmits} double submits`,
     `${secondIds} second callback ids, ${silent} without a callback, ${repeated} callbacks repeated with the same id`,
-    `${late} late; ready after p50 ${ready.p50} ms, max ${ready.max} ms; callback after p50 ${callback.p50} ms, max ${callback.max} ms`,
+    `${late} late, all ended ${(settledMs / 1_000).toFixed(1)} s after the last kill; ready after p50 ${ready.p50} ms, max ${ready.max} ms; callback after p50 ${callback.p50} ms, max ${callback.max} ms`,
   ].join(', ')
 }
