@@ -45,6 +45,7 @@ interface Keyed {
 }
 
 const prompt = 'a red boat'
+const OVER: ReadonlySet<string> = new Set(['succeeded', 'failed'])
 const KEYED: Readonly<Record<string, Keyed>> = {
   bfl: { key: 'BFL_API_KEY', base: 'BFL_BASE_URL', standIn: BflStandIn, image: ['bfl/flux-2-flex', { prompt }] },
   byteplus: {
@@ -111,11 +112,12 @@ describe('a provider that says our own key to us, in answers to submits and to p
       const standIn = await new Made({ now: clock.now, key: providerKey(id) }).start()
       const env = pointedAt({ [id]: { key, base, standIn } })
       // A lost answer need not be looked for here.
-      const app = await new RunningApp({ ...env, BABYCHAIN_RESUBMIT_UNKNOWN: '1' }, clock).start()
+      const nobody = { COMFYUI_URL: 'http://127.0.0.1:9', COMFYUI_WORKFLOWS: join(tmpdir(), 'no-such-workflow.json') }
+      const app = await new RunningApp({ ...env, ...nobody, BABYCHAIN_RESUBMIT_UNKNOWN: '1' }, clock).start()
       try {
         const [model, params] = image
         const input = {
-          // The film has no host here: the run ends with its picture.
+          // There is no workflow for the film: only the picture is waited for.
           chain_models: { text_to_image_model: model, image_to_video_model: 'comfyui/video' },
           text_to_image_params: params,
           image_to_video_params: { prompt },
@@ -123,12 +125,18 @@ describe('a provider that says our own key to us, in answers to submits and to p
         const play = async (...replies: Reply[]): Promise<SeenRun> => {
           standIn.script(...replies.map(reply => ({ type: 'say', reply }) as const))
           const made = await app.post<{ id: string }>('/api/v1/chains/chain1/runs', { input })
-          return timePasses(app, clock, made.id, run => run.status === 'failed')
+          const run = await timePasses(app, clock, made.id, ({ steps: [first] }) => OVER.has(first?.status ?? ''))
+          await app.post(`/api/v1/runs/${made.id}/cancel`, {})
+          return run
         }
         const away = `${trap.url}/stolen?key=${standIn.key}`
         const ended: SeenRun[] = []
-        /** How the first steps ended. */
-        const tried = (): string[] => ended.map(({ steps: [step] }) => step?.error?.code ?? step?.status ?? '')
+        /** How the last attempts there ended. */
+        const tried = (): string[] =>
+          ended.map(({ steps: [step] }) => {
+            const last = step?.attempts.findLast(attempt => attempt.provider === id)
+            return last?.error?.code ?? last?.outcome ?? ''
+          })
         // Refused, rate limited, sent away, broken; a refused key last, since that closes the way for minutes.
         for (const status of [400, 429, 307, 500]) {
           for (const reply of echo(status, standIn.key, away)) ended.push(await play(reply))
