@@ -182,7 +182,7 @@ const silences: Drill[] = [
     step: 'image_to_video',
     play: ({ byteplus }) => byteplus.script(NOT_TAKEN),
     line: 'byteplus network_error, fal succeeded; jobs: fal 1; succeeded',
-    lasts: { least: 120, most: 180 },
+    lasts: { least: 120, most: 300 },
   },
   {
     when: 'ModelArk alone takes nothing and never answers: not found, so it is sent there again',
