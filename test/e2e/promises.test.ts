@@ -1,9 +1,8 @@
 /** Promises that only a real server can show: races on one key, cut event streams, a full disk. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import request from '../fixtures/seed.request.json'
 import { API_KEY, ServerProcess, until } from '../support/server.ts'
+import { SmallDisk, whyNoMount } from '../support/small-disk.ts'
 
 const { webhook_url: _, ...quiet } = request
 const small = { ...quiet, input: { ...quiet.input, text_to_image_params: { prompt: 'a boat', width: 64, height: 64 } } }
@@ -82,16 +81,14 @@ describe('an event stream', () => {
   }
 })
 
-const canMount = process.getuid?.() === 0 && Bun.which('mount') !== null && process.platform === 'linux'
-const diskTest = process.env.CI || canMount ? test : test.skip
+const diskTest = process.env.CI || whyNoMount() === null ? test : test.skip
 
 describe('a full disk', () => {
   diskTest(
     'is a 503 that loses nothing, and the server goes on when there is room again, without a restart',
     async () => {
       const tight = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '0' } })
-      mkdirSync(tight.dataDir)
-      Bun.spawnSync(['mount', '-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', tight.dataDir])
+      const disk = new SmallDisk(tight.dataDir, 24)
       try {
         await tight.start()
         const before = (await (await tight.post(path, small, { 'idempotency-key': 'before' })).json()) as Seen
@@ -99,8 +96,7 @@ describe('a full disk', () => {
           'the run has ended',
           async () => (await tight.json<Seen>(`/api/v1/runs/${before.id}`)).status === 'succeeded',
         )
-        const filler = join(tight.dataDir, 'filler')
-        fill(filler)
+        disk.fill()
         const refused = await until('a run is refused', async () => {
           const answer = await tight.post(path, small, { 'idempotency-key': 'full' })
           return answer.status === 503 && answer
@@ -109,7 +105,7 @@ describe('a full disk', () => {
         expect(await refused.json()).toMatchObject({ code: 'storage_unavailable', retryable: true })
         expect((await tight.request('/readyz')).status).toBe(503)
         expect((await tight.request('/healthz')).status).toBe(200)
-        rmSync(filler)
+        disk.empty()
         const after = await until('a run is accepted', async () => {
           const answer = await tight.post(path, small, { 'idempotency-key': 'full' })
           return answer.status === 202 && ((await answer.json()) as Seen)
@@ -125,23 +121,10 @@ describe('a full disk', () => {
         expect(await tight.terminate()).toBe(0)
       } finally {
         await tight.kill()
-        Bun.spawnSync(['umount', tight.dataDir])
+        disk.unmount()
         await tight.close()
       }
     },
     60_000,
   )
 })
-
-/** Writes until nothing more fits. */
-function fill(file: string): void {
-  for (const size of [1 << 20, 1 << 12, 1]) {
-    for (;;) {
-      try {
-        writeFileSync(file, Buffer.alloc(size), { flag: 'a' })
-      } catch {
-        break
-      }
-    }
-  }
-}
