@@ -264,7 +264,12 @@ const ERROR = stepError('content_rejected', 'the provider refused', { provider: 
 /** Every state of a step, as the first step of a run. `attempts` are those that are over. */
 export function everyState(): { name: string; state: StepState; attempts: Attempt[] }[] {
   const live = (no: number) => attempt(no, { submittedAt: T0 + 20, jobRef: ['ref', 1, { a: null }] })
-  const lookup = { since: T0, askAt: T0 + 9_000, tries: 2, error: stepError('outcome_unknown', 'reset', { provider: 'bfl' }) }
+  const lookup = {
+    since: T0,
+    askAt: T0 + 9_000,
+    tries: 2,
+    error: stepError('outcome_unknown', 'reset', { provider: 'bfl' }),
+  }
   const won = attempt(2, {
     outcome: 'succeeded',
     endedAt: T0 + 900,
