@@ -107,6 +107,8 @@ class SickServer {
     const refused = await this.#send('during')
     if (!isPartial) await this.#mustBeTold(refused)
     await Bun.sleep(FAULT_MS)
+    // What happened waits to be written, and the gauge for it tells.
+    if (!isPartial) await until('a run is overdue', async () => (await this.#overdueSeconds()) > 0.5)
     await heal()
     const healed = performance.now()
     await this.#order('during')
@@ -114,6 +116,7 @@ class SickServer {
     await this.#allEnded()
     this.#expect('status of /readyz afterwards', (await this.server.request('/readyz')).status, 200)
     this.#expect('process', this.server.pid, pid)
+    if ((await this.#overdueSeconds()) > 2) this.wrong.push('a run is overdue afterwards')
     return `${refused.status} after ${Math.round(refused.ms)} ms; accepted ${Math.round(tookMs)} ms after the disk was well`
   }
 
@@ -242,6 +245,11 @@ class SickServer {
       await Bun.sleep(10)
     }
     return spans
+  }
+
+  async #overdueSeconds(): Promise<number> {
+    const text = await (await this.server.request('/metrics')).text()
+    return Number(/^babychain_run_overdue_seconds (.*)$/m.exec(text)?.[1])
   }
 
   #walBytes(): number {
