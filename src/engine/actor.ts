@@ -22,12 +22,13 @@ import {
   RevisionConflict,
   type Store,
 } from '../core/ports.ts'
-import { type Attempt, isEnded, type Run, type RunEvent, type Step } from '../core/run.ts'
+import { isEnded, type Run, type RunEvent } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { type EffectDeps, perform, type Reaching } from './effects.ts'
+import { Places, type PlacesDeps } from './places.ts'
 import { type RouterDeps, routeStep } from './router.ts'
 
-export interface ActorDeps extends EffectDeps, RouterDeps {
+export interface ActorDeps extends EffectDeps, RouterDeps, PlacesDeps {
   store: Store
   clock: Clock
   capacity: Capacity
@@ -56,10 +57,6 @@ interface Mail {
   event: Event
   reply?: { resolve(run: Run): void; reject(error: unknown): void }
 }
-interface Place {
-  provider: string
-  model: string
-}
 /** A run that is not stored yet, and who waits for that. */
 interface Birth {
   order: NewRunOrder
@@ -83,7 +80,7 @@ export class Actor {
   #unsaved: readonly RunEvent[] = []
   #birth: Birth | null = null
   #inFlight = new Set<string>()
-  #places = new Map<string, Place>()
+  readonly #places: Places
   #leaveLine = new Map<string, () => void>()
   #stop = new AbortController()
   #disarm: (() => void) | null = null
@@ -94,6 +91,7 @@ export class Actor {
 
   constructor(deps: ActorDeps, run: Run) {
     this.#deps = deps
+    this.#places = new Places(deps)
     this.run = run
   }
 
@@ -108,7 +106,7 @@ export class Actor {
 
   /** Takes up a run as it stands: its places, and everything that must be in flight. */
   begin(): void {
-    for (const step of this.run.steps) if (holdsPlace(step)) this.#occupy(step)
+    this.#places.takeUp(this.run)
     this.#order(resume(this.run))
     this.#turn()
   }
@@ -199,7 +197,7 @@ export class Actor {
     this.#batch = []
     this.#unsaved = batch.durable ? [] : batch.events
     this.run = batch.run
-    this.#afterwards(before, batch.run)
+    this.#places.follow(before, batch.run)
     for (const { reply } of mail) reply?.resolve(this.run)
     this.#order(batch.effects)
   }
@@ -224,15 +222,13 @@ export class Actor {
     const open = step && (step.status === 'queued' || step.status === 'waiting')
     const routing = open ? routeStep(this.#deps, batch.run, step) : null
     const place = routing && 'place' in routing ? routing.place : null
-    const held = this.#places.get(stepId)
-    // A place that was held for this step at one provider is given back when it goes elsewhere or nowhere.
-    if (held && held.provider !== place?.provider && !(step && holdsPlace(step))) this.#vacate(stepId)
+    this.#places.release(stepId, step, place)
     if (!routing) return
     if ('queue' in routing) {
       this.#queue(routing.queue, stepId, step?.model ?? '')
       return
     }
-    if (place) this.#places.set(stepId, place)
+    if (place) this.#places.hold(stepId, place)
     mail.push({ event: routing.event })
     this.#apply(batch, routing.event)
     const after = batch.run.steps.find(each => each.id === stepId)
@@ -253,7 +249,7 @@ export class Actor {
     }
     const leave = this.#deps.capacity.wait(providers, stepId, provider => {
       this.#leaveLine.delete(stepId)
-      this.#places.set(stepId, { provider, model })
+      this.#places.hold(stepId, { provider, model })
       this.#routes.add(stepId)
       this.#turn()
     })
@@ -304,11 +300,7 @@ export class Actor {
   /** The run was not created: what its first routes had taken is given back. */
   #miscarry(birth: Birth, error: unknown): void {
     this.#birth = null
-    for (const stepId of this.#places.keys()) {
-      this.#vacate(stepId)
-      const booking = { apiKeyId: this.run.apiKeyId, stepId, no: 1, startedAt: this.#deps.clock.now() }
-      this.#deps.budget?.settle(booking, 0)
-    }
+    this.#places.forgo(this.run)
     this.stop()
     if (error) birth.reject(error)
   }
@@ -324,66 +316,6 @@ export class Actor {
       const disarm = this.#deps.clock.at(this.#deps.clock.now() + ms, end)
       signal.addEventListener('abort', end)
     })
-  }
-
-  /** Places and lessons of what has changed. */
-  #afterwards(before: Run, after: Run): void {
-    const { observer } = this.#deps
-    after.steps.forEach((step, i) => {
-      const was = before.steps[i]
-      if (!was || was === step) return
-      for (const attempt of step.attempts.slice(was.attempts.length)) this.#learn(step, attempt)
-      if (step.status === 'keeping' && was.status !== 'keeping') this.#learnSuccess(step)
-      if (!holdsPlace(step)) this.#vacate(step.id)
-      else if (was.status === 'submitting' && !isSubmit(step))
-        this.#deps.capacity.submitted(was.attempt.provider, step.id)
-    })
-    if (after.status !== before.status) this.#deps.admission?.follow(after)
-    if (isEnded(after) && !isEnded(before)) {
-      observer.runEnded({
-        runId: after.id,
-        slug: after.slug,
-        status: after.status,
-        ms: after.updatedAt - after.createdAt,
-      })
-    }
-  }
-
-  #learn(step: Step, attempt: Attempt): void {
-    const { capacity, observer, clock, budget } = this.#deps
-    const { apiKeyId } = this.run
-    const usd = attempt.cost.actualUsd ?? attempt.cost.estimatedUsd ?? 0
-    budget?.settle({ apiKeyId, stepId: step.id, no: attempt.no, startedAt: attempt.startedAt }, usd)
-    const { provider, outcome, error, startedAt } = attempt
-    const ms = (attempt.endedAt ?? clock.now()) - startedAt
-    observer.attemptEnded({
-      runId: this.run.id,
-      stepKey: step.key,
-      model: step.model,
-      provider,
-      outcome,
-      code: error?.code ?? null,
-      ms,
-    })
-    if (error) capacity.learn(provider, step.model, error, clock.now())
-  }
-
-  #learnSuccess(step: Step): void {
-    if ('attempt' in step) this.#deps.capacity.learn(step.attempt.provider, step.model, null, this.#deps.clock.now())
-  }
-
-  #occupy(step: Step): void {
-    if (!('attempt' in step)) return
-    const place = { provider: step.attempt.provider, model: step.model }
-    this.#deps.capacity.enter(place.provider, place.model, step.id)
-    this.#places.set(step.id, place)
-  }
-
-  #vacate(stepId: string): void {
-    const place = this.#places.get(stepId)
-    if (!place) return
-    this.#places.delete(stepId)
-    this.#deps.capacity.leave(place.provider, place.model, stepId)
   }
 
   #order(effects: readonly Effect[]): void {
@@ -432,14 +364,4 @@ interface Batch {
   effects: Reaching[]
   events: RunEvent[]
   durable: boolean
-}
-
-/** A submit is on its way; one whose outcome is being looked up is not. */
-function isSubmit(step: Step): boolean {
-  return step.status === 'submitting' && step.lookup === null
-}
-
-/** A job holds its provider's place from the routing to its end. */
-function holdsPlace(step: Step): boolean {
-  return step.status === 'submitting' || step.status === 'running'
 }
