@@ -4,7 +4,8 @@
 #   docker run --read-only --tmpfs /tmp -v babychain:/data -p 3000:3000 babychain
 #
 # Nothing is written outside /data, so the root file system can be read-only. With BUCKET_NAME (and the usual AWS_*
-# variables) set, the database is restored from and replicated to that bucket; without it the server runs alone.
+# variables) set, the database is restored from and replicated to that bucket; without it the server runs alone. Where
+# others read the outputs, set BABYCHAIN_PUBLIC_URL, the address under which they reach it: without it links name localhost.
 
 FROM oven/bun:1.4.5 AS build
 WORKDIR /src

@@ -6,10 +6,11 @@ set -eu
 if [ "${1:-serve}" != serve ]; then
   exec babychain "$@"
 fi
+[ $# -gt 0 ] || set -- serve
 
 if [ -z "${BUCKET_NAME:-}" ]; then
   echo 'BUCKET_NAME is not set: the database is not replicated and lives on this volume only' >&2
-  exec babychain serve
+  exec babychain "$@"
 fi
 
 if [ -z "${BABYCHAIN_MASTER_KEY:-}" ]; then
@@ -21,4 +22,4 @@ fi
 litestream restore -config /etc/litestream.yml -if-db-not-exists -if-replica-exists "$BABYCHAIN_DATA_DIR/babychain.db"
 
 # SIGTERM goes to Litestream, which passes it on, waits for the server to drain and sends what is left to the bucket.
-exec litestream replicate -config /etc/litestream.yml -exec 'babychain serve'
+exec litestream replicate -config /etc/litestream.yml -exec "babychain $*"

@@ -3,6 +3,7 @@ import { expect, test } from 'bun:test'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { VARIABLES } from '../src/config.ts'
 import { createMetrics } from '../src/http/metrics.ts'
 
 const root = join(import.meta.dir, '..')
@@ -64,6 +65,41 @@ test('the unit and its drop-in run the binary as the Dockerfile does', () => {
   // An ExecStart that is not emptied first would be a second one, which systemd refuses.
   expect(dropIn).toMatch(/ExecStart=\nExecStart=\/usr\/local\/bin\/litestream replicate/)
   expect(dropIn).toContain('-if-db-not-exists -if-replica-exists')
+})
+
+test('a unit that cannot start yet is tried for as long as it takes', () => {
+  const unit = read('ops/babychain.service')
+  expect(unit).toContain('\nRestart=always\n')
+  // Of [Unit]; in another section systemd would not know it.
+  expect(unit.split('\n[Service]')[0]).toContain('\nStartLimitIntervalSec=0\n')
+})
+
+test("the drop-in's head makes the configuration that its lines use", () => {
+  const dropIn = read('ops/babychain-replicated.conf')
+  const sed = /# {3}(sed .*) litestream\.yml > \/etc\/litestream\.yml/.exec(dropIn)?.[1] ?? 'false'
+  const made = Bun.spawnSync(['sh', '-c', `${sed} litestream.yml`], { cwd: root }).stdout.toString()
+  const { dbs } = Bun.YAML.parse(made) as { dbs: { path: string; replicas: { path: string }[] }[] }
+  expect(dbs.map(db => db.path)).toEqual(['/var/lib/babychain/babychain.db'])
+  expect(dbs[0]?.replicas[0]?.path).toBe('babychain')
+  expect(dropIn).toContain('-if-replica-exists /var/lib/babychain/babychain.db')
+  expect(read('ops/babychain.service')).toContain('StateDirectory=babychain\n')
+})
+
+test("the runbook's start without provider keys leaves none out", () => {
+  const [, line = ''] = /^(env -u [\s\S]*?--resume)$/m.exec(read('docs/operations.md')) ?? []
+  const unset = [...line.matchAll(/-u (\w+)/g)].map(match => match[1])
+  const keys = VARIABLES.filter(({ meaning }) => meaning.startsWith('key of '))
+  expect(unset).toEqual(keys.map(({ name }) => name))
+})
+
+test('the volume that Fly makes is the one that is mounted, and the head of its file sets what links begin with', () => {
+  const fly = read('fly.toml')
+  const { mounts } = Bun.TOML.parse(fly) as unknown as { mounts: { source: string; initial_size: string }[] }
+  expect(mounts).toHaveLength(1)
+  expect(mounts[0]?.initial_size).toMatch(/^\d+gb$/)
+  for (const page of [fly, read('README.md')]) expect(page).not.toContain('fly volumes create')
+  for (const page of [fly, read('ops/babychain.service'), read('Dockerfile')])
+    expect(page).toContain('BABYCHAIN_PUBLIC_URL')
 })
 
 test('the drop-in refuses a Litestream that can corrupt the database', () => {

@@ -214,6 +214,14 @@ describe('the entry point', () => {
     ])
   })
 
+  test('hands on what the operator says with `serve`', () => {
+    const resumed = ['serve', '--resume']
+    expect(run(resumed, { BABYCHAIN_DATA_DIR: '/data' }).out).toEqual(['babychain serve --resume'])
+    expect(run(resumed, bucket).out.at(-1)).toEqual(
+      'litestream replicate -config /etc/litestream.yml -exec babychain serve --resume',
+    )
+  })
+
   test('warns of a replica that nobody could decrypt', () => {
     expect(run([], { ...bucket, BABYCHAIN_MASTER_KEY: '' }).err).toContain('BABYCHAIN_MASTER_KEY is not set')
   })
