@@ -234,7 +234,7 @@ export const ERRORS = {
     'us',
     true,
     'The database or the disk cannot take writes',
-    'Try again with the same Idempotency-Key; nothing was half made.',
+    'Try again with the same Idempotency-Key: should it be stored after all, that gives the same run.',
   ),
   draining: row(503, 'us', true, 'The server is stopping', 'Try again with the same Idempotency-Key in a few seconds.'),
 } as const satisfies Record<string, ErrorRow>

@@ -220,6 +220,7 @@ async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
   const lookup = step.status === 'submitting' ? step.lookup : null
   const trusted = (lookup?.since ?? startedAt) + provider.settleMs
   if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
+  if (found.type === 'unknown' && found.askAt !== undefined) return { type: 'step.still_unknown', askAt: found.askAt }
   if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found', isCertain: found.type === 'none' }
   const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
   if (!provider.find && !mayHear) return { type: 'step.still_unknown', askAt: null }

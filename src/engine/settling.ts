@@ -3,7 +3,7 @@
  * how long ago that was is told by stored times: after a crash, and after the clock leapt ahead, they may lie.
  *
  * 1. A `none` counts once the provider had its time since the last moment from which on time is sound. Before, it is
- *    `unknown`, and asked again.
+ *    `unknown`, and asked again when it can count.
  */
 import type { Clock, Provider } from '../core/ports.ts'
 
@@ -18,8 +18,8 @@ export function settling(provider: Provider, { clock, soundSince }: SettlingDeps
   if (!provider.find) return provider
   const find: Provider['find'] = async (attempt, signal) => {
     const found = (await provider.find?.(attempt, signal)) ?? { type: 'unknown' }
-    const isEarly = clock.now() < soundSince() + provider.settleMs
-    return found.type === 'none' && isEarly ? { type: 'unknown' } : found
+    const askAt = soundSince() + provider.settleMs
+    return found.type === 'none' && clock.now() < askAt ? { type: 'unknown', askAt } : found
   }
   return new Proxy(provider, {
     get(target, key) {

@@ -62,7 +62,7 @@ const MOST_ERRORS = 100
 export function asProblem(thrown: unknown): ApiProblem | null {
   if (thrown instanceof ApiProblem) return thrown
   if (thrown instanceof StorageUnavailable) {
-    return new ApiProblem('storage_unavailable', 'The request was not stored; nothing was half made.', {
+    return new ApiProblem('storage_unavailable', 'Storage did not take the request; nothing was half made.', {
       headers: { 'retry-after': '2' },
     })
   }

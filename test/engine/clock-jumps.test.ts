@@ -206,9 +206,9 @@ describe('a look-up', () => {
 
   test('that finds nothing right after a start says nothing, however long ago the submit seems to be', async () => {
     const { machine, look } = made()
-    expect(await look()).toEqual({ type: 'unknown' })
+    expect(await look()).toEqual({ type: 'unknown', askAt: T0 + SETTLE })
     machine.pass(SETTLE - 1)
-    expect(await look()).toEqual({ type: 'unknown' })
+    expect(await look()).toEqual({ type: 'unknown', askAt: T0 + SETTLE })
     machine.pass(1)
     expect(await look()).toEqual({ type: 'none' })
   })
@@ -218,7 +218,7 @@ describe('a look-up', () => {
     machine.pass(SETTLE)
     expect(await look()).toEqual({ type: 'none' })
     machine.set(2 * DAY)
-    expect(await look()).toEqual({ type: 'unknown' })
+    expect(await look()).toEqual({ type: 'unknown', askAt: T0 + SETTLE + 2 * DAY + SETTLE })
     machine.pass(SETTLE)
     expect(await look()).toEqual({ type: 'none' })
     machine.set(-DAY)

@@ -46,7 +46,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a look-up is believed although nobody measured the time',
     file: 'src/engine/settling.ts',
-    from: "return found.type === 'none' && isEarly ? { type: 'unknown' } : found",
+    from: "return found.type === 'none' && clock.now() < askAt ? { type: 'unknown', askAt } : found",
     to: 'return found',
     by: 'sim',
   },

@@ -1,7 +1,17 @@
 /** Opening the SQLite store: settings, lock, damage, and a directory that will not do. Every refusal is a sentence. */
 import { Database } from 'bun:sqlite'
 import { afterEach, expect, test } from 'bun:test'
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setPragmas } from '../../src/store/sqlite/database.ts'
 import { DatabaseCorrupt, DataDirLocked, DataDirUnusable } from '../../src/store/sqlite/errors.ts'
@@ -109,6 +119,13 @@ test('a second process exits with the sentence; after kill -9 nothing blocks, an
   const acknowledged = said.split('\n').slice(1, -1)
   expect(acknowledged.length).toBeGreaterThan(150)
   const store = await open(dataDir)
+  // All of it is in the file before anything is added: what of the WAL lay in memory alone cannot take later commits along.
+  const alone = newDir()
+  copyFileSync(join(dataDir, 'babychain.db'), join(alone, 'babychain.db'))
+  const file = new Database(join(alone, 'babychain.db'), { readonly: true })
+  const inFile = file.query<{ id: string }, []>('SELECT id FROM runs').all()
+  file.close()
+  expect(new Set(acknowledged).difference(new Set(inFile.map(run => run.id)))).toEqual(new Set())
   const found = await Promise.all(acknowledged.map(id => store.run(id)))
   expect(found.filter(run => run === null)).toHaveLength(0)
   await store.close()

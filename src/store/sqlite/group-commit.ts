@@ -8,6 +8,7 @@
  *    the ones before it are run again, by themselves: they fitted.
  * 5. `after` of a write runs after COMMIT, in the order of the writes.
  * 6. Nothing is remembered of a failure: the next write tries again.
+ * 7. The loop stands still while the disk syncs; after a slow sync it gets as long for everything else.
  */
 import type { Database, Statement } from 'bun:sqlite'
 import { StorageUnavailable } from '../../core/ports.ts'
@@ -17,6 +18,9 @@ import { asStorageError } from './errors.ts'
 const GROUP = 512
 /** After this long a transaction takes no more writes: large rows must not stop the process. */
 const GROUP_MS = 20
+/** A COMMIT that takes longer is slow (ms), and the longest pause after one. */
+const SLOW_MS = 10
+const LONGEST_PAUSE_MS = 25
 /** Writes that may wait. More means that the disk is far behind, and waiting longer helps nobody. */
 const WAITING = 20_000
 
@@ -36,6 +40,8 @@ export class GroupCommit {
   readonly #db: Database
   #queue: Job[] = []
   #armed = false
+  /** What the last COMMIT leaves to everything else. */
+  #pauseMs = 0
   /** Writes that the next group takes. */
   #room = GROUP
   #closed: { promise: Promise<void>; resolve: () => void } | null = null
@@ -79,15 +85,18 @@ export class GroupCommit {
   #arm(): void {
     if (this.#armed) return
     this.#armed = true
-    setImmediate(() => {
+    const turn = (): void => {
       this.#armed = false
       if (this.#queue.length > 0) this.#flush()
       if (this.#queue.length > 0) this.#arm()
       else this.#closed?.resolve()
-    })
+    }
+    if (this.#pauseMs > 0) setTimeout(turn, this.#pauseMs)
+    else setImmediate(turn)
   }
 
   #flush(): void {
+    this.#pauseMs = 0
     try {
       this.#begin.run()
     } catch (error) {
@@ -105,6 +114,7 @@ export class GroupCommit {
       this.#room = Math.max(1, group.length)
       return
     }
+    const began = performance.now()
     try {
       this.#commit.run()
     } catch (error) {
@@ -112,6 +122,8 @@ export class GroupCommit {
       this.#refuse(group, error)
       return
     }
+    const took = performance.now() - began
+    if (took >= SLOW_MS) this.#pauseMs = Math.min(took, LONGEST_PAUSE_MS)
     this.#room = GROUP
     this.stats.groups += 1
     this.stats.writes += group.length
