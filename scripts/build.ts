@@ -12,6 +12,7 @@
  * 3. A worker is not found by following imports, so it is an entry point of its own. Entry points keep their bare
  *    names: `new URL('./studio.worker.ts', import.meta.url)` then names the same file in the sources and in the binary,
  *    where the importing code has moved to the root.
+ * 4. What is imported late (the exporter of traces) is a chunk of its own, and not even loaded by a start without it.
  *
  * Another target's runtime is fetched from the package registry once and cached.
  */
@@ -32,6 +33,7 @@ async function build(target?: string): Promise<string> {
     format: 'esm',
     minify: true,
     bytecode: true,
+    splitting: true,
     sourcemap: 'linked',
     define: { 'process.env.NODE_ENV': '"production"' },
     compile: {
