@@ -85,7 +85,7 @@ export async function burst(setting: Setting, watched = 0, engines: Setting = se
   )
 }
 
-/** A server that has run for a second is a compiled one. */
+/** A server that has run for some seconds is a compiled one: the first thousand runs are slower. */
 async function warm(rig: Rig, engine: Engine, n: number): Promise<void> {
   await rig.reset(0)
   await rig.load(engine, { type: 'posts', n, atOnce: 16 })
@@ -95,7 +95,7 @@ async function warm(rig: Rig, engine: Engine, n: number): Promise<void> {
 }
 
 export async function oneBurst(rig: Rig, engine: Engine, n: number, watched = 0): Promise<Row> {
-  await warm(rig, engine, 300)
+  await warm(rig, engine, 2_000)
   const before = engine.usage()
   const loaded = await rig.load(engine, { type: 'posts', n, atOnce: 64, watched })
   await rig.ended(n - loaded.refused, 120)
