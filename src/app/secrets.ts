@@ -16,18 +16,33 @@ export interface MasterKey {
   created: boolean
 }
 
-/** @throws Error with a sentence when the file is damaged or cannot be written */
+/** The file of the master key is damaged, or can be neither read nor made. */
+export class MasterKeyUnusable extends Error {
+  override name = 'MasterKeyUnusable'
+}
+
+/** @throws MasterKeyUnusable */
 export function masterKey(given: Uint8Array | null, dataDir: string): MasterKey {
   if (given) return { bytes: given, file: null, created: false }
   const file = join(dataDir, 'master.key')
-  if (existsSync(file)) {
-    const bytes = Buffer.from(readFileSync(file, 'utf8').trim(), 'base64')
-    if (bytes.length !== 32)
-      throw new Error(
-        `${file} is damaged: it must hold 32 bytes in base64; restore it from a backup, or set BABYCHAIN_MASTER_KEY`,
-      )
-    return { bytes, file, created: false }
+  try {
+    return existsSync(file) ? { bytes: stored(file), file, created: false } : { bytes: make(file), file, created: true }
+  } catch (error) {
+    if (error instanceof MasterKeyUnusable) throw error
+    const why = error instanceof Error ? error.message : String(error)
+    throw new MasterKeyUnusable(`the master key cannot be read or made (${why}): ${ADVICE}`)
   }
+}
+
+const ADVICE = 'give the file to the user of this process, restore it from a backup, or set BABYCHAIN_MASTER_KEY'
+
+function stored(file: string): Uint8Array {
+  const bytes = Buffer.from(readFileSync(file, 'utf8').trim(), 'base64')
+  if (bytes.length !== 32) throw new MasterKeyUnusable(`${file} is damaged: it must hold 32 bytes in base64; ${ADVICE}`)
+  return bytes
+}
+
+function make(file: string): Uint8Array {
   const bytes = randomBytes(32)
   const handle = openSync(file, 'wx', 0o600)
   try {
@@ -36,7 +51,7 @@ export function masterKey(given: Uint8Array | null, dataDir: string): MasterKey 
   } finally {
     closeSync(handle)
   }
-  return { bytes, file, created: true }
+  return bytes
 }
 
 /** A key of 32 bytes for one purpose, such as `media links`. */

@@ -6,7 +6,15 @@ import { expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/events.ts'
 import { transition } from '../../src/core/machine.ts'
-import { type Attempt, assertRun, type Output, type Run, type Step, type StepState } from '../../src/core/run.ts'
+import {
+  type Attempt,
+  assertRun,
+  type Output,
+  type Run,
+  type Step,
+  type StepIn,
+  type StepState,
+} from '../../src/core/run.ts'
 import { runOf, T0, uuid } from '../support/runs.ts'
 
 const AT = T0 + 10_000
@@ -195,4 +203,12 @@ test('every state of a step answers every event as the table says', () => {
     ]),
   )
   expect(said).toEqual(TABLE)
+})
+
+test('a step that has failed says what to do now, not that it is tried again', () => {
+  const error = stepError('network_error', 'nobody answers')
+  const waiting = runIn({ status: 'waiting', retryAt: AT - 1, error })
+  const { run } = transition(waiting, { type: 'step.unroutable', ...step, error })
+  const failed = run.steps[1] as StepIn<'failed'>
+  expect(failed.error).toMatchObject({ code: 'network_error', hint: expect.stringContaining('Resume the run') })
 })

@@ -2,7 +2,7 @@
  * The small moves that the machine is made of: entering a state, ending an attempt, ending a step.
  */
 
-import { type StepError, stepError } from '../errors.ts'
+import { type ErrorCode, type StepError, stepError } from '../errors.ts'
 import type { Effect } from '../events.ts'
 import { backoffMs, decide, triesOn } from '../routing.ts'
 import type { Attempt, ProviderMedia, Step, StepIn, StepSpec, StepState } from '../run.ts'
@@ -97,8 +97,17 @@ type AttemptEnd = Pick<Attempt, 'outcome'> & Partial<Pick<Attempt, 'error' | 'pr
 /** A step in a final state; a live attempt is closed with `how`. */
 export function end(step: Step, state: Ended, at: number, how?: AttemptEnd): Step {
   const attempts = 'attempt' in step && how ? finished(step, at, how) : step.attempts
-  return { ...specOf(step), attempts, updatedAt: at, completedAt: at, ...state }
+  const ended = state.status === 'failed' ? { ...state, error: lastWord(state.error) } : state
+  return { ...specOf(step), attempts, updatedAt: at, completedAt: at, ...ended }
 }
+
+/** What is tried again asks for nothing; once the step has failed, somebody must. */
+function lastWord(error: StepError): StepError {
+  return TRIED_AGAIN.has(error.code) ? { ...error, hint: RESUME_HINT } : error
+}
+
+const TRIED_AGAIN: ReadonlySet<ErrorCode> = new Set(['provider_rate_limited', 'provider_overloaded', 'network_error'])
+const RESUME_HINT = 'Resume the run when the cause is over: finished steps are kept, and this one is tried again.'
 
 export function enter<S extends StepState>(step: Step, state: S, at: number): Step & S {
   return { ...specOf(step), updatedAt: at, ...state } as Step & S
