@@ -296,7 +296,7 @@ class Simulation {
   /** Reading takes its time: a cancel or a crash may come in between. */
   async #readPicture(ref: string) {
     await this.#time.wait(this.#time.span(1, 20_000))
-    if (this.#time.chance(0.02)) throw new Error('the download broke')
+    if (this.#time.chance(0.1)) throw new Error('the download broke')
     return { ok: true as const, picture: { mime: 'image/png', bytes: new TextEncoder().encode(ref) } }
   }
 
