@@ -117,8 +117,8 @@ export async function oneBurst(rig: Rig, engine: Engine, n: number, watched = 0)
 }
 
 export async function steady(setting: Setting): Promise<void> {
-  const inFlight = setting.size('steady', 2_500)
-  const seconds = setting.size('seconds', 8)
+  const inFlight = setting.size('steady', 1_000)
+  const seconds = setting.size('seconds', 12)
   await compare(
     setting,
     `steady: always ${inFlight} in flight, D = 200 ms, ${seconds} s after warming up`,
@@ -130,7 +130,7 @@ export async function steady(setting: Setting): Promise<void> {
 async function oneSteady(rig: Rig, engine: Engine, inFlight: number, seconds: number): Promise<Row> {
   await rig.reset(200)
   const before = engine.usage()
-  const { perSecond = [], acceptP50 } = await rig.load(engine, { type: 'closed', inFlight, seconds, warmSeconds: 6 })
+  const { perSecond = [], acceptP50 } = await rig.load(engine, { type: 'closed', inFlight, seconds, warmSeconds: 8 })
   const after = engine.usage()
   const { distinct } = await rig.sinkStats()
   return {
