@@ -159,8 +159,8 @@ function asking(send: (request: Request) => Promise<Response>): Ask {
 
 /** @throws KeysRefused that says what to do when the server cannot be asked */
 async function atServer(config: Config, request: Request, locked: Error): Promise<Response> {
-  const todo = 'set BABYCHAIN_API_KEY to a key with keys:manage, or stop the server first'
-  if (config.apiKey === null) throw new KeysRefused(`${locked.message}\nThe running server can be asked: ${todo}.`)
+  const advice = 'set BABYCHAIN_API_KEY to a key with keys:manage, or stop the server first'
+  if (config.apiKey === null) throw new KeysRefused(`${locked.message}\nThe running server can be asked: ${advice}.`)
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
   const { pathname } = new URL(request.url)
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${config.port}${pathname}`
