@@ -129,7 +129,10 @@ function inFlight(run: Run, step: Step): Effect[] {
   }
 }
 
-/** When the run next waits for a time to come, or null when it waits for answers only. Milliseconds since the epoch. */
+/**
+ * When the run next waits for a time to come, or null when it waits for answers only. Whole milliseconds since the epoch,
+ * whatever pauses were asked for.
+ */
 export function timerAt(run: Run): number | null {
   if (isEnded(run)) return null
   const times = run.steps.flatMap(step => {
@@ -140,7 +143,7 @@ export function timerAt(run: Run): number | null {
     if (step.status === 'submitting') return step.lookup ? [Math.min(step.lookup.askAt, deadline)] : []
     return step.status === 'queued' && isReady(step, run) ? [deadline] : []
   })
-  return times.length > 0 ? Math.min(...times) : null
+  return times.length > 0 ? Math.ceil(Math.min(...times)) : null
 }
 
 /** When an unattended run needs an actor: at once if something must be in flight, else with its timer; null when it has ended. */

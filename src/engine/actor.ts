@@ -20,6 +20,7 @@ import {
   type NewRunOrder,
   type Observer,
   RevisionConflict,
+  StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
 import { isEnded, type Run, type RunEvent } from '../core/run.ts'
@@ -66,6 +67,8 @@ interface Birth {
 
 /** How long a write that storage refused waits: soon enough to go on at once, seldom enough to harm nobody. */
 const STORAGE_RETRY_MS = 500
+/** A write that fails for another reason is a fault of ours, which time alone will not mend: it waits ever longer. */
+const LONGEST_RETRY_MS = 60_000
 
 export class Actor {
   run: Run
@@ -87,6 +90,8 @@ export class Actor {
   #dueAt: number | null = null
   #busy = false
   #saving = false
+  /** Commits in a row that failed by a fault of ours. */
+  #failures = 0
   #stopped = false
 
   constructor(deps: ActorDeps, run: Run) {
@@ -275,7 +280,8 @@ export class Actor {
       // What happened stays true: it is tried again. A caller was refused, so its wish is dropped.
       this.#mail.unshift(...mail.filter(each => !each.reply))
       if (this.#mail.length > 0) this.#dueAt = Math.min(this.#dueAt ?? clock.now(), clock.now())
-      await this.#pause(STORAGE_RETRY_MS)
+      this.#failures = error instanceof StorageUnavailable ? 0 : this.#failures + 1
+      await this.#pause(Math.min(LONGEST_RETRY_MS, STORAGE_RETRY_MS * 2 ** this.#failures))
       return false
     }
   }
@@ -294,6 +300,7 @@ export class Actor {
     } else await store.commit({ ...what, expected: before.revision, changed: [...this.#dirty] })
     this.#dirty.clear()
     this.#saving = false
+    this.#failures = 0
     return true
   }
 

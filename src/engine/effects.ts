@@ -275,7 +275,7 @@ async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Pr
 /** The least pause between two polls of a job, so that all jobs there together keep the rate. */
 function spacingMs({ capacity, callbackUrl }: EffectDeps, provider: Provider, { token }: Attempt): number {
   const isHooked = provider.webhook !== undefined && callbackUrl(provider.id, token) !== null
-  return (capacity.taken(provider.id) * 1_000) / POLLS_PER_S[isHooked ? 'hooked' : 'alone']
+  return Math.ceil((capacity.taken(provider.id) * 1_000) / POLLS_PER_S[isHooked ? 'hooked' : 'alone'])
 }
 
 async function cancelJob(

@@ -200,9 +200,9 @@ test('a job that was done while nobody was here is kept, although its deadline h
   const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 60_000 }))] })
   const { id } = await w.create({ a: [] })
   await w.settle(() => (w.providers[0]?.jobs.length ?? 0) > 0)
-  await w.clock.advance(5_000)
+  w.clock.advance(5_000)
   w.process.die()
-  await w.clock.advance(20 * 3_600_000)
+  w.clock.advance(20 * 3_600_000)
   await w.restart()
   const run = await w.finish(id)
   expect(run.status).toBe('succeeded')
@@ -231,7 +231,7 @@ test('a webhook of a canceled job brings its picture and its cost, once, and a r
   const token = ended.steps[0]?.attempts[0]?.token ?? ''
   expect(await w.process.registry.hint(token, null)).toBe(true)
   expect((await w.process.store.run(id))?.steps[0]?.attempts[0]?.lateResult).toBeUndefined()
-  await w.clock.advance(61_000)
+  w.clock.advance(61_000)
   await Promise.all([1, 2, 3].map(() => w.process.registry.hint(token, null)))
   await w.process.registry.hint(token, null)
   const late = await w.process.store.run(id)
@@ -265,6 +265,38 @@ test('a resumed run that has nothing left to do ends at once, with its callback'
   expect((await w.finish(forked.run.id)).status).toBe('succeeded')
   expect(p?.jobs).toHaveLength(1)
   expect(w.received.map(each => each.runId)).toEqual([id, forked.run.id])
+})
+
+test('a job that is asked for seldom is given up by its actor, whatever fraction of a second its provider names', async () => {
+  const w = await world({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 200_000 }))] })
+  const [p] = w.providers
+  const check = p?.check.bind(p)
+  if (p && check) {
+    p.check = async ref => {
+      const checked = await check(ref)
+      return checked.type === 'pending' ? { ...checked, pollAfterMs: 90_000.4 } : checked
+    }
+  }
+  const { id } = await w.create({ a: [] })
+  await w.settle(() => (p?.jobs.length ?? 0) > 0)
+  await w.settle(() => w.process.registry.stats().actors === 0)
+  expect(w.faults).toEqual([])
+  expect((await w.finish(id)).status).toBe('succeeded')
+})
+
+test('a write that fails by a fault of ours is tried ever more rarely', async () => {
+  const w = await world()
+  const { id } = await w.create({ a: [] })
+  const times: number[] = []
+  w.process.store.commit = async () => {
+    times.push(w.clock.now())
+    throw new Error('CHECK constraint failed')
+  }
+  await w.settle(() => times.length >= 10)
+  const pauses = times.slice(1).map((time, i) => time - (times[i] ?? 0))
+  expect(pauses.slice(0, 3)).toEqual([1_000, 2_000, 4_000])
+  expect(pauses.at(-1)).toBe(60_000)
+  expect((await w.process.store.run(id))?.status).toBe('running')
 })
 
 test('a run that was not created has taken no place and no budget', async () => {
