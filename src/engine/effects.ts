@@ -53,7 +53,7 @@ const LIMIT_MS: Record<Reaching['type'], number> = {
  * otherwise take a core, and more than any provider allows (Replicate: 50 a second). Where webhooks come, a poll is only
  * the net below them. Below some hundred jobs the adapters' own pauses are longer.
  */
-const POLLS_PER_S = { hooked: 30, alone: 200 } as const
+const POLLS_PER_S = { hooked: 20, alone: 200 } as const
 /** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
 const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
 /** After a crash a submit may still be on its way to the provider's list. */
