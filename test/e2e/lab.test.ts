@@ -355,7 +355,7 @@ for (const { name, command, whole } of servers) {
     }, 60_000)
 
     test('a lost line says that the run is not, and heals', async () => {
-      const id = await create('A pier in fog', 'Waves #slow=4s')
+      const id = await create('A pier in fog', 'Waves #slow=12s')
       const here = await visit(`/runs/${id}`)
       await here.page.locator('.statusbar .line.live').waitFor()
       await here.page.context().setOffline(true)
