@@ -358,14 +358,10 @@ for (const { name, command, whole } of servers) {
       const id = await create('A pier in fog', 'Waves #slow=12s')
       const here = await visit(`/runs/${id}`)
       await here.page.locator('.statusbar .line.live').waitFor()
-      await here.page.context().setOffline(true)
-      await here.page.evaluate('window.dispatchEvent(new Event("offline"))')
-      // Taking the browser offline cuts new requests only; a server that goes away cuts the open one.
       await server.kill()
       await here.page.getByText('Live view paused, the run is not').waitFor()
       const port = new URL(server.url).port
       await server.start({ PORT: port })
-      await here.page.context().setOffline(false)
       await state(here.page, 'succeeded')
       await here.page.goto(server.url)
       await here.page.locator('.checklist summary').click()
