@@ -6,7 +6,9 @@
  * 3. A route that refused for good (credit, key, model, parameters) is not tried again by this step.
  * 4. Untried routes come before tried ones, so that an overloaded provider costs one attempt, not a back-off.
  */
+import type { PlannedStep } from './chain.ts'
 import { type ErrorCode, type StepError, stepError } from './errors.ts'
+import type { Route, Translation } from './ports.ts'
 import { type Attempt, LIMITS } from './run.ts'
 
 /** A route as it stands now. */
@@ -46,6 +48,15 @@ export function chooseRoute<O extends Offer>(
   if (go) return { type: 'go', offer: go }
   if (open.length > 0) return { type: 'queue', providers: open.map(offer => offer.provider) }
   return { type: 'wait', until: Math.min(...ranked.map(offer => opensAt(offer, attempts))) }
+}
+
+/** Picture references in both forms that a provider may take, to try a translation with before there is a picture. */
+export const SAMPLE = { url: 'https://media.example/picture.png', data: 'data:image/png;base64,iVBORw0KGgo=' }
+
+/** Translates a step for a route as if its pictures were there, to learn whether and how the route can express it. */
+export function tryRoute(route: Route, step: PlannedStep, sample: string): Translation {
+  const count = step.pictures.length + step.dependsOn.length
+  return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
 }
 
 /** What a failed attempt means for its step. `attempts` holds the failed one last. */

@@ -178,7 +178,8 @@ export class Actor {
       error => {
         this.#busy = false
         if (this.#birth) {
-          this.#miscarry(this.#birth, error)
+          this.#birth.reject(error)
+          this.#miscarry()
           return
         }
         this.#deps.observer.fault('actor', error, { runId: this.run.id })
@@ -293,10 +294,12 @@ export class Actor {
     if (birth) {
       const { events, idempotency } = birth.order
       const created = await store.create({ ...what, events: [...events, ...what.events], idempotency })
-      if (created.type !== 'created') this.#miscarry(birth, null)
-      this.#birth = null
       birth.resolve(created)
-      if (created.type !== 'created') return false
+      if (created.type !== 'created') {
+        this.#miscarry()
+        return false
+      }
+      this.#birth = null
     } else await store.commit({ ...what, expected: before.revision, changed: [...this.#dirty] })
     this.#dirty.clear()
     this.#saving = false
@@ -305,11 +308,10 @@ export class Actor {
   }
 
   /** The run was not created: what its first routes had taken is given back. */
-  #miscarry(birth: Birth, error: unknown): void {
+  #miscarry(): void {
     this.#birth = null
     this.#places.forgo(this.run)
     this.stop()
-    if (error) birth.reject(error)
   }
 
   #pause(ms: number): Promise<void> {

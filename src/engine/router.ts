@@ -8,7 +8,7 @@
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
-import { chooseRoute, type Offer } from '../core/routing.ts'
+import { chooseRoute, type Offer, SAMPLE, tryRoute } from '../core/routing.ts'
 import type { Adjustment, Cost, Run, Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
 import type { Booking, Budget } from './budget.ts'
@@ -32,9 +32,6 @@ export type Routing =
   | { queue: readonly string[] }
   /** Wait for a place among the runs of the key. */
   | { queue: 'key' }
-
-/** A picture reference in the form that a provider takes, to try a translation with before there is a picture. */
-const SAMPLE = { url: 'https://media.example/picture.png', data: 'data:image/png;base64,iVBORw0KGgo=' }
 
 export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const { clock, capacity } = deps
@@ -99,9 +96,7 @@ function offerOf(deps: RouterDeps, model: Model, route: Route, step: Step, at: n
 function trial(provider: Provider | undefined, route: Route, step: Step): Pick<Translated, 'obstacle' | 'adjustments'> {
   if (!provider) return { obstacle: 'not available in this mode', adjustments: [] }
   if (provider.missing) return { obstacle: provider.missing, adjustments: [] }
-  const sample = provider.takes.url && !route.inline ? SAMPLE.url : SAMPLE.data
-  const count = step.pictures.length + step.dependsOn.length
-  const made = route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
+  const made = tryRoute(route, step, provider.takes.url && !route.inline ? SAMPLE.url : SAMPLE.data)
   return made.ok ? { obstacle: null, adjustments: made.adjustments } : { obstacle: made.reason, adjustments: [] }
 }
 

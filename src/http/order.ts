@@ -9,6 +9,7 @@ import { type Chain, escapePointer, type PlannedStep, plan } from '../core/chain
 import type { Problem } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Role, Route } from '../core/ports.ts'
+import { SAMPLE, tryRoute } from '../core/routing.ts'
 import type { Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
@@ -158,9 +159,6 @@ async function checkPicture(
   return checkUrl(value) ? [] : [notAllowed(pointer)]
 }
 
-/** A picture as a link and in the request itself: a route may take the one, the other, or both. */
-const SAMPLES = ['https://media.example/picture.png', 'data:image/png;base64,iVBORw0KGgo=']
-
 /**
  * Why no route can take a step, now or with patience: keys that are missing, parameters that cannot be expressed. It must be
  * told before the step in front of it is paid.
@@ -184,15 +182,10 @@ export function checkRoutes(deps: ApiDeps, step: PlannedStep): RequestError[] {
   ]
 }
 
+/** A route may take pictures as links, in the request itself, or both. */
 function untranslatable(route: Route, step: PlannedStep): string | null {
-  const count = step.pictures.length + step.dependsOn.length
-  let reason: string | null = null
-  for (const sample of count > 0 ? SAMPLES : SAMPLES.slice(0, 1)) {
-    const made = route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
-    if (made.ok) return null
-    reason ??= made.reason
-  }
-  return reason
+  const linked = tryRoute(route, step, SAMPLE.url)
+  return linked.ok || tryRoute(route, step, SAMPLE.data).ok ? null : linked.reason
 }
 
 /** Names of steps and providers that nobody knows: a typo here would send money elsewhere. */
