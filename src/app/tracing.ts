@@ -11,6 +11,7 @@ import type { Config } from '../config.ts'
 import type { SendOutcome } from '../core/delivery.ts'
 import type { Notifier, Observer, Provider, Store } from '../core/ports.ts'
 import { AttemptBook, type KnownAttempt } from './tracing/attempts.ts'
+import { overlay } from './tracing/overlay.ts'
 
 /** Something that has ended. Attributes have the names of OpenTelemetry's conventions where they have one. */
 export interface Span {
@@ -156,13 +157,7 @@ function traced(provider: Provider, book: AttemptBook, watch: Watch): Provider {
     calls.find = (attempt, signal) =>
       watch('provider.find', ...begin(book.ofToken(attempt.token)), find(attempt, signal), factsOfAnswer)
   }
-  return new Proxy(provider, {
-    get(target, key) {
-      if (Object.hasOwn(calls, key)) return calls[key as keyof typeof calls]
-      const value: unknown = Reflect.get(target, key)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  })
+  return overlay(provider, calls)
 }
 
 function attributesOf(provider: string, known: KnownAttempt | null): Span['attributes'] {

@@ -8,6 +8,7 @@
 import type { Json } from '../../core/json.ts'
 import type { Store } from '../../core/ports.ts'
 import type { Run } from '../../core/run.ts'
+import { overlay } from './overlay.ts'
 
 export interface KnownAttempt {
   runId: string
@@ -43,13 +44,7 @@ export class AttemptBook {
         return run
       },
     }
-    return new Proxy(store, {
-      get(target, key) {
-        if (Object.hasOwn(seen, key)) return seen[key as keyof typeof seen]
-        const value: unknown = Reflect.get(target, key)
-        return typeof value === 'function' ? value.bind(target) : value
-      },
-    })
+    return overlay(store, seen)
   }
 
   see(run: Run): void {
