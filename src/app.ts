@@ -26,7 +26,6 @@ import type { Clock, Observer, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
 import { Registry } from './engine/registry.ts'
-import { settling } from './engine/settling.ts'
 import { Sweeper } from './engine/sweeper.ts'
 import { createApi } from './http/api.ts'
 import type { Principal } from './http/deps.ts'
@@ -138,9 +137,7 @@ async function compose(
     now: clock.now,
     secure: config.publicUrl?.startsWith('https:') ?? false,
   })
-  const providers = new Map(
-    own.providers.map(each => [each.id, settling(tracing.provider(each), { clock, soundSince })]),
-  )
+  const providers = new Map(own.providers.map(each => [each.id, tracing.provider(each)]))
   const capacity = new Capacity({ concurrency: id => config.concurrency[id] ?? providers.get(id)?.concurrency ?? 1 })
 
   const secretsOf = (apiKeyId: string) => access.secrets.of(apiKeyId)
@@ -166,6 +163,7 @@ async function compose(
   const parts = {
     store: tracing.store(store),
     clock,
+    soundSince,
     observer,
     providers,
     catalog,

@@ -108,11 +108,7 @@ export type Checked =
   /** The question failed, not the job. */
   | { type: 'unreachable'; error: StepError; pollAfterMs: number }
 
-export type Found =
-  | { type: 'found'; jobRef: Json; pollAfterMs: number }
-  | { type: 'none' }
-  /** `askAt`: when an answer can be expected (ms since the epoch), where that is known. */
-  | { type: 'unknown'; askAt?: number }
+export type Found = { type: 'found'; jobRef: Json; pollAfterMs: number } | { type: 'none' } | { type: 'unknown' }
 
 export interface FindJob {
   token: string

@@ -18,6 +18,8 @@ export interface EffectDeps {
   routesOf(model: Model): readonly Route[]
   media: Media
   clock: Clock
+  /** Since when (on the clock) time has gone on without a leap: a provider's `none` is held against no earlier time. */
+  soundSince(): number
   observer: Observer
   capacity: Pick<Capacity, 'taken'>
   /** Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. */
@@ -220,7 +222,9 @@ async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
   const lookup = step.status === 'submitting' ? step.lookup : null
   const trusted = (lookup?.since ?? startedAt) + provider.settleMs
   if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
-  if (found.type === 'unknown' && found.askAt !== undefined) return { type: 'step.still_unknown', askAt: found.askAt }
+  // After a crash, and after the clock leapt ahead, stored times do not tell how long ago that was.
+  const measured = deps.soundSince() + provider.settleMs
+  if (found.type === 'none' && deps.clock.now() < measured) return { type: 'step.still_unknown', askAt: measured }
   if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found', isCertain: found.type === 'none' }
   const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
   if (!provider.find && !mayHear) return { type: 'step.still_unknown', askAt: null }

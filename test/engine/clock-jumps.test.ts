@@ -7,14 +7,15 @@ import { rmSync } from 'node:fs'
 import { createClock, type SystemClock } from '../../src/app/clock.ts'
 import { createNotifier } from '../../src/app/notifier.ts'
 import type { Found, Observer, Provider } from '../../src/core/ports.ts'
+import type { Step } from '../../src/core/run.ts'
+import { type EffectDeps, perform } from '../../src/engine/effects.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
-import { settling } from '../../src/engine/settling.ts'
 import { type Schedule, Sweeper } from '../../src/engine/sweeper.ts'
 import { newestTime } from '../../src/store/sqlite/newest.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import type { SqliteStore } from '../../src/store/sqlite/store.ts'
 import { TestMachine } from '../support/machine.ts'
-import { T0 } from '../support/runs.ts'
+import { runOf, T0 } from '../support/runs.ts'
 import { cancelTurn, creation, deliveryOf, queuedRun } from '../support/store-runs.ts'
 import { tempDir } from '../support/store-temp.ts'
 
@@ -178,65 +179,69 @@ test('the newest time is that of whoever waits longest, not only of what happene
 
 describe('a look-up', () => {
   const SETTLE = 60_000
-  const attempt = { token: 't', stepId: 's', providerModel: 'm', startedAt: T0 }
+  const LONG_AGO = T0 - DAY
   const never = new AbortController().signal
-  const found = (jobRef: string): Found => ({ type: 'found', jobRef, pollAfterMs: 1 })
+  const attempt = {
+    ...{
+      no: 1,
+      provider: 'lists',
+      providerModel: 'm',
+      token: 't',
+      startedAt: LONG_AGO,
+      submittedAt: null,
+      endedAt: null,
+    },
+    ...{ outcome: 'pending', jobRef: null, error: null, adjustments: [], providerCancel: null, reopenAt: null },
+    cost: { estimatedUsd: null, actualUsd: null, basis: 'unknown' },
+  } as const
 
-  class Lists {
-    readonly id = 'lists'
-    readonly settleMs = SETTLE
-    #said: Found = { type: 'none' }
-    get settled(): Found {
-      return this.#said
-    }
-    say(found: Found): void {
-      this.#said = found
-    }
-    async find(): Promise<Found> {
-      return this.#said
-    }
-  }
-  const made = () => {
+  /** What an engine makes of the look-up of a submit that was on its way when the process before it died. */
+  const made = (find?: () => Promise<Found>) => {
     const machine = new TestMachine()
     const clock = createClock(machine)
-    const lists = new Lists()
-    const provider = settling(lists as unknown as Provider, { clock, soundSince: clock.soundSince })
-    return { machine, clock, lists, provider, look: () => provider.find?.(attempt, never) }
+    const provider = { id: 'lists', settleMs: SETTLE, ...(find ? { find } : {}) } as Provider
+    const { soundSince } = clock
+    const given = { clock, soundSince, providers: new Map([['lists', provider]]), observer: OBSERVER }
+    const deps = { ...given, resubmitUnknown: false, callbackUrl: () => null } as unknown as EffectDeps
+    const run = runOf({ a: [] })
+    const step = { ...run.steps[0], status: 'submitting', attempt, lookup: null } as Step
+    const live = { run: { ...run, steps: [step] } }
+    const look = () => perform(deps, live, { type: 'find', stepId: step.id, attempt: 1 }, never)
+    return { machine, clock, look }
   }
+  const none = async (): Promise<Found> => ({ type: 'none' })
+  const asksAgain = (askAt: number | null) => ({ type: 'step.still_unknown', askAt })
+  const GONE = { type: 'step.not_found', isCertain: true }
 
   test('that finds nothing right after a start says nothing, however long ago the submit seems to be', async () => {
-    const { machine, look } = made()
-    expect(await look()).toEqual({ type: 'unknown', askAt: T0 + SETTLE })
+    const { machine, look } = made(none)
+    expect(await look()).toMatchObject(asksAgain(T0 + SETTLE))
     machine.pass(SETTLE - 1)
-    expect(await look()).toEqual({ type: 'unknown', askAt: T0 + SETTLE })
+    expect(await look()).toMatchObject(asksAgain(T0 + SETTLE))
     machine.pass(1)
-    expect(await look()).toEqual({ type: 'none' })
+    expect(await look()).toMatchObject(GONE)
   })
 
   test('that finds nothing after a leap ahead waits anew, and is not fooled by a clock set back', async () => {
-    const { machine, look } = made()
+    const { machine, look } = made(none)
     machine.pass(SETTLE)
-    expect(await look()).toEqual({ type: 'none' })
+    expect(await look()).toMatchObject(GONE)
     machine.set(2 * DAY)
-    expect(await look()).toEqual({ type: 'unknown', askAt: T0 + SETTLE + 2 * DAY + SETTLE })
+    expect(await look()).toMatchObject(asksAgain(T0 + SETTLE + 2 * DAY + SETTLE))
     machine.pass(SETTLE)
-    expect(await look()).toEqual({ type: 'none' })
+    expect(await look()).toMatchObject(GONE)
     machine.set(-DAY)
-    expect(await look()).toEqual({ type: 'none' })
+    expect(await look()).toMatchObject(GONE)
   })
 
-  test('that finds the job is believed at once, and everything else of the provider is as it was', async () => {
-    const { lists, provider, look } = made()
-    lists.say(found('job'))
-    expect(await look()).toEqual(found('job'))
-    expect([provider.id, provider.settleMs]).toEqual(['lists', SETTLE])
-    expect((provider as unknown as Lists).settled).toEqual(found('job'))
+  test('that finds the job is believed at once', async () => {
+    const { clock, look } = made(async () => ({ type: 'found', jobRef: 'job', pollAfterMs: 1 }))
+    expect(await look()).toMatchObject({ type: 'step.submitted', jobRef: 'job', pollAt: clock.now() + 1 })
   })
 
-  test('is not made up for a provider that has none', () => {
-    const { clock } = made()
-    const blind = { id: 'blind', settleMs: 0 } as Provider
-    expect(settling(blind, { clock, soundSince: clock.soundSince })).toBe(blind)
+  test('is not made up for a provider that has none', async () => {
+    const { look } = made()
+    expect(await look()).toMatchObject(asksAgain(null))
   })
 })
 

@@ -45,9 +45,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a look-up is believed although nobody measured the time',
-    file: 'src/engine/settling.ts',
-    from: "return found.type === 'none' && clock.now() < askAt ? { type: 'unknown', askAt } : found",
-    to: 'return found',
+    file: 'src/engine/effects.ts',
+    from: "if (found.type === 'none' && deps.clock.now() < measured)",
+    to: 'if (measured === null)',
     by: 'sim',
   },
   {

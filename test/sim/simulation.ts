@@ -16,7 +16,6 @@ import { isEnded, type Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
-import { settling } from '../../src/engine/settling.ts'
 import { Books } from './books.ts'
 import { catalogOf, composeWith } from './fittings.ts'
 import { SimMedia, SimProvider, SimReceiver } from './parties.ts'
@@ -220,7 +219,7 @@ class Simulation {
     const providers = new Map(
       this.#providers.map(each => {
         const provider = this.#wrap(each.id, each as Provider, process)
-        return [each.id, settling(provider, { clock, soundSince })] as const
+        return [each.id, provider] as const
       }),
     )
     const notifier: Notifier = { compose: composeWith(clock.id), send: delivery => this.#receiver.send(delivery) }
@@ -240,6 +239,7 @@ class Simulation {
       publicLink: id => `https://us.example/media/${id}`,
       callbackUrl: (id, token) => (this.#plan.webhooks ? `https://us.example/in/${id}/${token}` : null),
       resubmitUnknown: false,
+      soundSince,
     })
     await process.registry.start()
     await process.outbox.start()

@@ -271,6 +271,7 @@ export class HttpWorld {
       publicLink: id => links.media(id, clock.now()),
       callbackUrl: () => null,
       resubmitUnknown: false,
+      soundSince: () => Number.NEGATIVE_INFINITY,
     })
     this.store = store
     this.engine = engine

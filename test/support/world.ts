@@ -137,6 +137,7 @@ export class World {
       publicLink: id => `https://us.example/media/${id}`,
       callbackUrl: () => null,
       resubmitUnknown: this.#options.resubmitUnknown ?? false,
+      soundSince: () => Number.NEGATIVE_INFINITY,
     })
     process.budget.load(await raw.spending(dayOf(this.clock.now())), this.clock.now())
     await Promise.race([process.died, process.registry.start().then(() => process.outbox.start())])
