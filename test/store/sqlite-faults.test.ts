@@ -27,16 +27,31 @@ describe('the group commit', () => {
   const outcomes = async (writes: Promise<unknown>[]) =>
     (await Promise.allSettled(writes)).map(each => each.status === 'fulfilled')
 
-  test('writes of one moment share a transaction; one that throws takes back only its own', async () => {
+  test('writes of one moment share a transaction', async () => {
+    expect(await outcomes([put(1), put(2), put(3)])).toEqual([true, true, true])
+    expect(group.stats).toEqual({ groups: 1, writes: 3 })
+    await put(4)
+    expect(group.stats).toEqual({ groups: 2, writes: 4 })
+  })
+
+  test('a write that throws takes back only its own; those before it are made again', async () => {
     const half = group.write(() => {
       db.run('INSERT INTO t VALUES (10, NULL)')
       throw new Error('no')
     })
     expect(await outcomes([put(1), half, put(1), put(2)])).toEqual([true, false, false, true])
     expect(stored()).toEqual([1, 2])
-    expect(group.stats).toEqual({ groups: 1, writes: 4 })
-    await put(3)
-    expect(group.stats).toEqual({ groups: 2, writes: 5 })
+    expect(group.stats).toEqual({ groups: 2, writes: 2 })
+  })
+
+  test('every second write of a thousand throws, and the others are made, each once', async () => {
+    const bad = () =>
+      group.write(() => {
+        throw new Error('no')
+      })
+    const writes = Array.from({ length: 1_000 }, (_, n) => (n % 2 === 0 ? put(n) : bad()))
+    expect((await outcomes(writes)).filter(Boolean)).toHaveLength(500)
+    expect(stored()).toHaveLength(500)
   })
 
   test('when COMMIT fails, every write of the group is refused, and the next group is made', async () => {
@@ -85,8 +100,8 @@ describe('the group commit', () => {
         () => log.push(`after ${n}, in transaction: ${db.inTransaction}`),
       )
     await Promise.allSettled([note(1), note(2, true), note(3)])
-    const follow = ['after 1, in transaction: false', 'after 3, in transaction: false']
-    expect(log).toEqual(['write 1', 'write 2', 'write 3', ...follow])
+    const after = (n: number) => `after ${n}, in transaction: false`
+    expect(log).toEqual(['write 1', 'write 2', 'write 1', after(1), 'write 3', after(3)])
   })
 
   test('an asynchronous write is refused, since the commit would not wait for it', async () => {

@@ -118,10 +118,16 @@ export function errorCode(error: unknown): string {
 }
 
 async function settle(source: string | Uint8Array, target: string, root: string): Promise<void> {
+  const put = () => (typeof source === 'string' ? moveTo(source, target) : writeTo(source, target))
   const folder = dirname(target)
-  const made = (await exists(folder)) ? undefined : await mkdir(folder, { recursive: true })
-  if (typeof source === 'string') await moveTo(source, target)
-  else await writeTo(source, target)
+  let made: string | undefined
+  try {
+    await put()
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+    made = await mkdir(folder, { recursive: true })
+    await put()
+  }
   await syncFolder(folder)
   // A folder that was just made is itself an entry that can be lost.
   if (made) for (let at = dirname(folder); at.length >= root.length; at = dirname(at)) await syncFolder(at)

@@ -32,19 +32,17 @@ export function runStatements(db: Database) {
          started_at, completed_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
-    /** What an attempt is (its route, token and start) is never changed: an update that would, changes nothing. */
-    putAttempt: db.prepare<unknown, Values>(
+    insertAttempt: db.prepare<unknown, Values>(
       `INSERT INTO attempts (run_id, step_index, no, provider, provider_model, token, inherited, started_at,
          adjustments, submitted_at, ended_at, outcome, job_ref, error, estimated_usd, actual_usd, cost_basis,
          provider_cancel, reopen_at, late_result)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (run_id, step_index, no) DO UPDATE SET
-         submitted_at = excluded.submitted_at, ended_at = excluded.ended_at, outcome = excluded.outcome,
-         job_ref = excluded.job_ref, error = excluded.error, estimated_usd = excluded.estimated_usd,
-         actual_usd = excluded.actual_usd, cost_basis = excluded.cost_basis,
-         provider_cancel = excluded.provider_cancel, reopen_at = excluded.reopen_at,
-         late_result = excluded.late_result
-       WHERE token = excluded.token`,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    /** What an attempt is (its route, token and start) is never changed. */
+    updateAttempt: db.prepare<unknown, Values>(
+      `UPDATE attempts SET submitted_at = ?, ended_at = ?, outcome = ?, job_ref = ?, error = ?, estimated_usd = ?,
+         actual_usd = ?, cost_basis = ?, provider_cancel = ?, reopen_at = ?, late_result = ?
+       WHERE run_id = ? AND step_index = ? AND no = ? AND token = ?`,
     ),
     insertEvent: db.prepare<unknown, Values>(
       `INSERT INTO events (run_id, seq, at, type, step_key, data) VALUES (?, ?, ?, ?, ?, ?)`,
@@ -133,12 +131,24 @@ export function stepValues(runId: string, index: number, step: Step): Values {
   ]
 }
 
+/** For `insertAttempt`. */
 export function attemptValues(runId: string, index: number, step: Step, attempt: Attempt): Values {
-  const { cost } = attempt
   return [
     ...[runId, index, attempt.no, attempt.provider, attempt.providerModel, attempt.token, step.inherited],
-    ...[attempt.startedAt, JSON.stringify(attempt.adjustments), attempt.submittedAt, attempt.endedAt, attempt.outcome],
-    ...[JSON.stringify(attempt.jobRef), jsonOrNull(attempt.error), cost.estimatedUsd, cost.actualUsd, cost.basis],
-    ...[attempt.providerCancel, attempt.reopenAt, jsonOrNull(attempt.lateResult ?? null)],
+    ...[attempt.startedAt, JSON.stringify(attempt.adjustments)],
+    ...outcomeValues(attempt),
+  ]
+}
+
+/** For `updateAttempt`. */
+export function attemptChanges(runId: string, index: number, attempt: Attempt): Values {
+  return [...outcomeValues(attempt), runId, index, attempt.no, attempt.token]
+}
+
+function outcomeValues({ cost, ...attempt }: Attempt): Values {
+  return [
+    ...[attempt.submittedAt, attempt.endedAt, attempt.outcome, JSON.stringify(attempt.jobRef)],
+    ...[jsonOrNull(attempt.error), cost.estimatedUsd, cost.actualUsd, cost.basis, attempt.providerCancel],
+    ...[attempt.reopenAt, jsonOrNull(attempt.lateResult ?? null)],
   ]
 }

@@ -19,6 +19,7 @@ import { type Attempt, attemptsOf, isEnded, type Run, type RunEvent, type RunSta
 import type { Counters } from './counters.ts'
 import { attemptOf, eventOf, runOf, stateOf } from './rows.ts'
 import {
+  attemptChanges,
   attemptValues,
   inputValues,
   type RunStatements,
@@ -56,7 +57,7 @@ export class RunTables {
       this.#sql.insertMetadata.run(run.apiKeyId, key, value, run.createdAt, run.id)
     run.steps.forEach((step, index) => {
       this.#sql.insertStep.run(...stepValues(run.id, index, step))
-      for (const attempt of attemptsOf(step)) this.#sql.putAttempt.run(...attemptValues(run.id, index, step, attempt))
+      for (const attempt of attemptsOf(step)) this.#sql.insertAttempt.run(...attemptValues(run.id, index, step, attempt))
     })
     this.#writeEvents(run, 0, events)
     if (idempotency) this.#writeKey(idempotency, run.id, at)
@@ -109,8 +110,9 @@ export class RunTables {
     )
     for (const attempt of attemptsOf(step)) {
       if (this.#stored.get(attempt) === `${run.id}/${index}`) continue
-      const { changes } = this.#sql.putAttempt.run(...attemptValues(run.id, index, step, attempt))
-      if (changes === 0) throw new Error(`run ${run.id}: attempt ${attempt.no} of ${step.key} has become another one`)
+      const { changes } = this.#sql.updateAttempt.run(...attemptChanges(run.id, index, attempt))
+      // Refused by the primary key when it has become another one.
+      if (changes === 0) this.#sql.insertAttempt.run(...attemptValues(run.id, index, step, attempt))
     }
   }
 
