@@ -258,8 +258,8 @@ function serving(
       server = listen(config, api, pages)
       address.url = `http://${hostOf(config.host)}:${server.port}`
       made = await parts.access.begin()
-      await parts.registry.start()
       await parts.outbox.start()
+      await parts.registry.start()
       parts.sweeper.start()
       log.info({ url: address.url, mode: config.mode, version: pkg.version }, 'ready')
       return { url: address.url }

@@ -71,7 +71,10 @@ export class Outbox implements Post {
     this.#deps = deps
   }
 
-  /** Takes up what an earlier process left in the middle, then waits for what is due. */
+  /**
+   * Takes up what an earlier process left in the middle, then waits for what is due. To be called before any run can end:
+   * all leases are freed, and a callback that is on its way under one would be sent again.
+   */
   async start(): Promise<void> {
     await this.#deps.store.freeLeases()
     this.wake()

@@ -57,6 +57,8 @@ export class Registry implements Engine {
     this.#store = deps.store
     this.#clock = deps.clock
     this.#sweptAt = deps.clock.now()
+    // Until the running jobs have taken their places again: a run that is created meanwhile stands in line.
+    deps.capacity.shut()
   }
 
   async create(order: NewRunOrder): Promise<Created> {
@@ -139,12 +141,10 @@ export class Registry implements Engine {
   }
 
   async start(): Promise<void> {
-    const { capacity } = this.#deps
-    capacity.shut()
     try {
       await this.rehydrate(Number.MAX_SAFE_INTEGER)
     } finally {
-      capacity.open()
+      this.#deps.capacity.open()
     }
   }
 

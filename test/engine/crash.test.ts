@@ -96,7 +96,7 @@ describe.each(SCENES)('$name', scene => {
     'survives a death at every port call, %s it takes effect',
     async when => {
       const untouched = await play(scene, [])
-      expect(untouched).toBeGreaterThan(10)
+      expect(untouched).toBeGreaterThan(7)
       for (let call = 1; call <= untouched + 1; call += 1) await play(scene, [{ call, when }])
     },
     60_000,

@@ -200,7 +200,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a start gives places away before the running jobs have taken theirs',
     file: 'src/engine/registry.ts',
-    from: '    capacity.shut()\n',
+    from: '    deps.capacity.shut()\n',
     to: '',
     by: 'sim',
   },

@@ -241,8 +241,8 @@ class Simulation {
       resubmitUnknown: false,
       soundSince,
     })
-    await process.registry.start()
     await process.outbox.start()
+    await process.registry.start()
   }
 
   #crash(why: string): void {

@@ -273,6 +273,7 @@ export class HttpWorld {
       resubmitUnknown: false,
       soundSince: () => Number.NEGATIVE_INFINITY,
     })
+    await engine.start()
     this.store = store
     this.engine = engine
     return {

@@ -140,7 +140,7 @@ export class World {
       soundSince: () => Number.NEGATIVE_INFINITY,
     })
     process.budget.load(await raw.spending(dayOf(this.clock.now())), this.clock.now())
-    await Promise.race([process.died, process.registry.start().then(() => process.outbox.start())])
+    await Promise.race([process.died, process.outbox.start().then(() => process.registry.start())])
   }
 
   /** Opens the same database with a new engine, after a crash or a stop. */
