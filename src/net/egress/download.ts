@@ -166,8 +166,9 @@ function bodyStream(reply: IncomingMessage, length: number | null, request: Down
   deadline.signal.addEventListener('abort', onAbort, { once: true })
 
   const next = async () => {
-    const idle = new EgressError('idle_timeout', `no byte for ${request.idleTimeoutMs} ms`)
-    const timer = setTimeout(() => stop(idle), request.idleTimeoutMs)
+    const timer = setTimeout(() => {
+      stop(new EgressError('idle_timeout', `no byte for ${request.idleTimeoutMs} ms`))
+    }, request.idleTimeoutMs)
     try {
       const { done, value } = await chunks.next()
       if (cause !== undefined) throw cause
