@@ -16,7 +16,7 @@ const ROUNDING_USD = 1e-9
 
 interface Day {
   startsAt: number
-  /** What ended attempts cost. */
+  /** What ended attempts cost, and what those under way are estimated at. */
   usd: number
   /** Estimates of attempts under way, by attempt. */
   booked: Map<string, number>
@@ -43,8 +43,8 @@ export class Budget {
   /** Takes up what the store knows of today. */
   load(spending: readonly Spending[], at: number): void {
     for (const { apiKeyId, usd, attempt } of spending) {
-      if (attempt === null) this.#day(apiKeyId, at).usd += usd
-      else this.book({ apiKeyId, ...attempt }, usd)
+      if (attempt) this.book({ apiKeyId, ...attempt }, usd)
+      else this.#add(this.#day(apiKeyId, at), usd)
     }
   }
 
@@ -53,7 +53,7 @@ export class Budget {
     const limit = this.#limitOf(booking.apiKeyId)
     const day = this.#day(booking.apiKeyId, booking.startedAt)
     // The same attempt, routed again: its first booking is not a second attempt.
-    const spent = sumOf(day) - (day.booked.get(keyOf(booking)) ?? 0)
+    const spent = day.usd - (day.booked.get(keyOf(booking)) ?? 0)
     const fits = limit === null || (estimateUsd !== null && spent + estimateUsd <= limit + ROUNDING_USD)
     if (!fits) return refusal(estimateUsd, spent, limit, day.startsAt + DAY_MS)
     this.book(booking, estimateUsd ?? 0)
@@ -62,20 +62,29 @@ export class Budget {
 
   /** Books an attempt that is under way. */
   book(booking: Booking, usd: number): void {
-    this.#day(booking.apiKeyId, booking.startedAt).booked.set(keyOf(booking), usd)
+    const day = this.#day(booking.apiKeyId, booking.startedAt)
+    this.#add(day, usd - (day.booked.get(keyOf(booking)) ?? 0))
+    day.booked.set(keyOf(booking), usd)
   }
 
   /** An attempt has ended, or was never begun (`usd` 0). */
   settle(booking: Booking, usd: number): void {
     const day = this.#days.get(booking.apiKeyId)
-    if (day?.startsAt !== dayOf(booking.startedAt)) return
-    if (day.booked.delete(keyOf(booking))) day.usd += usd
+    const booked = day?.booked.get(keyOf(booking))
+    if (day?.startsAt !== dayOf(booking.startedAt) || booked === undefined) return
+    day.booked.delete(keyOf(booking))
+    this.#add(day, usd - booked)
   }
 
   /** What a key has spent and booked on the day of `at`, in US dollars. */
   spent(apiKeyId: string, at: number): number {
     const day = this.#days.get(apiKeyId)
-    return day?.startsAt === dayOf(at) ? sumOf(day) : 0
+    return day?.startsAt === dayOf(at) ? day.usd : 0
+  }
+
+  /** To a billionth of a dollar: what a million additions leave behind must not add up. */
+  #add(day: Day, usd: number): void {
+    day.usd = Math.round((day.usd + usd) * 1e9) / 1e9
   }
 
   /** The day of a key; an earlier one is over. An attempt of an earlier day counts nowhere any more. */
@@ -94,12 +103,6 @@ function refusal(estimate: number | null, spent: number, limit: number, endsAt: 
   const used = `${spent.toFixed(4)} USD of the key's daily budget of ${limit.toFixed(4)} USD are spent or under way`
   const detail = `the next attempt ${next}; ${used}; a new day begins at ${new Date(endsAt).toISOString()}`
   return stepError('budget_exceeded', detail)
-}
-
-function sumOf(day: Day): number {
-  let usd = day.usd
-  for (const each of day.booked.values()) usd += each
-  return usd
 }
 
 /** When the day (UTC) of a time began. */

@@ -97,6 +97,15 @@ describe('the daily budget of a key', () => {
     expect(new Budget(() => null).reserve(booking, null)).toBeNull()
   })
 
+  test('a hundred thousand attempts side by side, all of them free in the end, leave nothing behind', () => {
+    const budget = new Budget(() => null)
+    const booking = (no: number) => ({ apiKeyId: 'key', stepId: 's', no, startedAt: T0 })
+    for (let no = 1; no <= 100_000; no += 1) budget.reserve(booking(no), 0.05 * 1.048576)
+    expect(budget.spent('key', T0)).toBeCloseTo(5_242.88, 6)
+    for (let no = 1; no <= 100_000; no += 1) budget.settle(booking(no), 0)
+    expect(budget.spent('key', T0)).toBe(0)
+  })
+
   test('an attempt of yesterday that ends today changes nothing of today', () => {
     const budget = new Budget(() => 1)
     const booking = { apiKeyId: 'key', stepId: 's', no: 1, startedAt: T0 + DAY_MS - 1 }
