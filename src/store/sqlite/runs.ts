@@ -57,7 +57,8 @@ export class RunTables {
       this.#sql.insertMetadata.run(run.apiKeyId, key, value, run.createdAt, run.id)
     run.steps.forEach((step, index) => {
       this.#sql.insertStep.run(...stepValues(run.id, index, step))
-      for (const attempt of attemptsOf(step)) this.#sql.insertAttempt.run(...attemptValues(run.id, index, step, attempt))
+      for (const attempt of attemptsOf(step))
+        this.#sql.insertAttempt.run(...attemptValues(run.id, index, step, attempt))
     })
     this.#writeEvents(run, 0, events)
     if (idempotency) this.#writeKey(idempotency, run.id, at)
