@@ -63,16 +63,18 @@ export class Budget {
   /** Books an attempt that is under way. */
   book(booking: Booking, usd: number): void {
     const day = this.#day(booking.apiKeyId, booking.startedAt)
-    this.#add(day, usd - (day.booked.get(keyOf(booking)) ?? 0))
-    day.booked.set(keyOf(booking), usd)
+    const key = keyOf(booking)
+    this.#add(day, usd - (day.booked.get(key) ?? 0))
+    day.booked.set(key, usd)
   }
 
   /** An attempt has ended, or was never begun (`usd` 0). */
   settle(booking: Booking, usd: number): void {
     const day = this.#days.get(booking.apiKeyId)
-    const booked = day?.booked.get(keyOf(booking))
+    const key = keyOf(booking)
+    const booked = day?.booked.get(key)
     if (day?.startsAt !== dayOf(booking.startedAt) || booked === undefined) return
-    day.booked.delete(keyOf(booking))
+    day.booked.delete(key)
     this.#add(day, usd - booked)
   }
 

@@ -182,16 +182,19 @@ describe('a look-up', () => {
   const LONG_AGO = T0 - DAY
   const never = new AbortController().signal
   const attempt = {
-    ...{
-      no: 1,
-      provider: 'lists',
-      providerModel: 'm',
-      token: 't',
-      startedAt: LONG_AGO,
-      submittedAt: null,
-      endedAt: null,
-    },
-    ...{ outcome: 'pending', jobRef: null, error: null, adjustments: [], providerCancel: null, reopenAt: null },
+    no: 1,
+    provider: 'lists',
+    providerModel: 'm',
+    token: 't',
+    startedAt: LONG_AGO,
+    submittedAt: null,
+    endedAt: null,
+    outcome: 'pending',
+    jobRef: null,
+    error: null,
+    adjustments: [],
+    providerCancel: null,
+    reopenAt: null,
     cost: { estimatedUsd: null, actualUsd: null, basis: 'unknown' },
   } as const
 

@@ -217,10 +217,7 @@ class Simulation {
       },
     }
     const providers = new Map(
-      this.#providers.map(each => {
-        const provider = this.#wrap(each.id, each as Provider, process)
-        return [each.id, provider] as const
-      }),
+      this.#providers.map(each => [each.id, this.#wrap(each.id, each as Provider, process)] as const),
     )
     const notifier: Notifier = { compose: composeWith(clock.id), send: delivery => this.#receiver.send(delivery) }
     process.outbox = new Outbox({ store, clock, observer, notifier: this.#wrap('notifier', notifier, process) })

@@ -5,7 +5,19 @@ import { join } from 'node:path'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import type { Run } from '../../src/core/run.ts'
 import { GroupCommit } from '../../src/store/sqlite/group-commit.ts'
-import { cancelTurn, creation, deliveryOf, nextId, output, queuedRun, T0, turn } from '../support/store-runs.ts'
+import {
+  attempt,
+  cancelTurn,
+  creation,
+  deliveryOf,
+  leap,
+  nextId,
+  output,
+  queuedRun,
+  runAt,
+  T0,
+  turn,
+} from '../support/store-runs.ts'
 import { openTempStore, type TempStore } from '../support/store-temp.ts'
 
 describe('the group commit', () => {
@@ -42,6 +54,8 @@ describe('the group commit', () => {
     expect(await outcomes([put(1), half, put(1), put(2)])).toEqual([true, false, false, true])
     expect(stored()).toEqual([1, 2])
     expect(group.stats).toEqual({ groups: 2, writes: 2 })
+    await put(3)
+    expect(group.stats).toEqual({ groups: 3, writes: 3 })
   })
 
   test('every second write of a thousand throws, and the others are made, each once', async () => {
@@ -224,6 +238,19 @@ describe('the store under faults', () => {
     await expect(store.run(run.id)).rejects.toThrow(/breaks I/)
     store.db.run(`UPDATE steps SET status = 'running', state = '{}' WHERE run_id = '${run.id}'`)
     await expect(store.run(run.id)).rejects.toThrow(/without an attempt/)
+  })
+
+  test('an attempt that has become another one under the same number is refused, and the stored one stays', async () => {
+    const { store } = temp
+    const queued = queuedRun()
+    await store.create(creation(queued))
+    const live = { status: 'submitting', attempt: attempt(1), lookup: null } as const
+    const first = leap(queued, runAt(queued, 0, live, []))
+    await store.commit(first)
+    const other = { ...live, attempt: attempt(1, { token: 'another' }) }
+    await expect(store.commit(leap(first.run, runAt(first.run, 0, other, [])))).rejects.toThrow(/UNIQUE/)
+    expect(await store.run(queued.id)).toEqual(first.run)
+    expect(await store.attemptByToken('another')).toBeNull()
   })
 
   test('texts in the place of times and unknown statuses do not get in', async () => {
