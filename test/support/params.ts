@@ -32,9 +32,9 @@ export function picturesAs(as: keyof typeof REFERENCE, count: number): string[] 
   return Array.from({ length: count }, (_, i) => REFERENCE[as](i))
 }
 
-/** A call that the engine could make of a model, with its pictures as links or as data URIs. */
-export function arbitraryCall(model: Model, as: keyof typeof REFERENCE = 'url'): fc.Arbitrary<Call> {
-  const uses = model.roles.flatMap((role): Use[] => {
+/** Every way in which a step of this model may stand in a chain. */
+function usesOf(model: Model): Use[] {
+  return model.roles.flatMap((role): Use[] => {
     if (role === 'text_to_image') return [{ role, wired: false }]
     return role === 'image_to_image'
       ? [
@@ -43,12 +43,38 @@ export function arbitraryCall(model: Model, as: keyof typeof REFERENCE = 'url'):
         ]
       : [{ role, wired: true }]
   })
-  return fc.constantFrom(...uses).chain(use =>
-    arbitraryParams(model, use).map(params => {
-      const count = model.pictures(params).length + (use.wired ? 1 : 0)
-      return { params, ...use, pictures: picturesAs(as, count) }
-    }),
-  )
+}
+
+/** A call that the engine could make of a model, with its pictures as links or as data URIs. */
+export function arbitraryCall(model: Model, as: keyof typeof REFERENCE = 'url'): fc.Arbitrary<Call> {
+  return fc
+    .constantFrom(...usesOf(model))
+    .chain(use => arbitraryParams(model, use).map(params => callOf(model, params, use, as)))
+}
+
+/**
+ * The plainest call of every use, with one field more: each of its fields at each end of its range or at each choice.
+ * A drawn call gives many fields at once, and most hosts refuse one of them; these reach every host that takes the field.
+ */
+export function edgeCalls(model: Model): Call[] {
+  const plain = smallest(model.schema, false) as JsonObject
+  const fields = Object.entries(model.schema.properties as Record<string, JsonObject>)
+  const edges = fields.flatMap(([name, field]) => edgesOf(field).map(edge => ({ ...plain, [name]: edge })))
+  return usesOf(model).flatMap(use => edges.map(params => callOf(model, tailor(model, params, use), use, 'url')))
+}
+
+function callOf(model: Model, params: JsonObject, use: Use, as: keyof typeof REFERENCE): Call {
+  const count = model.pictures(params).length + (use.wired ? 1 : 0)
+  return { params, ...use, pictures: picturesAs(as, count) }
+}
+
+/** The ends of a range, every choice, both switches; else the smallest value. */
+function edgesOf(schema: JsonObject): Json[] {
+  if (Array.isArray(schema.anyOf)) return (schema.anyOf as JsonObject[]).flatMap(edgesOf)
+  if (Array.isArray(schema.enum)) return schema.enum
+  if (schema.type === 'boolean') return [false, true]
+  const ends = [schema.minimum, schema.maximum].filter(end => end !== undefined)
+  return ends.length > 0 ? ends : [smallest(schema, true)]
 }
 
 /** Parameters that `validate` accepts and that hold the pictures which this use needs, no more. */

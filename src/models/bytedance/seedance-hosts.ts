@@ -89,7 +89,7 @@ export function falSeedance(
     if (length === -1) draft.refuse('fal films no automatic duration for this model')
     draft.send('duration', String(length))
     if (range.frames) draft.copyAs('frames', 'num_frames')
-    draft.copy('seed')
+    sendSeed(draft)
     onlyAtArk(draft)
   }
   return fal(endpoint, write, price)
