@@ -208,6 +208,23 @@ describe.each(KINDS)('over %s', kind => {
       expect([server.requests, server.open]).toEqual([2, 2])
     })
 
+    test('when its caller left as it was lent', async () => {
+      const server = await serve((_incoming, reply) => reply.end('ok'))
+      const stop = new AbortController()
+      let isSecond = false
+      const egress = egressTo(server.port, {
+        dialAs: () => {
+          if (isSecond) stop.abort()
+          return { address: '127.0.0.1', port: server.port }
+        },
+      })
+      expect(await post(egress, HOOK)).toMatchObject({ text: 'ok' })
+      isSecond = true
+      expect(await post(egress, HOOK, { signal: stop.signal })).toMatchObject({ errorClass: 'aborted' })
+      await server.drained()
+      expect(server.requests).toBe(1)
+    })
+
     test('when a redirect was followed', async () => {
       const server = await serve((incoming, reply) => {
         if (incoming.url === '/file') reply.writeHead(302, { location: '/there' }).end('moved')
@@ -337,6 +354,8 @@ describe.each(KINDS)('over %s', kind => {
     test.each([
       ['a whole answer', POISON],
       ['two answers', POISON + POISON],
+      ['too few to be an answer', POISON.slice(0, 30)],
+      ['one byte', 'H'],
       ['rubbish', 'rubbish\r\n'],
       ['a whole answer after an empty line', `\r\n${POISON}`],
     ])('and come with the answer, %s, end the connection', async (_name, bytes) => {
@@ -347,15 +366,6 @@ describe.each(KINDS)('over %s', kind => {
         )
         expect([text, server.requests, server.connections]).toEqual(['the answer', 2, 2])
       }
-    })
-
-    test('and come with the answer, too few to be an answer, are not the begin of the next one', async () => {
-      const server = await talkingServer(kind, (socket, nth) => {
-        socket.write(nth === 1 ? OK('one') + POISON.slice(0, 30) : OK('two'))
-      })
-      const egress = egressTo(server.port)
-      expect(await post(egress, HOOK)).toMatchObject({ text: 'one' })
-      expect(await post(egress, HOOK)).toMatchObject({ text: 'two' })
     })
 
     test('and come after an answer that is still being read, end the connection', async () => {

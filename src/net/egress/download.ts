@@ -7,9 +7,9 @@
 //    errors it with an `EgressError`, and destroys the connection; after a clean end it may be kept for the next request.
 // 4. One chunk is read ahead of the reader, not more: a slow reader holds kilobytes, not the file.
 
-import type { IncomingMessage } from 'node:http'
 import { type DialRules, dial } from './dial.ts'
 import { type Deadline, type DownloadErrorClass, EgressError, startDeadline } from './failure.ts'
+import type { Reply } from './reply.ts'
 import { judgeUrl } from './url.ts'
 
 export type DownloadRequest = {
@@ -55,11 +55,11 @@ const MAX_REDIRECTS = 3
 
 export async function download(url: string, request: DownloadRequest, rules: DialRules): Promise<DownloadResult> {
   const deadline = startDeadline(request.timeoutMs, request.signal)
-  let reply: IncomingMessage | undefined
+  let reply: Reply | undefined
   try {
     const opened = await follow(url, request, rules, deadline.signal)
     reply = opened.reply
-    const status = reply.statusCode ?? 0
+    const status = reply.status
     checkStatus(status, request)
     const mime = declaredType(reply)
     checkType(mime, request.accept)
@@ -75,7 +75,7 @@ export async function download(url: string, request: DownloadRequest, rules: Dia
     deadline.clear()
     reply?.destroy()
     const known = error instanceof EgressError ? error : new EgressError('bad_request', String(error))
-    const status = reply?.statusCode
+    const status = reply?.status
     const failure = { errorClass: known.errorClass, detail: known.detail }
     return { type: 'failed', ...failure, ...(status === undefined ? {} : { status }) }
   }
@@ -91,7 +91,7 @@ async function follow(first: string, request: DownloadRequest, rules: DialRules,
     if (!judged.ok) throw new EgressError('blocked_address', judged.reason)
     const headers = { ...callerHeaders, ...accept }
     const reply = await dial(judged, { method: 'GET', headers, body: null, connectTimeoutMs, signal, onPeer }, rules)
-    if (!REDIRECTS.has(reply.statusCode ?? 0)) return { reply, url: judged.url }
+    if (!REDIRECTS.has(reply.status)) return { reply, url: judged.url }
     // The body of a redirect is of no interest, and neither is its connection.
     reply.destroy()
     target = nextTarget(judged.url, reply.headers.location)
@@ -126,7 +126,7 @@ function checkStatus(status: number, request: DownloadRequest): void {
   throw new EgressError(errorClass, `status ${status}`)
 }
 
-function declaredType(reply: IncomingMessage): string | null {
+function declaredType(reply: Reply): string | null {
   const type = reply.headers['content-type']?.split(';')[0]?.trim().toLowerCase()
   return type === undefined || type === '' ? null : type
 }
@@ -142,42 +142,30 @@ function checkType(mime: string | null, accept: readonly string[] | undefined): 
   if (!byFamily || REFERRING.test(mime)) throw new EgressError('type_refused', mime.slice(0, 100))
 }
 
-function declaredLength(reply: IncomingMessage): number | null {
+function declaredLength(reply: Reply): number | null {
   const length = reply.headers['content-length']
   return length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : null
 }
 
-function bodyStream(reply: IncomingMessage, length: number | null, request: DownloadRequest, deadline: Deadline) {
-  const chunks = reply[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>
+function bodyStream(reply: Reply, length: number | null, request: DownloadRequest, deadline: Deadline) {
   let count = 0
-  let cause: EgressError | undefined
-  const stop = (error: EgressError) => {
-    cause ??= error
-    reply.destroy(cause)
-  }
-  const onAbort = () => stop(deadline.signal.reason)
+  const onAbort = () => reply.destroy(deadline.signal.reason)
   const close = () => {
     deadline.signal.removeEventListener('abort', onAbort)
     deadline.clear()
-    if (!reply.readableEnded || !reply.complete) reply.destroy()
+    reply.destroy()
   }
-  // A reader that comes late, or never, finds the cause here and not as an unhandled error.
-  reply.on('error', () => {})
   deadline.signal.addEventListener('abort', onAbort, { once: true })
 
   const next = async () => {
     const timer = setTimeout(() => {
-      stop(new EgressError('idle_timeout', `no byte for ${request.idleTimeoutMs} ms`))
+      reply.destroy(new EgressError('idle_timeout', `no byte for ${request.idleTimeoutMs} ms`))
     }, request.idleTimeoutMs)
     try {
-      const { done, value } = await chunks.next()
-      if (cause !== undefined) throw cause
-      if (!done) return value
-      if (length !== null && count < length) throw new EgressError('truncated', `${count} of ${length} bytes`)
-      return null
+      return await reply.read()
     } catch (error) {
-      if (cause !== undefined) throw cause
-      if (error instanceof EgressError) throw error
+      const known = error as EgressError
+      if (known.errorClass !== 'connection_lost') throw known
       throw new EgressError('truncated', length === null ? `after ${count} bytes` : `${count} of ${length} bytes`)
     } finally {
       clearTimeout(timer)

@@ -108,7 +108,7 @@ export function resolverError(error: unknown): EgressError {
 }
 
 /**
- * An error of `node:http(s)`. A missing network is ours only if an IPv4 address was among the targets: a host that has
+ * An error of a socket. A missing network is ours only if an IPv4 address was among the targets: a host that has
  * IPv6 alone cannot be reached from a machine without it, and would otherwise be tried for ever.
  */
 export function socketError(error: unknown, phase: Phase, triedIPv4: boolean): EgressError {
@@ -116,9 +116,6 @@ export function socketError(error: unknown, phase: Phase, triedIPv4: boolean): E
   const { code, message } = describe(error)
   if (OURS.has(code)) return new EgressError('egress_down', message)
   if (NO_NETWORK.has(code)) return new EgressError(triedIPv4 ? 'egress_down' : 'connect_refused', message)
-  if (code === 'HPE_HEADER_OVERFLOW') return new EgressError('reply_too_large', 'more than 16 KiB of headers')
-  if (code.startsWith('HPE_')) return new EgressError('connection_lost', `not HTTP: ${message}`)
-  if (code.startsWith('ERR_INVALID') || code.startsWith('ERR_UNESCAPED')) return new EgressError('bad_request', message)
   if (phase === 'securing') return new EgressError('tls_error', message)
   if (phase === 'open') return new EgressError('connection_lost', message)
   return new EgressError(code === 'ETIMEDOUT' ? 'connect_timeout' : 'connect_refused', message)
