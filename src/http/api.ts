@@ -111,7 +111,9 @@ function begin(original: Request, server: Server | undefined, requestId: string,
     },
     request: head ? new Request(routed, { method: 'GET' }) : routed,
     head,
-    peer: server?.requestIP(original)?.address ?? '',
+    get peer() {
+      return server?.requestIP(original)?.address ?? ''
+    },
     allowSilence: seconds => server?.timeout(original, seconds),
     url,
     requestId,

@@ -113,6 +113,8 @@ describe('a reply that could be read in two ways is refused', () => {
     ['a chunk that is longer than its size', `${chunked}1\r\nok\r\n0\r\n\r\n`],
     ['a size that ends without CR', `${chunked}2\nok\r\n0\r\n\r\n`],
     ['a chunk that ends without CR', `${chunked}2\r\nok\n0\r\n\r\n`],
+    ['a trailer that is no header', `${chunked}0\r\nX-;T: 1\r\n\r\n`],
+    ['a folded trailer', `${chunked}0\r\nX-T: 1\r\n 2\r\n\r\n`],
     ['a bare CR beside the size', `${chunked}2;\rx\r\nok\r\n0\r\n\r\n`],
   ])('%s', (_name, text) => {
     expect(whole(text)).toStartWith('connection_lost: not HTTP: ')

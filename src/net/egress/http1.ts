@@ -89,15 +89,20 @@ function headOf(text: string): Head {
 const FIRST_COUNTS: ReadonlySet<string> = new Set(['content-type', 'location', 'retry-after', 'etag', 'last-modified'])
 
 function addHeader(headers: Record<string, string>, line: string): void {
+  const [name, value] = fieldOf(line)
+  const before = headers[name]
+  if (before === undefined) headers[name] = value
+  else if (name === 'content-length') throw notHttp('two lengths')
+  else if (!FIRST_COUNTS.has(name)) headers[name] = `${before}, ${value}`
+}
+
+function fieldOf(line: string): [name: string, value: string] {
   const colon = line.indexOf(':')
   const name = line.slice(0, Math.max(colon, 0)).toLowerCase()
   const value = line.slice(colon + 1).replace(/^[\t ]+|[\t ]+$/g, '')
   // A folded line begins with a space and so has no name.
   if (!TOKEN.test(name) || /[\0\r\n]/.test(value)) throw notHttp('a header that is none')
-  const before = headers[name]
-  if (before === undefined) headers[name] = value
-  else if (name === 'content-length') throw notHttp('two lengths')
-  else if (!FIRST_COUNTS.has(name)) headers[name] = `${before}, ${value}`
+  return [name, value]
 }
 
 function bodyOf(status: number, headers: Readonly<Record<string, string>>): Head['body'] {
@@ -195,6 +200,7 @@ export class BodyReader {
     } else if (line === '') {
       this.isWhole = true
     } else {
+      fieldOf(line)
       this.#trailerBytes += line.length
       if (this.#trailerBytes > MAX_HEAD_BYTES) throw new EgressError('reply_too_large', 'more than 16 KiB of trailers')
     }
