@@ -135,6 +135,13 @@ describe('what is held back is bounded', () => {
     expect(whole(`${chunks}2;${'a'.repeat(2000)}`)).toStartWith('connection_lost: ')
     expect(whole(`${chunks}0\r\n${`x: ${'a'.repeat(900)}\r\n`.repeat(20)}`)).toStartWith('reply_too_large: ')
   })
+
+  test('in what is read for nothing: a file of single bytes is cut, one of small chunks is not', () => {
+    const chunks = `${OK}Transfer-Encoding: chunked\r\n\r\n`
+    expect(whole(chunks + '1\r\nx\r\n'.repeat(3_000))).toMatchObject({ body: 'x'.repeat(3_000) })
+    expect(whole(chunks + '1\r\nx\r\n'.repeat(5_000))).toStartWith('reply_too_large: ')
+    expect(whole(chunks + '8\r\n12345678\r\n'.repeat(50_000))).toMatchObject({ body: '12345678'.repeat(50_000) })
+  })
 })
 
 describe('headers', () => {

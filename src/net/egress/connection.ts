@@ -17,7 +17,7 @@ export type Listener = {
 
 export class Connection {
   readonly socket: Socket
-  /** The requests of which one protocol, host name and port may share it. */
+  /** Protocol, host name and port: only requests to them may share it. */
   readonly origin: string
   #listener: Listener
   #isLost = false

@@ -5,7 +5,7 @@
 // 2. The caller's headers go to the origin that the caller named, and to no other.
 // 3. The stream ends cleanly only after the declared length, or after the end of a body without one. Everything else
 //    errors it with an `EgressError`, and destroys the connection; after a clean end it may be kept for the next request.
-// 4. One chunk is read ahead of the reader, not more: a slow reader holds kilobytes, not the file.
+// 4. A slow reader holds kilobytes, not the file: what reply.ts reads ahead, and one part in the stream.
 
 import { type DialRules, dial } from './dial.ts'
 import { type Deadline, type DownloadErrorClass, EgressError, startDeadline } from './failure.ts'
@@ -166,7 +166,8 @@ function bodyStream(reply: Reply, length: number | null, request: DownloadReques
     } catch (error) {
       const known = error as EgressError
       if (known.errorClass !== 'connection_lost') throw known
-      throw new EgressError('truncated', length === null ? `after ${count} bytes` : `${count} of ${length} bytes`)
+      const read = length === null ? `after ${count} bytes` : `${count} of ${length} bytes`
+      throw new EgressError('truncated', `${read}: ${known.detail}`)
     } finally {
       clearTimeout(timer)
     }

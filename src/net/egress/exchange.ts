@@ -211,6 +211,7 @@ function startSocket({ host, targets, isSecure, ca }: Order): Socket {
   const place: net.TcpNetConnectOpts = {
     host: isLiteral ? first.address : host,
     port: first.port,
+    noDelay: true,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: 1000,
     lookup: (_host, options, done) => {

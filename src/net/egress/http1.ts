@@ -5,6 +5,7 @@
 //    coding we do not know, a line that is folded or ends without CR) is refused, never interpreted: the bytes after a
 //    body that was cut wrongly would pass for the next answer of the connection.
 // 2. What is held back is bounded: a head by 16 KiB, a line of a chunked body by 1 KiB. A body is handed on as it comes.
+//    So is what is read for nothing: of chunks and trailers at most 16 KiB more than of the body itself.
 // 3. How the bytes are cut into pieces changes nothing.
 // 4. Nothing that we are given to send can end a line early.
 //
@@ -132,7 +133,8 @@ export class BodyReader {
   /** Where in a chunked body we are. */
   #at: 'size' | 'data' | 'after data' | 'trailer'
   #line = ''
-  #trailerBytes = 0
+  /** Bytes of sizes, line ends and trailers, less those of the body. */
+  #overhead = 0
   readonly #until: 'length' | 'chunked' | 'close'
   /** True once the last byte was read. */
   isWhole: boolean
@@ -167,6 +169,7 @@ export class BodyReader {
     const part = bytes.subarray(at, at + this.#left)
     onPart(part)
     this.#left -= part.byteLength
+    this.#overhead -= part.byteLength
     if (this.#left === 0) {
       if (this.#until === 'length') this.isWhole = true
       else this.#at = 'after data'
@@ -179,6 +182,8 @@ export class BodyReader {
     const until = end === -1 ? bytes.byteLength : end + 1
     if (this.#line.length + until - at > MAX_LINE_BYTES) throw notHttp('a chunk with a line over 1 KiB')
     this.#line += bytes.toString('latin1', at, until)
+    this.#overhead += until - at
+    if (this.#overhead > MAX_HEAD_BYTES) throw new EgressError('reply_too_large', 'more chunks than body')
     if (end !== -1) {
       const line = this.#line
       this.#line = ''
@@ -201,8 +206,6 @@ export class BodyReader {
       this.isWhole = true
     } else {
       fieldOf(line)
-      this.#trailerBytes += line.length
-      if (this.#trailerBytes > MAX_HEAD_BYTES) throw new EgressError('reply_too_large', 'more than 16 KiB of trailers')
     }
   }
 }
