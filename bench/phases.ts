@@ -154,7 +154,7 @@ export async function scale(setting: Setting): Promise<void> {
     const limit = performance.now() + 300_000
     while ((await rig.stubStats()).steps < waiting && performance.now() < limit) await Bun.sleep(200)
     const filledS = (performance.now() - began) / 1_000
-    await Bun.sleep(size('settle', 10) * 1_000)
+    await Bun.sleep(size('settle', 20) * 1_000)
     const calls = (await rig.stubStats()).calls
     const idle = engine.usage()
     await Bun.sleep(10_000)
