@@ -2,7 +2,7 @@
 //
 // Invariants
 // 1. A URL passes three gates, all of them here and none of them optional: what is written (egress/url.ts), which
-//    addresses its name has now (egress/dial.ts), and which address the open connection really has (same file).
+//    addresses its name has now (egress/dial.ts), and which address the open connection really has (egress/exchange.ts).
 // 2. Every step has a limit: 2 s for the name, `connectTimeoutMs` for the connection, `timeoutMs` for everything, 16 KiB
 //    of headers, and a cap on the bytes of the body. Bodies are never inflated.
 // 3. A callback follows no redirect. A download follows three, each through all gates, none from https to http, and the
