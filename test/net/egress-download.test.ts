@@ -7,7 +7,7 @@ import { parseAllow } from '../../src/net/egress/allow.ts'
 import type { DownloadRequest } from '../../src/net/egress/download.ts'
 import { EgressError } from '../../src/net/egress/failure.ts'
 import { createEgress, type EgressOptions } from '../../src/net/egress.ts'
-import { AUTHORITY, certificates, httpServer, httpsServer, rawTlsServer } from './servers.ts'
+import { AUTHORITY, certificates, httpServer, httpsServer, rawServer, rawTlsServer } from './servers.ts'
 
 const FILE = 'https://cdn.example.com/file.png'
 
@@ -72,6 +72,24 @@ describe('a file', () => {
   test('without a declared length ends where the connection ends', async () => {
     const server = await rawTlsServer(socket => void socket.end('HTTP/1.1 200 OK\r\n\r\nabc'))
     expect(await fetchAll(server.port)).toEqual({ bytes: 3, error: null })
+  })
+
+  test('that came whole is whole, even if its connection was reset before it was read', async () => {
+    const sockets: net.Socket[] = []
+    const server = await rawServer(socket => {
+      sockets.push(socket)
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345')
+    })
+    const parsed = parseAllow('cdn.example.com:80')
+    const egress = egressTo(server.port, { allow: parsed.ok ? parsed.entries : [] })
+    const result = await egress.download('http://cdn.example.com/file.png', request())
+    if (result.type !== 'opened') throw new Error(result.detail)
+    for (const socket of sockets) socket.resetAndDestroy()
+    await server.drained()
+    // Long enough for the reset to be read.
+    const other = await httpsServer((_incoming, reply) => reply.end('ok'))
+    await fetchAll(other.port)
+    expect(await readAll(result.stream)).toEqual({ bytes: 5, error: null })
   })
 
   test('is not read ahead of its reader', async () => {
