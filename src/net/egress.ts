@@ -169,12 +169,9 @@ async function post(url: string, request: PostRequest, rules: DialRules): Promis
 // the cap does not unmake it. One that drips past the deadline does: who answers so slowly has not answered.
 // Only a body that was read to its end leaves its connection to the next request; nothing more is read for its sake.
 async function readBegin(reply: Reply, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
-  const onAbort = () => reply.destroy(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
   const parts: Uint8Array[] = []
   let length = 0
   try {
-    if (signal.aborted) throw signal.reason
     while (length < maxBytes) {
       const part = await reply.read()
       if (part === null) break
@@ -184,7 +181,6 @@ async function readBegin(reply: Reply, maxBytes: number, signal: AbortSignal): P
   } catch (error) {
     if (signal.aborted) throw error
   } finally {
-    signal.removeEventListener('abort', onAbort)
     reply.destroy()
   }
   return Buffer.concat(parts).subarray(0, maxBytes)

@@ -9,9 +9,7 @@ import type { Socket } from 'node:net'
 
 export type Listener = {
   readonly onBytes: (bytes: Buffer) => void
-  /** The other side has said all that it will say; `onLost` follows. */
-  readonly onEnd: () => void
-  /** Null when it was closed without an error. */
+  /** Null when the other side has said all that it will say, or closed it without an error. */
   readonly onLost: (error: unknown) => void
 }
 
@@ -34,7 +32,7 @@ export class Connection {
       socket.destroy()
     }
     socket.on('data', bytes => this.#isLost || this.#listener.onBytes(bytes as Buffer))
-    socket.on('end', () => this.#isLost || this.#listener.onEnd())
+    socket.on('end', () => lose(null))
     socket.on('error', lose)
     socket.on('close', () => lose(null))
   }

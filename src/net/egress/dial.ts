@@ -49,7 +49,7 @@ const MAX_TARGETS = 6
  * Throws `EgressError` and nothing else.
  */
 export async function dial(judged: Judged, request: DialRequest, rules: DialRules): Promise<Reply> {
-  const { url, host } = judged
+  const { url, host, literal } = judged
   const { pool } = rules
   const headers = ownHeaders(request, url.host)
   const bytes = requestBytes(request.method, url.pathname + url.search, headers, request.body)
@@ -61,7 +61,7 @@ export async function dial(judged: Judged, request: DialRequest, rules: DialRule
   const order: Order = {
     origin: url.origin,
     isSecure: url.protocol === 'https:',
-    host,
+    name: literal ? null : host,
     targets,
     bytes,
     kept: pool.take(url.origin, kept => isAmong(targets, kept.peer)),

@@ -65,11 +65,11 @@ export async function download(url: string, request: DownloadRequest, rules: Dia
     checkType(mime, request.accept)
     const encoding = reply.headers['content-encoding'] ?? 'identity'
     if (encoding.toLowerCase() !== 'identity') throw new EgressError('encoding_refused', encoding.slice(0, 40))
-    const length = declaredLength(reply)
+    const { length } = reply
     if (length !== null && length > request.maxBytes) {
       throw new EgressError('too_large', `${length} bytes declared, at most ${request.maxBytes}`)
     }
-    const stream = bodyStream(reply, length, request, deadline)
+    const stream = bodyStream(reply, request, deadline)
     return { type: 'opened', status, mime, length, stream, finalUrl: opened.url.href }
   } catch (error) {
     deadline.clear()
@@ -142,20 +142,13 @@ function checkType(mime: string | null, accept: readonly string[] | undefined): 
   if (!byFamily || REFERRING.test(mime)) throw new EgressError('type_refused', mime.slice(0, 100))
 }
 
-function declaredLength(reply: Reply): number | null {
-  const length = reply.headers['content-length']
-  return length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : null
-}
-
-function bodyStream(reply: Reply, length: number | null, request: DownloadRequest, deadline: Deadline) {
+function bodyStream(reply: Reply, request: DownloadRequest, deadline: Deadline) {
+  const { length } = reply
   let count = 0
-  const onAbort = () => reply.destroy(deadline.signal.reason)
   const close = () => {
-    deadline.signal.removeEventListener('abort', onAbort)
     deadline.clear()
     reply.destroy()
   }
-  deadline.signal.addEventListener('abort', onAbort, { once: true })
 
   const next = async () => {
     const timer = setTimeout(() => {

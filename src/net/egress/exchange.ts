@@ -12,7 +12,7 @@ import net, { type Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
 import { canonicalAddress } from '../address.ts'
 import { Connection, type Listener } from './connection.ts'
-import { EgressError, socketError } from './failure.ts'
+import { EgressError, type Phase, socketError } from './failure.ts'
 import { HeadReader } from './http1.ts'
 import { type Keep, Reply } from './reply.ts'
 
@@ -21,8 +21,8 @@ export type Target = { readonly address: string; readonly port: number; readonly
 export type Order = {
   readonly origin: string
   readonly isSecure: boolean
-  /** As in the URL: a name, or an address without brackets. */
-  readonly host: string
+  /** The host of the URL, null where that is an address. */
+  readonly name: string | null
   readonly targets: readonly Target[]
   /** The request, head and body. */
   readonly bytes: Buffer
@@ -31,7 +31,7 @@ export type Order = {
   /** PEM of the only authorities that are trusted, in place of the built-in ones. */
   readonly ca: string | undefined
   readonly connectTimeoutMs: number
-  /** Its reason is an `EgressError`. */
+  /** Ends everything up to and including the body of the reply; its reason is an `EgressError`. */
   readonly signal: AbortSignal
   readonly onPeer: (address: string) => void
   /** Takes the connection once the body of the reply was read. */
@@ -55,7 +55,7 @@ class Exchange implements Listener {
   readonly #reject: (error: EgressError) => void
   readonly #head = new HeadReader()
   #connection: Connection | undefined
-  #phase: 'connecting' | 'securing' | 'open' = 'connecting'
+  #phase: Phase = 'connecting'
   #interim = 0
   #isAnswered = false
   #isSettled = false
@@ -106,10 +106,6 @@ class Exchange implements Listener {
     }
   }
 
-  onEnd(): void {
-    this.#lose('closed without a reply')
-  }
-
   onLost(error: unknown): void {
     this.#lose(error ?? 'closed without a reply')
   }
@@ -124,7 +120,7 @@ class Exchange implements Listener {
       rest = whole.rest
       if (whole.head.status >= 200) {
         this.#settle()
-        this.#resolve(new Reply(this.#connection, whole.head, rest, this.#order.keep))
+        this.#resolve(new Reply(this.#connection, whole.head, rest, this.#order))
         return
       }
       if (whole.head.status === 101) throw new EgressError('connection_lost', 'answered with another protocol')
@@ -204,12 +200,11 @@ export function isAmong(targets: readonly Target[], peer: string): boolean {
   return canonical !== null && targets.some(({ address }) => canonicalAddress(address) === canonical)
 }
 
-function startSocket({ host, targets, isSecure, ca }: Order): Socket {
+function startSocket({ name, targets, isSecure, ca }: Order): Socket {
   const [first] = targets
   if (first === undefined) throw new EgressError('dns_error', 'no address')
-  const isLiteral = net.isIP(host) !== 0
   const place: net.TcpNetConnectOpts = {
-    host: isLiteral ? first.address : host,
+    host: name ?? first.address,
     port: first.port,
     noDelay: true,
     autoSelectFamily: true,
@@ -227,6 +222,6 @@ function startSocket({ host, targets, isSecure, ca }: Order): Socket {
     rejectUnauthorized: true,
     ALPNProtocols: ['http/1.1'],
     ...(ca === undefined ? {} : { ca }),
-    ...(isLiteral ? {} : { servername: host }),
+    ...(name === null ? {} : { servername: name }),
   })
 }

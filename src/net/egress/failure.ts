@@ -11,7 +11,7 @@
  * - `tls_error`: wrong name, expired or unknown certificate, no TLS 1.2 or later
  * - `timeout`: the whole exchange took too long
  * - `connection_lost`: cut after it was open, or the answer was not HTTP
- * - `reply_too_large`: more headers than are read
+ * - `reply_too_large`: more headers, or more chunks around a body, than are read
  * - `egress_down`: our own resolver or network is dead, or we are out of sockets
  * - `aborted`: the caller's signal; `bad_request`: the caller's headers cannot be sent
  */
@@ -86,7 +86,7 @@ export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<
   })
 }
 
-type Phase = 'connecting' | 'securing' | 'open'
+export type Phase = 'connecting' | 'securing' | 'open'
 
 const DNS_CODES: ReadonlySet<string> = new Set([
   'ENOTFOUND',

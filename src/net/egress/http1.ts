@@ -131,36 +131,35 @@ export class BodyReader {
   /** Of the body if it has a length, else of the present chunk. */
   #left: number
   /** Where in a chunked body we are. */
-  #at: 'size' | 'data' | 'after data' | 'trailer'
+  #at: 'size' | 'data' | 'after data' | 'trailer' = 'size'
   #line = ''
   /** Bytes of sizes, line ends and trailers, less those of the body. */
   #overhead = 0
-  readonly #until: 'length' | 'chunked' | 'close'
+  readonly #body: Head['body']
   /** True once the last byte was read. */
   isWhole: boolean
 
   constructor(body: Head['body']) {
-    this.#until = body === 'chunked' ? 'chunked' : body === 'until close' ? 'close' : 'length'
+    this.#body = body
     this.#left = typeof body === 'number' ? body : 0
-    this.#at = 'size'
     this.isWhole = body === 0
   }
 
   /** The other side has closed the connection as it should: the end of a body that has no other. */
   endConnection(): void {
-    if (this.#until === 'close') this.isWhole = true
+    if (this.#body === 'until close') this.isWhole = true
   }
 
   /** The parts of the body among these bytes, and how many bytes come after its end. Throws `EgressError`. */
   push(bytes: Buffer, onPart: (part: Buffer) => void): number {
-    if (this.#until === 'close') {
+    if (this.#body === 'until close') {
       if (bytes.byteLength > 0) onPart(bytes)
       return 0
     }
     let at = 0
     while (at < bytes.byteLength && !this.isWhole) {
-      at +=
-        this.#until === 'length' || this.#at === 'data' ? this.#takeData(bytes, at, onPart) : this.#takeLine(bytes, at)
+      const isData = this.#body !== 'chunked' || this.#at === 'data'
+      at += isData ? this.#takeData(bytes, at, onPart) : this.#takeLine(bytes, at)
     }
     return bytes.byteLength - at
   }
@@ -171,8 +170,8 @@ export class BodyReader {
     this.#left -= part.byteLength
     this.#overhead -= part.byteLength
     if (this.#left === 0) {
-      if (this.#until === 'length') this.isWhole = true
-      else this.#at = 'after data'
+      if (this.#body === 'chunked') this.#at = 'after data'
+      else this.isWhole = true
     }
     return part.byteLength
   }

@@ -66,7 +66,7 @@ export function createPool(idleMs: number): Pool {
       const same = byOrigin.get(connection.origin) ?? []
       if (isClosed || waitMs <= 0 || !connection.isOpen || same.length >= MAX_IDLE_PER_HOST) return connection.destroy()
       const leave = () => end(connection)
-      connection.handTo({ onBytes: leave, onEnd: leave, onLost: leave })
+      connection.handTo({ onBytes: leave, onLost: leave })
       connection.socket.unref()
       same.push(connection)
       byOrigin.set(connection.origin, same)

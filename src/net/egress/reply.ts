@@ -18,9 +18,12 @@ const MAX_AHEAD_BYTES = 64 * 1024
 
 export class Reply implements Listener {
   readonly status: number
+  /** Declared length of the body in bytes; null if none was. */
+  readonly length: number | null
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
   readonly #connection: Connection
+  readonly #signal: AbortSignal
   readonly #keep: Keep
   readonly #keepMs: number | null
   readonly #body: BodyReader
@@ -32,16 +35,19 @@ export class Reply implements Listener {
   /** Once it is not open any more, its connection is no longer ours. */
   #state: 'open' | 'read' | 'destroyed' = 'open'
 
-  /** `rest` came with the head; `keep` takes the connection once the body was read. */
-  constructor(connection: Connection, head: Head, rest: Buffer, keep: Keep) {
+  /** `rest` came with the head; `keep` takes the connection once the body was read; `signal` ends it before. */
+  constructor(connection: Connection, head: Head, rest: Buffer, { keep, signal }: { keep: Keep; signal: AbortSignal }) {
     this.status = head.status
+    this.length = typeof head.body === 'number' ? head.body : null
     this.headers = head.headers
     this.#connection = connection
+    this.#signal = signal
     this.#keep = keep
     this.#keepMs = head.keepMs
     this.#body = new BodyReader(head.body)
     // A host that sends us away has no more to say.
     this.#mayKeep = head.keepMs !== 0 && !(head.status >= 300 && head.status < 400)
+    signal.addEventListener('abort', this.#onAbort, { once: true })
     connection.handTo(this)
     this.onBytes(rest)
   }
@@ -59,6 +65,7 @@ export class Reply implements Listener {
   destroy(cause?: EgressError): void {
     if (this.#state !== 'open') return
     this.#state = 'destroyed'
+    this.#signal.removeEventListener('abort', this.#onAbort)
     this.#failure = cause ?? new EgressError('aborted', 'nobody reads on')
     this.#ahead = []
     this.#connection.destroy()
@@ -76,22 +83,14 @@ export class Reply implements Listener {
     if (this.#aheadBytes >= MAX_AHEAD_BYTES) this.#connection.pause()
   }
 
-  onEnd(): void {
-    this.#lose('closed in the middle of the body')
-    this.#body.endConnection()
-    this.#serve()
-  }
-
   onLost(error: unknown): void {
-    this.#lose(String(error ?? 'closed in the middle of the body'))
+    this.#mayKeep = false
+    this.#failure = new EgressError('connection_lost', String(error ?? 'closed in the middle of the body'))
     if (error === null) this.#body.endConnection()
     this.#serve()
   }
 
-  #lose(detail: string): void {
-    this.#mayKeep = false
-    this.#failure ??= new EgressError('connection_lost', detail)
-  }
+  readonly #onAbort = (): void => this.destroy(this.#signal.reason)
 
   #hold(part: Buffer): void {
     this.#ahead.push(part)
@@ -125,6 +124,7 @@ export class Reply implements Listener {
   #release(): void {
     if (this.#state !== 'open') return
     this.#state = 'read'
+    this.#signal.removeEventListener('abort', this.#onAbort)
     if (this.#mayKeep) this.#keep(this.#connection, this.#keepMs)
     else this.#connection.destroy()
   }
