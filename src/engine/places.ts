@@ -54,7 +54,7 @@ export class Places {
 
   /** Follows a committed change. */
   follow(before: Run, after: Run): void {
-    const { admission, capacity, observer } = this.#deps
+    const { admission, capacity, observer, clock } = this.#deps
     after.steps.forEach((step, i) => {
       const was = before.steps[i]
       if (!was || was === step) return
@@ -65,8 +65,9 @@ export class Places {
     })
     if (after.status !== before.status) admission?.follow(after)
     if (isEnded(after) && !isEnded(before)) {
-      const { id: runId, slug, status, updatedAt, createdAt } = after
-      observer.runEnded({ runId, slug, status, ms: updatedAt - createdAt })
+      const { id: runId, slug, status, createdAt } = after
+      // Until now, its last commit included: who hears of it counts back from now.
+      observer.runEnded({ runId, slug, status, ms: clock.now() - createdAt })
     }
   }
 
