@@ -142,6 +142,14 @@ function claiming(subject: Subject): void {
     expect([...byHost(claimed)]).toEqual([['a:443', 1]])
   })
 
+  test('a host that has earned more places takes all of them in one claim', async () => {
+    const { store } = subject
+    const wishes = Array.from({ length: 40 }, (_, n) => ({ host: n < 30 ? 'quick:443' : `h${n % 2}:443` }))
+    await deliver(subject, wishes)
+    const claimed = await store.claim(claimOrder({ perHost: 4, inFlight: { 'quick:443': -20, 'h1:443': 1 } }))
+    expect(Object.fromEntries(byHost(claimed))).toEqual({ 'quick:443': 24, 'h0:443': 4, 'h1:443': 3 })
+  })
+
   test('a lease that ran out, or whose holder is known to be gone, is given to the next one', async () => {
     const { store } = subject
     await deliver(subject, [{}])

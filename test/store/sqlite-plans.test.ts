@@ -38,9 +38,8 @@ test('no statement reads a large table from end to end, and pages are read in or
       .map(row => row.detail)
     const scans = plan.filter(line => /^SCAN /.test(line) && !/VIRTUAL TABLE|CONSTANT ROW|^SCAN \(subquery/.test(line))
     expect([sql, scans.filter(line => !SMALL.includes(line.split(' ')[1] ?? ''))]).toEqual([sql, []])
-    // A claim sorts a few rows a host; everything else comes out of its index in order.
     const sorts = plan.filter(line => line.includes('TEMP B-TREE FOR ORDER BY'))
-    if (!sql.includes('row_number')) expect([sql, sorts]).toEqual([sql, []])
+    expect([sql, sorts]).toEqual([sql, []])
   }
   await temp.dispose()
 })

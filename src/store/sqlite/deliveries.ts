@@ -5,8 +5,8 @@
  * 2. Only the token of the newest claim may settle; a late answer is written to the log and decides nothing.
  * 3. An attempt is counted when it is claimed, or leased as it is made, so that one that kills the process cannot be repeated for ever.
  * 4. An attempt that somebody asked for is outside the schedule: it is not counted, and its failure brings back what was.
- * 5. A claim reads as many index entries as there are hosts with waiting deliveries, and a few for each of them:
- *    ten thousand deliveries for one dead host cost nothing.
+ * 5. A claim reads as many index entries as there are hosts with waiting deliveries, and of each host that it takes from
+ *    no more rows than the host has places: ten thousand deliveries for one dead host cost nothing.
  */
 import type { Database } from 'bun:sqlite'
 import type {
@@ -59,9 +59,11 @@ interface AttemptRow {
   reason: string | null
 }
 
+/** A delivery that may be claimed. */
 interface Candidate {
   id: string
   api_key_id: string
+  ready_at: number
 }
 
 interface StateRow {
@@ -103,13 +105,39 @@ export class DeliveryTables {
   }
 
   claim(order: ClaimOrder): ClaimedDelivery[] {
-    const { at, leaseUntil, leaseToken, perHost } = order
-    const [inFlight, closed] = [JSON.stringify(order.inFlight), JSON.stringify(order.closed)]
-    const ids = shareOut(this.#sql.candidates.all({ at, perHost, inFlight, closed }), order)
+    const { at, leaseUntil, leaseToken } = order
+    const ids = this.#choose(order)
+    if (ids.length === 0) return []
     return this.#sql.lease
       .all({ at, until: leaseUntil, token: leaseToken, ids: JSON.stringify(ids) })
       .map(row => claimedOf(row, leaseToken))
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
+  }
+
+  /** Rank by rank, so that every host has its first before any has its second; of each key no more than its share. */
+  #choose({ at, limit, perHost, inFlight, closed, perKey, inFlightOfKeys }: ClaimOrder): string[] {
+    const used = new Map(Object.entries(inFlightOfKeys))
+    const ids: string[] = []
+    const room = (host: string): number => (closed.includes(host) ? 0 : perHost - (inFlight[host] ?? 0))
+    let hosts = this.#sql.hosts
+      .all()
+      .filter(each => each.ready_at <= at && room(each.host) > 0)
+      .map(({ host, ready_at }) => ({ host, readyAt: ready_at, rows: null as Candidate[] | null }))
+    for (let rank = 0; hosts.length > 0 && ids.length < limit; rank++) {
+      const next: typeof hosts = []
+      for (const each of hosts.sort((a, b) => a.readyAt - b.readyAt)) {
+        if (ids.length === limit) break
+        each.rows ??= this.#sql.ofHost.all(each.host, at, room(each.host))
+        const [row, after] = each.rows.slice(rank)
+        if (after) next.push({ ...each, readyAt: after.ready_at })
+        const more = row ? (used.get(row.api_key_id) ?? 0) + 1 : Number.POSITIVE_INFINITY
+        if (!row || more > perKey) continue
+        used.set(row.api_key_id, more)
+        ids.push(row.id)
+      }
+      hosts = next
+    }
+    return ids
   }
 
   settle(settlement: Settlement): boolean {
@@ -197,26 +225,20 @@ function statements(db: Database) {
          lease_token, created_at, updated_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?)`,
     ),
-    /** Hosts by a walk through the index, closed ones left out; the first few of each; rank by rank. */
-    candidates: db.prepare<Candidate, [Values]>(
+    /** By a walk through the index: each host with deliveries that wait, and when its first one may be claimed. */
+    hosts: db.prepare<{ host: string; ready_at: number }, []>(
       `WITH RECURSIVE hosts (host) AS (
          SELECT min(host) FROM deliveries WHERE status = 'pending'
          UNION ALL
          SELECT (SELECT min(d.host) FROM deliveries d WHERE d.status = 'pending' AND d.host > hosts.host)
          FROM hosts WHERE hosts.host IS NOT NULL
-       ), open (host, room) AS (
-         SELECT host, $perHost - coalesce((SELECT value FROM json_each($inFlight) WHERE key = host), 0)
-         FROM hosts WHERE host IS NOT NULL AND host NOT IN (SELECT value FROM json_each($closed))
-       ), ranked (id, api_key_id, ready_at, room, rank) AS (
-         SELECT d.id, d.api_key_id, d.ready_at, open.room,
-           row_number() OVER (PARTITION BY d.host ORDER BY d.ready_at, d.id)
-         FROM open CROSS JOIN deliveries d ON d.id IN (
-           SELECT n.id FROM deliveries n
-           WHERE n.host = open.host AND n.status = 'pending' AND n.ready_at <= $at
-           ORDER BY n.ready_at LIMIT $perHost)
-         WHERE open.room > 0
        )
-       SELECT id, api_key_id FROM ranked WHERE rank <= room ORDER BY rank, ready_at, id`,
+       SELECT host, (SELECT min(d.ready_at) FROM deliveries d WHERE d.status = 'pending' AND d.host = hosts.host) AS ready_at
+       FROM hosts WHERE host IS NOT NULL`,
+    ),
+    ofHost: db.prepare<Candidate, [host: string, at: number, room: number]>(
+      `SELECT id, api_key_id, ready_at FROM deliveries WHERE host = ? AND status = 'pending' AND ready_at <= ?
+       ORDER BY ready_at LIMIT ?`,
     ),
     lease: db.prepare<DeliveryRow, [Values]>(
       `UPDATE deliveries SET lease_token = $token, ready_at = $until, updated_at = $at,
@@ -274,20 +296,6 @@ function statements(db: Database) {
     ),
     attempts: db.prepare<AttemptRow, [string]>(`SELECT * FROM delivery_attempts WHERE delivery_id = ? ORDER BY id`),
   }
-}
-
-/** The first candidates, of each key no more than its share. */
-function shareOut(candidates: readonly Candidate[], { limit, perKey, inFlightOfKeys }: ClaimOrder): string[] {
-  const used = new Map(Object.entries(inFlightOfKeys))
-  const ids: string[] = []
-  for (const { id, api_key_id: key } of candidates) {
-    if (ids.length >= limit) break
-    const more = (used.get(key) ?? 0) + 1
-    if (more > perKey) continue
-    used.set(key, more)
-    ids.push(id)
-  }
-  return ids
 }
 
 function deliveryOf(row: DeliveryRow): Delivery {
