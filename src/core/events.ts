@@ -34,6 +34,8 @@ export type StepSignal =
 
 export type AttemptSignal =
   | ({ type: 'step.submitted'; jobRef: Json; pollAt: number; costUsd?: number } & OfAttempt)
+  /** The process that meant to submit it ended before it did. */
+  | ({ type: 'step.unsent' } & OfAttempt)
   | ({ type: 'step.submit_refused'; error: StepError } & OfAttempt)
   | ({ type: 'step.submit_unknown'; error: StepError; askAt: number } & OfAttempt)
   /** The provider has no such job; not certain where nobody can tell and the operator wants it sent again. */

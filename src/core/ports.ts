@@ -90,6 +90,11 @@ export interface StartJob {
   callbackUrl: string | null
   /** Keeps bytes that came in the answer itself, before anything else can fail; gives the url of a ProviderMedia. */
   stash(bytes: Uint8Array, mime: string): Promise<string>
+  /**
+   * To be awaited when the request has its place, right before its first byte: what does not say so counts as never sent
+   * after a crash. Throws when it must not be sent.
+   */
+  sending(): Promise<void>
 }
 
 export type Started =
@@ -274,6 +279,13 @@ export interface Store {
   create(commit: CreateCommit): Promise<Created>
   /** Commits a transition, all or nothing. Durable when it resolves. */
   commit(commit: RunCommit): Promise<void>
+  /**
+   * Notes, before a submit begins, that it may be sent. It outlives the process, not the machine: no commit is worth less
+   * for it. @throws StorageUnavailable: then it must not be sent
+   */
+  noteSubmit(token: string): Promise<void>
+  /** True when the submit of an attempt that is `submitting` was surely never sent. False where nobody can tell. */
+  isUnsent(token: string): Promise<boolean>
   /** The run of an idempotency key, without writing. */
   replay(key: string, fingerprint: string): Promise<Exclude<Created, { type: 'created' }> | null>
   run(id: string): Promise<Run | null>

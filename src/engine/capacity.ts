@@ -27,8 +27,8 @@ const LONGEST_PAUSE_MS = 5 * 60_000
 /** Credit and keys do not mend themselves in seconds. */
 const ACCOUNT_PAUSE_MS = 60_000
 /**
- * Submits under way at one provider, from their intent to the job's id: after a crash nobody can say what became of these.
- * Half of them fill the connections that one provider may have; the others are being written down.
+ * Submits under way at one provider, from their intent to the job's id: after a power cut nobody can say what became of
+ * these. Half of them fill the connections that one provider may have; the others are being written down.
  */
 const SUBMITS = 64
 

@@ -2,17 +2,32 @@
  * Carries out what the core orders, and says what came of it.
  *
  * 1. Every order ends in exactly one event, whatever happens: a thrown error of an adapter is an answer too.
- * 2. A submit that broke after the call began has an unknown outcome; before the call, nothing was sent.
+ * 2. A submit is noted before its first byte is sent. One that broke after the call began has an unknown outcome; before it, and
+ *    when it was held back, nothing was sent.
  * 3. Every order has a time limit of its own, above the adapter's.
  */
 import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect, Event } from '../core/events.ts'
-import type { Catalog, Clock, Found, Media, Model, Observer, Opened, Picture, Provider, Route } from '../core/ports.ts'
+import {
+  type Catalog,
+  type Clock,
+  type Found,
+  type Media,
+  type Model,
+  type Observer,
+  type Opened,
+  type Provider,
+  type Route,
+  StorageUnavailable,
+  type Store,
+} from '../core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
+import { type PictureDeps, picturesFor } from './pictures.ts'
 
-export interface EffectDeps {
+export interface EffectDeps extends PictureDeps {
+  store: Pick<Store, 'noteSubmit' | 'isUnsent'>
   catalog: Catalog
   providers: ReadonlyMap<string, Provider>
   routesOf(model: Model): readonly Route[]
@@ -22,13 +37,6 @@ export interface EffectDeps {
   soundSince(): number
   observer: Observer
   capacity: Pick<Capacity, 'taken'>
-  /** Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. */
-  readPicture(
-    ref: string,
-    signal: AbortSignal,
-  ): Promise<{ ok: true; picture: Picture } | { ok: false; error: StepError }>
-  /** A signed link to a media that a provider can reach, or null without a public address. */
-  publicLink(mediaId: string): string | null
   /** Where a provider may call us about an attempt, or null without a public address. */
   callbackUrl(provider: string, token: string): string | null
   /** Send again after a submit whose outcome nobody can tell: may pay twice, so off unless the operator wants it. */
@@ -157,6 +165,17 @@ async function submit(
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
   let began = false
+  let held: StepError | null = null
+  /** The last moment before the first byte: the submit is noted, or held back. */
+  const sending = async (): Promise<void> => {
+    await deps.store.noteSubmit(attempt.token).catch(error => {
+      if (!(error instanceof StorageUnavailable)) throw error
+      held = stepError('storage_unavailable', error.message)
+    })
+    if (live.run.cancelRequestedAt !== null) held = stepError('canceled', 'canceled before it was submitted')
+    else if (signal.aborted) held = stepError('network_error', 'the submit was given up before it was sent')
+    if (held) throw new Error(held.message)
+  }
   try {
     const pictures = await picturesFor(deps, run, step, { provider, inline: route.inline ?? false }, signal).catch(
       error => {
@@ -179,9 +198,9 @@ async function submit(
       providerModel: translation.providerModel,
     }
     const stash = (bytes: Uint8Array, mime: string) => deps.media.stash(token, bytes, mime)
-    if (live.run.cancelRequestedAt !== null) return refused(stepError('canceled', 'canceled before it was submitted'))
     began = true
-    const started = await provider.start({ ...job, stash, callbackUrl: deps.callbackUrl(provider.id, token) }, signal)
+    const calling = { ...job, stash, sending, callbackUrl: deps.callbackUrl(provider.id, token) }
+    const started = await provider.start(calling, signal)
     switch (started.type) {
       case 'accepted':
         return {
@@ -198,6 +217,7 @@ async function submit(
         return { type: 'step.submit_unknown', error: started.error, askAt: firstLookAt(deps, provider) }
     }
   } catch (error) {
+    if (held) return refused(held)
     deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
     if (!began) return refused(stepError('internal', 'the request could not be made'))
     const lost = stepError('outcome_unknown', 'the submit broke on our side', { provider: attempt.provider })
@@ -213,6 +233,8 @@ function firstLookAt(deps: EffectDeps, provider: Provider): number {
 async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const now = deps.clock.now()
+  const isLookedUp = step.status === 'submitting' && step.lookup !== null
+  if (!isLookedUp && (await deps.store.isUnsent(attempt.token))) return { type: 'step.unsent' }
   if (!provider) return { type: 'step.still_unknown', askAt: null }
   const { token, providerModel, startedAt } = attempt
   const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
@@ -329,57 +351,6 @@ async function keep(
     if (!signal.aborted) deps.observer.fault('keep', error, { runId: run.id, provider: attempt.provider })
     return failed(stepError('output_fetch_failed', 'the copy broke off'))
   }
-}
-
-/** Whom a picture must reach, and whether only in the request itself. */
-interface Target {
-  provider: Provider
-  inline: boolean
-}
-
-/** The pictures of a step in the form that its provider takes: the wired one first, then the caller's. */
-async function picturesFor(
-  deps: EffectDeps,
-  run: Run,
-  step: Step,
-  target: Target,
-  signal: AbortSignal,
-): Promise<{ ok: true; refs: string[] } | { ok: false; error: StepError }> {
-  const wired = step.dependsOn.flatMap(key => {
-    const before = run.steps.find(other => other.key === key)
-    const [first] = before?.status === 'succeeded' ? before.outputs : []
-    return first ? [`media:${first.mediaId}`] : []
-  })
-  const refs: string[] = []
-  for (const ref of [...wired, ...step.pictures]) {
-    const made = await referenceFor(deps, ref, target, signal)
-    if (!made.ok) return made
-    refs.push(made.ref)
-  }
-  return { ok: true, refs }
-}
-
-/** A link where the provider takes links and can reach it, else its own upload, else a data URI within its limit. */
-async function referenceFor(
-  deps: EffectDeps,
-  ref: string,
-  { provider, inline }: Target,
-  signal: AbortSignal,
-): Promise<{ ok: true; ref: string } | { ok: false; error: StepError }> {
-  if (provider.takes.url && !inline) {
-    if (/^https?:/i.test(ref)) return { ok: true, ref }
-    const link = ref.startsWith('media:') ? deps.publicLink(ref.slice('media:'.length)) : null
-    if (link) return { ok: true, ref: link }
-  }
-  const read = await deps.readPicture(ref, signal)
-  if (!read.ok) return read
-  if (provider.upload && !inline) return provider.upload(read.picture, signal)
-  const { bytes, mime } = read.picture
-  if (bytes.length > provider.takes.dataUriBytes) {
-    const detail = `the input picture has ${bytes.length} bytes; without BABYCHAIN_PUBLIC_URL ${provider.id} takes at most ${provider.takes.dataUriBytes}`
-    return { ok: false, error: stepError('invalid_input', detail) }
-  }
-  return { ok: true, ref: `data:${mime};base64,${Buffer.from(bytes).toString('base64')}` }
 }
 
 /** The same output of the same attempt always has the same id, so that a copy begun twice is one file. */

@@ -9,7 +9,7 @@
 //    because a repeated submit is paid twice.
 // 4. At most `maxInFlight` calls are under way, and no provider can take them all (provider-http/gate.ts). A call holds
 //    its place until its body is read.
-// 5. Nothing here throws for what a network or a provider can do.
+// 5. Nothing here throws for what a network or a provider can do, nor after a call was sent.
 //
 // Of Bun's fetch (1.4.5, tried): it resends GET, HEAD, PUT and DELETE by itself when a kept connection breaks, never POST
 // or PATCH; EPROTO, said to be a failed handshake, also follows a TLS alert after the request was read; past 64 calls at
@@ -61,6 +61,8 @@ export type ProviderCall = {
   /** Of the decoded body. */
   readonly maxBytes: number
   readonly signal?: AbortSignal
+  /** Awaited when the call has its place, before its first byte. If it throws, nothing is sent and the call throws the same. */
+  readonly sending?: () => Promise<void>
 }
 
 export type ProviderAnswer = {
@@ -182,6 +184,8 @@ async function guardedCall(
   const place = await line.gate.enter(call.provider, call.maxWaitMs ?? call.timeoutMs, call.signal)
   if (place.type === 'refused') return fail(place.why, 'no', 'waiting for a free connection')
   try {
+    await call.sending?.()
+    if (call.signal?.aborted) return fail('aborted', 'no', 'stopped before it was sent')
     return await fetchOnce(call, url, init, line, redact, fail)
   } finally {
     place.leave()

@@ -1,7 +1,7 @@
 /**
  * The way from a protocol to its provider: calls, polls, downloads, and the little that an adapter remembers.
  *
- * 1. Nothing here throws: a network that breaks is an answer.
+ * 1. Nothing here throws but what forbids a submit: a network that breaks is an answer.
  * 2. A submit that surely was not sent is refused, one that may have been is unknown. Bytes that a synchronous API gave
  *    are stashed before anything else.
  * 3. The key goes where its rule says. An output on the configured origin is fetched with the key, by an egress that may
@@ -55,7 +55,7 @@ export type Asked = { type: 'answered'; answer: Answer } | { type: 'failed'; sen
 
 export interface Wire {
   /** One call. `bare`: without the key, for an address that came from an answer. */
-  ask(ask: Ask, signal: AbortSignal, how?: { bare: boolean }): Promise<Asked>
+  ask(ask: Ask, signal: AbortSignal, how?: { bare?: boolean; sending?: () => Promise<void> }): Promise<Asked>
   submit(ask: Ask, job: StartJob, signal: AbortSignal, read: (answer: Answer) => Submitted): Promise<Started>
   poll<R>(ask: Ask, signal: AbortSignal, everyMs: number, read: (answer: Answer) => R): Promise<R | Checked>
   /** Turns a reading into an answer: a lost job is believed to be lost after several such readings. */
@@ -96,7 +96,7 @@ export function createWire(options: WireOptions): Wire {
   const ownEgress = createEgress({ allow: [...originEntry(options.baseUrl), ...(options.allow ?? [])] })
   let heardAt = Number.NEGATIVE_INFINITY
 
-  const ask: Wire['ask'] = async (call, signal, how = { bare: false }) => {
+  const ask: Wire['ask'] = async (call, signal, how = {}) => {
     const headers = how.bare ? call.headers : { ...options.headers, ...call.headers }
     const said = await http.call({
       ...call,
@@ -104,6 +104,7 @@ export function createWire(options: WireOptions): Wire {
       ...(headers ? { headers } : {}),
       secrets: secret && !how.bare ? [secret] : [],
       maxWaitMs: PLACE_MS,
+      ...(how.sending ? { sending: how.sending } : {}),
       signal,
     })
     if (said.type === 'failed') return { type: 'failed', sent: said.sent, error: failureOf(dialect, said) }
@@ -117,7 +118,7 @@ export function createWire(options: WireOptions): Wire {
   return {
     ask,
     async submit(call, job, signal, read) {
-      const asked = await ask(call, signal)
+      const asked = await ask(call, signal, { sending: () => job.sending() })
       if (asked.type === 'failed') return { type: asked.sent === 'no' ? 'refused' : 'unknown', error: asked.error }
       const submitted = read(asked.answer)
       if (submitted.type === 'pictures') return stash(dialect, submitted, job)

@@ -96,6 +96,21 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         expect(bench.standIn.calls.at(0)?.status).toBeLessThan(300)
       })
 
+      test('it has said so before its first byte, once; one that is held back never leaves', async () => {
+        const full = async (): Promise<void> => {
+          throw new Error('the disk is full')
+        }
+        await expect(start(bench.job({ sending: full }))).rejects.toThrow('the disk is full')
+        expect(taken()).toBe(0)
+        const before: number[] = []
+        const sending = async (): Promise<void> => {
+          await Bun.sleep(0)
+          before.push(taken())
+        }
+        await start(bench.job({ sending }))
+        expect([before, taken()]).toEqual([[0], 1])
+      })
+
       const refusals: readonly Refusal[] = [
         { because: 'rate_limited', retryAfterS: 30 },
         { because: 'rate_limited' },

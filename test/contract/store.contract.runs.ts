@@ -47,6 +47,19 @@ export function runsContract(subject: Subject): void {
     expect(await store.attemptByToken('nobody')).toBeNull()
   })
 
+  test('a submit that was noted may have been sent, and one that was not surely was not', async () => {
+    const intents = [attempt(1), attempt(1)] as const
+    for (const live of intents) {
+      const queued = queuedRun()
+      await subject.store.create(creation(queued))
+      const run = runAt(queued, 0, { status: 'submitting', attempt: live, lookup: null }, [])
+      await subject.store.commit(leap(queued, run))
+    }
+    await subject.store.noteSubmit(intents[0].token)
+    const store = await subject.reopen()
+    expect(await Promise.all(intents.map(live => store.isUnsent(live.token)))).toEqual([false, true])
+  })
+
   test('the token of a step that a resumed run took over still belongs to the first run', async () => {
     const { store } = subject
     const first = queuedRun()

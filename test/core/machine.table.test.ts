@@ -68,6 +68,7 @@ const EVENTS: Record<string, Event> = {
   'step.unroutable': { type: 'step.unroutable', ...step, error: stepError('no_route', 'none') },
   'step.deferred': { type: 'step.deferred', ...step, until: AT + 9, error: overload },
   'step.submitted': { type: 'step.submitted', ...of, jobRef: { id: 2 }, pollAt: AT + 9 },
+  'step.unsent': { type: 'step.unsent', ...of },
   'step.submit_refused (busy)': { type: 'step.submit_refused', ...of, error: overload },
   'step.submit_refused (content)': { type: 'step.submit_refused', ...of, error: stepError('content_rejected', 'no') },
   'step.submit_unknown': { type: 'step.submit_unknown', ...of, error: overload, askAt: AT + 9 },
@@ -159,6 +160,7 @@ const TABLE: Record<string, Record<string, string>> = {
   'step.unroutable': { queued: '→ failed', waiting: '→ failed' },
   'step.deferred': { queued: '→ waiting', waiting: '→ waiting' },
   'step.submitted': { submitting: '→ running', unknown: '→ running' },
+  'step.unsent': { submitting: '→ submitting + submit (soft)' },
   'step.submit_refused (busy)': { submitting: '→ waiting + route', unknown: '→ waiting + route' },
   'step.submit_refused (content)': { submitting: '→ failed', unknown: '→ failed' },
   'step.submit_unknown': { submitting: '→ unknown', unknown: '→ unknown' },
@@ -203,6 +205,17 @@ test('every state of a step answers every event as the table says', () => {
     ]),
   )
   expect(said).toEqual(TABLE)
+})
+
+test.each([
+  ['canceled meanwhile', { cancelRequestedAt: AT - 1 }, 'canceled', 'canceled'],
+  ['too late', { deadlineAt: AT }, 'failed', 'deadline_exceeded'],
+])('a submit that was never sent and is %s ends unsent, and costs nothing', (_, more, status, code) => {
+  const run = { ...runIn({ status: 'submitting', attempt, lookup: null }), ...more }
+  const next = transition(run, EVENTS['step.unsent']!)
+  expect(next).toMatchObject({ effects: [], durable: true })
+  const ended = next.run.steps[1] as Step
+  expect(ended).toMatchObject({ status, attempts: [{ outcome: status, error: { code }, cost: { actualUsd: 0 } }] })
 })
 
 test('a step that has failed says what to do now, not that it is tried again', () => {

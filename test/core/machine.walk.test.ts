@@ -34,6 +34,7 @@ const KINDS: Event['type'][] = [
   'step.unroutable',
   'step.deferred',
   'step.submitted',
+  'step.unsent',
   'step.submit_refused',
   'step.submit_unknown',
   'step.not_found',
@@ -56,6 +57,7 @@ const NEXT: Partial<Record<Step['status'], Event['type'][]>> = {
     'step.submitted',
     'step.submitted',
     'step.submitted',
+    'step.unsent',
     'step.submit_refused',
     'step.submit_unknown',
     'step.not_found',
@@ -112,6 +114,8 @@ function anyEvent(run: Run, draw: Draw, at: number): Event {
       return { type, ...base, until: later, error }
     case 'step.submitted':
       return { type, ...base, jobRef: { id: draw() }, pollAt: later, ...cost }
+    case 'step.unsent':
+      return { type, ...base }
     case 'job.hinted':
       return { type, ...base, jobRef: draw() < 0.5 ? null : { id: draw() } }
     case 'step.submit_refused':
@@ -156,8 +160,16 @@ function checkTransition(before: Run, event: Event, submitted: Set<string>): Run
   )
   expect(next.events.map(line => line.seq)).toEqual(next.events.map((_, i) => before.lastSeq + 1 + i))
   expect(next.run.lastSeq).toBe(before.lastSeq + next.events.length)
-  checkEffects(before, next.run, next.effects, next.durable, submitted)
+  if (event.type === 'step.unsent') forgetUnsent(before, event, submitted)
+  checkEffects(before, next.run, next.effects, next.durable || event.type === 'step.unsent', submitted)
   return next.run
+}
+
+/** Whoever says that a submit was not sent takes its order back; the intent must be there, and nobody in doubt about it. */
+function forgetUnsent(before: Run, event: Event & { stepId: string; attempt: number }, submitted: Set<string>): void {
+  const step = before.steps.find(each => each.id === event.stepId)
+  expect(step).toMatchObject({ status: 'submitting', attempt: { no: event.attempt }, lookup: null })
+  expect(submitted.delete(`${before.id}/${event.stepId}/${event.attempt}`)).toBe(true)
 }
 
 function checkEffects(

@@ -205,7 +205,8 @@ describe('a look-up', () => {
     const provider = { id: 'lists', settleMs: SETTLE, ...(find ? { find } : {}) } as Provider
     const { soundSince } = clock
     const given = { clock, soundSince, providers: new Map([['lists', provider]]), observer: OBSERVER }
-    const deps = { ...given, resubmitUnknown: false, callbackUrl: () => null } as unknown as EffectDeps
+    const store = { isUnsent: async () => false }
+    const deps = { ...given, store, resubmitUnknown: false, callbackUrl: () => null } as unknown as EffectDeps
     const run = runOf({ a: [] })
     const step = { ...run.steps[0], status: 'submitting', attempt, lookup: null } as Step
     const live = { run: { ...run, steps: [step] } }

@@ -103,6 +103,39 @@ describe.each(SCENES)('$name', scene => {
   )
 })
 
+test('where nothing can be looked up, only a death between the note and the answer leaves a step in doubt', async () => {
+  const inDoubt = new Set<string>()
+  const fates = { lost: 0, whole: 0 }
+  for (const when of ['before', 'after'] as const) {
+    for (let call = 1, calls = Number.POSITIVE_INFINITY; call <= calls; call += 1) {
+      const world = new World({ providers: now => [new RemoteProvider('p', now)] })
+      world.providers[0]!.canFind = false
+      await world.start()
+      world.calls = []
+      world.crash = { call, when }
+      const run = await world.create(LINE)
+      await world.settle()
+      const died = world.calls[call - 1] ?? ''
+      if (world.isDead) await world.restart()
+      else calls = 0
+      const accepted = await world.process.store.run(run.id)
+      if (accepted) {
+        const ended = await world.finish(run.id)
+        if (ended.status === 'succeeded') fates.whole += 1
+        else {
+          fates.lost += 1
+          inDoubt.add(`${when} ${died}`)
+          expect(ended.error?.code).toBe('outcome_unknown')
+        }
+      }
+      for (const step of run.steps) expect(world.providers[0]!.jobsOf(step.id)).toBeLessThanOrEqual(1)
+      await world.close()
+    }
+  }
+  expect([...inDoubt].toSorted()).toEqual(['after p.start', 'after store.noteSubmit', 'before store.commit'])
+  expect(fates.whole).toBeGreaterThan(5 * fates.lost)
+}, 60_000)
+
 test('survives a second death at every port call of the recovery', async () => {
   const scene = SCENES[0] as Scene
   const untouched = await play(scene, [])

@@ -2,6 +2,7 @@
 import { Database } from 'bun:sqlite'
 import { migrate, migrationsFolder } from '../../src/store/sqlite/migrate.ts'
 import { newestTime } from '../../src/store/sqlite/newest.ts'
+import type { Sends } from '../../src/store/sqlite/send-log.ts'
 import { SqliteStore } from '../../src/store/sqlite/store.ts'
 import { T0 } from '../support/runs.ts'
 import { MemoryDisk, MemoryStore } from './memory-store.ts'
@@ -24,8 +25,14 @@ export function sqliteDisk(): Disk & { check(): string } {
   empty ??= migrated()
   const db = Database.deserialize(empty)
   db.run('PRAGMA foreign_keys = ON')
+  const open = new Set<string>()
+  const sends: Sends = {
+    note: token => void open.add(token),
+    over: token => void open.delete(token),
+    isUnsent: token => !open.has(token),
+  }
   return {
-    open: async now => new SqliteStore({ db, close() {} }, now, 256),
+    open: async now => new SqliteStore({ db, sends, close() {} }, now, 256),
     newest: () => newestTime(db),
     check: () => String(db.query<{ integrity_check: string }, []>('PRAGMA integrity_check').get()?.integrity_check),
   }

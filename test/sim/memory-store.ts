@@ -54,6 +54,7 @@ type TokenPlace = { runId: string; stepId: string; attemptNo: number; provider: 
 export class MemoryDisk {
   readonly runs = new Map<string, RunRecord>()
   readonly tokens = new Map<string, TokenPlace>()
+  readonly noted = new Set<string>()
   readonly keys = new Map<string, { fingerprint: string; runId: string; response: string }>()
   readonly deliveries = new Map<string, DeliveryRecord>()
   readonly deliveryOfRun = new Map<string, string>()
@@ -152,6 +153,14 @@ export class MemoryStore implements Store {
     const last = page.at(-1)
     if (last) this.#cursors.set(last.id, last.wakeAt)
     return page.map(each => each.id)
+  }
+
+  async noteSubmit(token: string): Promise<void> {
+    this.#open().noted.add(token)
+  }
+
+  async isUnsent(token: string): Promise<boolean> {
+    return !this.#open().noted.has(token)
   }
 
   async attemptByToken(token: string): Promise<TokenPlace | null> {

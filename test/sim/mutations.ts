@@ -30,6 +30,34 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'sim',
   },
   {
+    name: 'a submit leaves without a note',
+    file: 'src/engine/effects.ts',
+    from: 'await deps.store.noteSubmit(attempt.token).catch(',
+    to: 'await Promise.resolve().catch(',
+    by: 'sim',
+  },
+  {
+    name: 'a submit that may have been sent is taken for unsent',
+    file: 'src/engine/effects.ts',
+    from: '(await deps.store.isUnsent(attempt.token))',
+    to: '(await deps.store.isUnsent(attempt.token)) !== null',
+    by: 'sim',
+  },
+  {
+    name: 'the log of submits is believed after a power cut',
+    file: 'src/store/sqlite/send-log.ts',
+    from: 'return first === head ? tokens : null',
+    to: 'return tokens',
+    by: 'test/store/send-log.test.ts',
+  },
+  {
+    name: 'what may have been sent is not carried to the next start',
+    file: 'src/store/sqlite/send-log.ts',
+    from: '[this.#head, ...this.#open]',
+    to: '[this.#head]',
+    by: 'test/store/send-log.test.ts',
+  },
+  {
     name: 'an unknown submit is sent again',
     file: 'src/engine/effects.ts',
     from: "if (found.type === 'none' || deps.resubmitUnknown)",
@@ -137,8 +165,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a submit leaves although the cancel was committed with its intent',
     file: 'src/engine/effects.ts',
-    from: 'if (live.run.cancelRequestedAt !== null) return',
-    to: 'if (live.run.revision < 0) return',
+    from: '    if (live.run.cancelRequestedAt !== null) held = ',
+    to: '    if (live.run.revision < 0) held = ',
     by: 'sim',
   },
   {
@@ -185,7 +213,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the next step gets no picture of the one before',
-    file: 'src/engine/effects.ts',
+    file: 'src/engine/pictures.ts',
     from: 'for (const ref of [...wired, ...step.pictures])',
     to: 'for (const ref of step.pictures)',
     by: 'sim',

@@ -95,6 +95,7 @@ export class SimProvider implements Provider {
 
   async start(order: StartJob, signal: AbortSignal): Promise<Started> {
     const { time } = this
+    await order.sending()
     await this.events.submitting(this.id, order)
     const bad = this.#trouble ? time.pick(SUBMIT_FAULTS) : 'none'
     const unknown: Started = { type: 'unknown', error: stepError('outcome_unknown', 'the answer was lost') }

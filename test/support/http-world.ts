@@ -64,6 +64,7 @@ class StudioProvider implements Provider {
   constructor(readonly id: string) {}
 
   async start(job: StartJob): Promise<Started> {
+    await job.sending()
     this.started.push(job)
     return { type: 'accepted', jobRef: { job: job.token, role: job.role }, pollAfterMs: 1_000 }
   }

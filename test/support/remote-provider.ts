@@ -47,6 +47,7 @@ export class RemoteProvider implements Provider {
   ) {}
 
   async start(job: StartJob): Promise<Started> {
+    await job.sending()
     const behavior = this.script(this.arrived.length, job)
     this.arrived.push(job)
     if (behavior.type === 'refuse') return { type: 'refused', error: behavior.error }

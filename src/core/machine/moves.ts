@@ -141,7 +141,7 @@ export function specOf(step: Step): Omit<Step, keyof StepState> & StepSpec {
   }
 }
 
-export function order(type: 'poll' | 'find' | 'keep', step: Live): Effect {
+export function order(type: 'submit' | 'poll' | 'find' | 'keep', step: Live): Effect {
   return { type, stepId: step.id, attempt: step.attempt.no }
 }
 

@@ -139,6 +139,14 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
     case 'step.submit_refused':
       if (event.error.code === 'canceled') return { step: endUnsent(step, event.error, at) }
       return failAttempt(step, event.error, event, 'free')
+    case 'step.unsent': {
+      if (step.lookup) return { ignored: 'it may have been sent' }
+      if (run.cancelRequestedAt !== null)
+        return { step: endUnsent(step, stepError('canceled', 'canceled before it was submitted'), at) }
+      return at >= deadlineOf(run, step)
+        ? tooLate(run, step, event)
+        : { step, effects: [order('submit', step)], durable: false }
+    }
     case 'step.submit_unknown':
       if (run.cancelRequestedAt !== null)
         return {
@@ -356,6 +364,13 @@ function timeUp(run: Run, step: StepIn<'running'>, at: number): Move {
   const charged = { ...step, attempt: { ...step.attempt, cost: atMost(step.attempt.cost) } }
   const effects: Effect[] = [cancelOrder(step)]
   return { step: end(charged, { status: 'failed', error }, at, { outcome: 'failed', error }), effects }
+}
+
+/** Nobody was there in time to submit it. */
+function tooLate(run: Run, step: StepIn<'submitting'>, { at }: Moment): Move {
+  const error = stepError('deadline_exceeded', `${deadlineWords(run, at)} before it was submitted`)
+  const free = { ...step, attempt: { ...step.attempt, cost: { ...step.attempt.cost, actualUsd: 0 } } }
+  return { step: end(free, { status: 'failed', error }, at, { outcome: 'failed', error }) }
 }
 
 function deadlineWords(run: Run, at: number): string {

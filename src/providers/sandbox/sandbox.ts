@@ -61,6 +61,7 @@ class Sandbox implements Provider {
   }
 
   async start(call: StartJob, signal: AbortSignal): Promise<Started> {
+    await call.sending()
     try {
       await this.#journal.sweep()
       const known = await this.#journal.change(call.token, countAgain)

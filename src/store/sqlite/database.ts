@@ -1,8 +1,8 @@
 /**
  * Opens the database of a data directory, or says in a sentence why not.
  *
- * 1. The order is: directory, lock, pragmas (set and read back), damage check, checkpoint, migrations, lineage. A fault frees
- *    the lock.
+ * 1. The order is: directory, lock, pragmas (set and read back), damage check, checkpoint, migrations, lineage, send log. A
+ *    fault frees the lock.
  * 2. A promise rests on every pragma; one that does not read back as it was set stops the start.
  * 3. Nothing is repaired: a damaged file is left as it is, for a person to look at.
  */
@@ -10,9 +10,10 @@ import { Database } from 'bun:sqlite'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { asStorageError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
-import { assertContinues } from './lineage.ts'
+import { countStart } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
+import { bootOfMachine, SendLog, type Sends } from './send-log.ts'
 
 export interface DatabaseOrder {
   dataDir: string
@@ -24,6 +25,8 @@ export interface DatabaseOrder {
   resume?: string | null
   /** The database may not grow beyond this many pages; for tests of a full disk. */
   maxPages?: number
+  /** The boot of this machine, for tests of a power cut; null where nobody can tell. */
+  boot?: string | null
 }
 
 /** A part of a pino logger. */
@@ -34,6 +37,7 @@ export interface StoreLog {
 
 export interface OpenDatabase {
   db: Database
+  sends: Sends
   /** Empties the WAL into the file, closes it, and frees the lock. */
   close(): void
 }
@@ -65,6 +69,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const lock = lockDataDir(dataDir)
   const file = join(dataDir, 'babychain.db')
   let db: Database | null = null
+  let sends: SendLog
   try {
     refuseHalfRestored(file)
     db = new Database(file, { create: true, readwrite: true })
@@ -75,7 +80,9 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
     if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
     const warn = (facts: object, message: string): void => order.log?.warn(facts, message)
-    assertContinues({ db, dataDir, file, now: order.now(), resume: order.resume ?? null, warn })
+    const lineage = countStart({ db, dataDir, file, now: order.now(), resume: order.resume ?? null, warn })
+    const boot = order.boot === undefined ? bootOfMachine() : order.boot
+    sends = new SendLog({ db, dataDir, boot, ...lineage })
   } catch (error) {
     db?.close(true)
     lock.release()
@@ -84,7 +91,9 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const opened = db
   return {
     db: opened,
+    sends,
     close() {
+      sends.close()
       try {
         opened.run('PRAGMA wal_checkpoint(TRUNCATE)')
       } catch (error) {

@@ -30,13 +30,21 @@ interface Mark {
 
 const SETTING = 'starts'
 
+export interface Lineage {
+  /** The number of this start. */
+  start: number
+  /** Whether the database goes on from the start before. */
+  continues: boolean
+}
+
 /** Counts this start, or throws DatabaseRestored. */
-export function assertContinues({ db, dataDir, file, now, resume, warn }: LineageOrder): void {
+export function countStart({ db, dataDir, file, now, resume, warn }: LineageOrder): Lineage {
   const path = join(dataDir, 'babychain.mark')
   const known = db.query<{ value: string }, [string]>('SELECT value FROM settings WHERE name = ?').get(SETTING)
   const starts = Number(known?.value ?? 0)
   const open = known ? underWay(db) : 0
-  if (known && open > 0 && !continues(markOf(path), file, starts)) {
+  const goesOn = continues(markOf(path), file, starts)
+  if (known && open > 0 && !goesOn) {
     if (resume !== 'now' && resume !== String(starts)) throw new DatabaseRestored(file, starts, open)
     warn({ file, runs: open }, 'the database was restored and is resumed: steps that waited in it are submitted')
   }
@@ -45,6 +53,7 @@ export function assertContinues({ db, dataDir, file, now, resume, warn }: Lineag
   ).run(SETTING, String(starts + 1), now)
   writeFileSync(`${path}.new`, JSON.stringify({ file: identityOf(file), starts: starts + 1 } satisfies Mark))
   renameSync(`${path}.new`, path)
+  return { start: starts + 1, continues: goesOn }
 }
 
 function continues(mark: Mark | null, file: string, starts: number): boolean {

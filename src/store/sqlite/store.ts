@@ -28,7 +28,7 @@ import {
   type StoreCounts,
   type StoredMedia,
 } from '../../core/ports.ts'
-import type { Run, RunEvent } from '../../core/run.ts'
+import { attemptsOf, type Run, type RunEvent } from '../../core/run.ts'
 import { Counters } from './counters.ts'
 import type { OpenDatabase } from './database.ts'
 import { DeliveryTables } from './deliveries.ts'
@@ -109,9 +109,18 @@ export class SqliteStore implements Store {
       },
       () => {
         this.#runs.remember(commit.run, commit.changed)
+        this.#endSubmits(commit)
         this.#feed.publish(commit.run.id, commit.events)
       },
     )
+  }
+
+  async noteSubmit(token: string): Promise<void> {
+    this.#opened.sends.note(token)
+  }
+
+  async isUnsent(token: string): Promise<boolean> {
+    return this.#opened.sends.isUnsent(token)
   }
 
   async replay(key: string, fingerprint: string): Promise<Exclude<Created, { type: 'created' }> | null> {
@@ -286,6 +295,14 @@ export class SqliteStore implements Store {
       this.#opened.close()
     })
     return this.#closing
+  }
+
+  #endSubmits({ run, changed }: RunCommit): void {
+    for (const step of run.steps) {
+      const isUnderWay = step.status === 'submitting' && step.lookup === null
+      if (changed.includes(step.id) && !isUnderWay)
+        for (const { token } of attemptsOf(step)) this.#opened.sends.over(token)
+    }
   }
 
   #read<T>(query: () => T): T {

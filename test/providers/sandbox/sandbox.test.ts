@@ -68,6 +68,19 @@ describe('the sandbox', () => {
     expect(times.sort((a, b) => a - b)).toEqual([1_500, 4_000, 20_000])
   })
 
+  test('a submit that is held back starts nothing, and one that goes has said so before', async () => {
+    const job = rig.call({ params: { prompt: 'x' } })
+    const full = async (): Promise<void> => {
+      throw new Error('the disk is full')
+    }
+    await expect(rig.provider.start({ ...job, sending: full }, NEVER)).rejects.toThrow('the disk is full')
+    expect(await rig.jobs()).toEqual([])
+    const before: number[] = []
+    const sending = async (): Promise<void> => void before.push((await rig.jobs()).length)
+    await rig.provider.start({ ...job, sending }, NEVER)
+    expect([before, (await rig.jobs()).length]).toEqual([[0], 1])
+  })
+
   test('nothing is asked twice: a second submit with a token is counted and starts nothing', async () => {
     await rig.start({ params: { prompt: 'first' } })
     const job = rig.call({ params: { prompt: 'x' } })
@@ -412,6 +425,7 @@ async function openRig(role: Role, painter?: Painter): Promise<Rig> {
         body,
         callbackUrl: null,
         stash: async () => 'stash:x/0',
+        sending: async () => {},
       }
     },
     job: scenario => rig.call({ params: { prompt: `A boat ${WORDS[scenario]}` } }),

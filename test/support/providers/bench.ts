@@ -111,6 +111,7 @@ export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<
           stashed.set(url, { bytes, mime })
           return url
         },
+        sending: async () => {},
         ...more,
       }
     },

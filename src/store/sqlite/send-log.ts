@@ -1,0 +1,134 @@
+/**
+ * Which submits may have been sent: after a crash it tells them from those that were only meant to be.
+ *
+ * 1. A token is appended before its submit begins, by one write that is not synced: it outlives the process, not the machine.
+ * 2. So a log proves something only under the boot in which it was written, to the start that follows, of a database that
+ *    goes on from there. Elsewhere every submit that the database has under way may have been sent.
+ * 3. What may have been sent and is not over is carried from log to log: at a start, and when a log gets long.
+ */
+import type { Database } from 'bun:sqlite'
+import { closeSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { StorageUnavailable } from '../../core/ports.ts'
+
+export interface SendLogOrder {
+  db: Database
+  dataDir: string
+  /** The number of this start, and whether the database goes on from the start before. */
+  start: number
+  continues: boolean
+  /** The boot of this machine; null where nobody can tell. */
+  boot: string | null
+}
+
+/** What the store needs of it. */
+export type Sends = Pick<SendLog, 'note' | 'over' | 'isUnsent'>
+
+/** Some 1,700 tokens: a start looks each of them up. */
+const LONG_LOG_BYTES = 64 << 10
+
+export class SendLog {
+  readonly #path: string
+  readonly #head: string
+  /** Tokens of submits that may have been sent and are not over. */
+  readonly #open: Set<string>
+  #file: number
+  #bytes = 0
+
+  /** @throws an error of the file system when the log cannot be written */
+  constructor({ db, dataDir, start, continues, boot }: SendLogOrder) {
+    this.#path = join(dataDir, 'babychain.sends')
+    this.#head = headOf(start, boot)
+    const noted = continues && boot !== null ? tokensOf(this.#path, headOf(start - 1, boot)) : null
+    this.#open = new Set(noted ? noted.filter(stillOpen(db)) : allOpen(db))
+    this.#file = this.#begin()
+  }
+
+  /** Call it before the submit of an attempt begins. @throws StorageUnavailable: then it must not be sent */
+  note(token: string): void {
+    try {
+      if (this.#bytes > LONG_LOG_BYTES + 2 * this.#open.size * token.length) {
+        const ended = this.#file
+        this.#file = this.#begin()
+        closeSync(ended)
+      }
+      this.#append(this.#file, [token])
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      throw new StorageUnavailable(`a submit cannot be noted, so it is not sent: ${why}`, { cause: error })
+    }
+    this.#open.add(token)
+  }
+
+  /** What became of the submit is committed. */
+  over(token: string): void {
+    this.#open.delete(token)
+  }
+
+  /** True when no byte of this submit can have been sent by a process that has ended. */
+  isUnsent(token: string): boolean {
+    return !this.#open.has(token)
+  }
+
+  close(): void {
+    closeSync(this.#file)
+  }
+
+  #begin(): number {
+    const made = `${this.#path}.new`
+    const file = openSync(made, 'w', 0o600)
+    this.#bytes = 0
+    this.#append(file, [this.#head, ...this.#open])
+    renameSync(made, this.#path)
+    return file
+  }
+
+  /** A line ends before it and after it: what a full disk cut off must not swallow the next token. */
+  #append(file: number, lines: readonly string[]): void {
+    const text = `\n${lines.join('\n')}\n`
+    const written = writeSync(file, text)
+    this.#bytes += written
+    if (written < text.length) throw new Error('the disk is full')
+  }
+}
+
+/** The boot of this machine; null where the system does not tell. */
+export function bootOfMachine(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch {
+    return null
+  }
+}
+
+function headOf(start: number, boot: string | null): string {
+  return `start ${start} boot ${boot}`
+}
+
+/** The tokens of a log with this head; null when it is not there, or another one. */
+function tokensOf(path: string, head: string): string[] | null {
+  try {
+    const [first, ...tokens] = readFileSync(path, 'utf8')
+      .split('\n')
+      .filter(line => line !== '')
+    return first === head ? tokens : null
+  } catch {
+    return null
+  }
+}
+
+function stillOpen(db: Database): (token: string) => boolean {
+  const query = db.query<unknown, [string]>(
+    `SELECT 1 FROM attempts WHERE token = ? AND inherited = 0 AND outcome = 'pending' AND submitted_at IS NULL`,
+  )
+  return token => query.get(token) !== null
+}
+
+function allOpen(db: Database): string[] {
+  const rows = db.query<{ token: string }, []>(
+    `SELECT a.token FROM runs r
+     JOIN attempts a ON a.run_id = r.id AND a.inherited = 0 AND a.outcome = 'pending' AND a.submitted_at IS NULL
+     WHERE r.wake_at IS NOT NULL`,
+  )
+  return rows.all().map(row => row.token)
+}

@@ -1,0 +1,103 @@
+/** What the log of submits proves after a crash, and when it proves nothing. */
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { copyFileSync, mkdirSync, rmdirSync, rmSync, statSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
+import { StorageUnavailable } from '../../src/core/ports.ts'
+import type { Attempt, Run } from '../../src/core/run.ts'
+import { bootOfMachine, SendLog } from '../../src/store/sqlite/send-log.ts'
+import { attempt, creation, inState, leap, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
+import { openTempStore, type TempStore } from '../support/store-temp.ts'
+
+let temp: TempStore
+let log: string
+beforeEach(async () => {
+  temp = await openTempStore({ boot: 'boot-1' })
+  log = join(temp.dataDir, 'babychain.sends')
+})
+afterEach(() => temp.dispose())
+
+/** A run whose first step is about to be submitted. */
+async function intent(isNoted: boolean): Promise<{ run: Run; token: string; live: Attempt }> {
+  const queued = queuedRun()
+  await temp.store.create(creation(queued))
+  const live = attempt(1)
+  const commit = leap(queued, runAt(queued, 0, { status: 'submitting', attempt: live, lookup: null }, []))
+  await temp.store.commit(commit)
+  if (isNoted) await temp.store.noteSubmit(live.token)
+  return { run: commit.run, token: live.token, live }
+}
+
+test('after a start only the submits that were noted may have been sent', async () => {
+  const [noted, meant] = [await intent(true), await intent(false)]
+  for (let start = 0; start < 3; start += 1) {
+    const store = await temp.reopen()
+    expect(await store.isUnsent(noted.token)).toBe(false)
+    expect(await store.isUnsent(meant.token)).toBe(true)
+  }
+})
+
+test.each([
+  ['after a power cut', async () => void (await temp.reopen({ boot: 'boot-2' }))],
+  ['where nobody can tell the boot', async () => void (await temp.reopen({ boot: null }))],
+  ['when the log is lost', async () => rmSync(log)],
+  ['when the log is empty', async () => truncateSync(log, 0)],
+  ['when the database was brought back', async () => rmSync(join(temp.dataDir, 'babychain.mark'))],
+])('%s every submit under way may have been sent, at every later start too', async (_, happen) => {
+  const { token } = await intent(false)
+  await happen()
+  for (let start = 0; start < 2; start += 1) {
+    const store = await temp.reopen({ boot: 'boot-2', resume: 'now' })
+    expect(await store.isUnsent(token)).toBe(false)
+  }
+  // It proves again what is meant from now on.
+  const next = await intent(false)
+  expect(await (await temp.reopen({ boot: 'boot-2' })).isUnsent(next.token)).toBe(true)
+})
+
+test('the log of an earlier start proves nothing', async () => {
+  const old = `${log}.old`
+  copyFileSync(log, old)
+  await temp.reopen()
+  const { token } = await intent(true)
+  copyFileSync(old, log)
+  expect(await (await temp.reopen()).isUnsent(token)).toBe(false)
+})
+
+test('what is over is not carried to the next start', async () => {
+  const { run, token, live } = await intent(true)
+  for (let n = 0; n < 1_000; n += 1) await temp.store.noteSubmit(crypto.randomUUID())
+  const store = await temp.reopen()
+  expect(await store.isUnsent(token)).toBe(false)
+  expect(statSync(log).size).toBeLessThan(200)
+  const over = { ...live, outcome: 'canceled' as const, endedAt: T0 }
+  const step = { ...inState(run.steps[0]!, { status: 'canceled' }), attempts: [over], completedAt: T0 }
+  await store.commit(turn(run, { steps: { 0: step } }))
+  await temp.reopen()
+  expect(statSync(log).size).toBeLessThan(50)
+})
+
+test('a long log is begun anew; a submit that the disk does not note is refused, and is noted when it can be', () => {
+  const { db } = temp.store
+  const order = { db, dataDir: temp.dataDir, start: 9, continues: false, boot: 'boot-1' }
+  const sends = new SendLog(order)
+  mkdirSync(`${log}.new`)
+  let noted = 0
+  const fill = (): void => {
+    for (; noted < 4_000; noted += 1) {
+      sends.note(`token-${noted}-${'x'.repeat(40)}`)
+      sends.over(`token-${noted}-${'x'.repeat(40)}`)
+    }
+  }
+  expect(fill).toThrow(StorageUnavailable)
+  expect(noted).toBeGreaterThan(100)
+  expect(sends.isUnsent(`token-${noted}-${'x'.repeat(40)}`)).toBe(true)
+  rmdirSync(`${log}.new`)
+  fill()
+  sends.close()
+  expect(statSync(log).size).toBeLessThan(80 << 10)
+})
+
+test('the boot of this machine is told on Linux', () => {
+  if (process.platform === 'linux') expect(bootOfMachine()).toMatch(/^[0-9a-f-]{36}$/)
+  else expect(bootOfMachine()).toBeNull()
+})
