@@ -3,7 +3,7 @@
 import type { Config } from '../config.ts'
 import type { Clock, Store } from '../core/ports.ts'
 import { Admission } from '../engine/admission.ts'
-import { Budget, dayOf } from '../engine/budget.ts'
+import { Budget } from '../engine/budget.ts'
 import { BOOTSTRAP, Keyring, type MadeBootstrap } from './keyring.ts'
 import { deriveKey } from './secrets.ts'
 import { WebhookSecrets } from './webhook-secrets.ts'
@@ -37,6 +37,8 @@ export async function openAccess({ store, clock, wall, master, config }: AccessO
   // A wrong master key must stop the start, not every callback.
   await secrets.of(BOOTSTRAP)
   const budget = new Budget(id => keys.limits(id).dailyBudgetUsd)
+  const now = clock.now()
+  const counted = Promise.withResolvers<void>()
   const admission = new Admission(id => keys.limits(id))
   const keys: Keyring = await Keyring.open({
     store,
@@ -45,10 +47,13 @@ export async function openAccess({ store, clock, wall, master, config }: AccessO
     given: apiKey,
     secrets,
     spentUsd: id => budget.spent(id, clock.now()),
+    counted: counted.promise,
     changed: id => admission.look(id),
   })
-  const now = clock.now()
-  budget.load(await store.spending(dayOf(now)), now)
+  // A day of a million attempts takes seconds: only a budget has to wait for its sum.
+  counted.resolve(budget.load(store, now))
+  counted.promise.catch(() => {})
+  if (keys.list().some(key => key.dailyBudgetUsd !== null)) await counted.promise
   const begin = async () => {
     const made = await keys.ensure()
     await secrets.adopt()

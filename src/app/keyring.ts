@@ -25,6 +25,8 @@ export interface KeyringDeps {
   secrets: { fresh(apiKeyId: string): MadeSecret }
   /** What a key has spent today, in US dollars. */
   spentUsd(apiKeyId: string): number
+  /** Resolves when `spentUsd` knows of the whole day. */
+  counted: Promise<void>
   /** The limits of a key were changed. */
   changed(apiKeyId: string): void
 }
@@ -125,6 +127,7 @@ export class Keyring implements KeyDesk {
   async change(id: string, patch: KeyPatch): Promise<ApiKey | null> {
     const known = this.#keys.get(id)
     if (!known) return null
+    if (patch.dailyBudgetUsd) await this.#deps.counted
     await this.#save({ ...known, ...patch })
     this.#deps.changed(id)
     return this.find(id)

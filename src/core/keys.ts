@@ -49,7 +49,7 @@ export interface WebhookSecret {
   retiresAt: number | null
 }
 
-/** What a key has spent on attempts that began since a time: one row for what has ended, one for each that has not. */
+/** What a key has spent on some attempts: one row for those that have ended, one for each that has not. */
 export interface Spending {
   apiKeyId: string
   usd: number

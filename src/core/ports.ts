@@ -326,8 +326,11 @@ export interface Store {
   webhookSecrets(apiKeyId: string): Promise<WebhookSecret[]>
   /** A new secret; the one before signs along until `retiresAt`, older ones are forgotten. */
   rotateWebhookSecret(secret: WebhookSecret, retiresAt: number): Promise<void>
-  /** What attempts cost that began at or after a time, estimates where nothing better is known. */
-  spending(since: number): Promise<Spending[]>
+  /**
+   * What attempts cost that began in [since, until), estimates where nothing better is known. Piece by piece, with time for
+   * everybody else between them: a day may hold millions.
+   */
+  spending(since: number, until: number): AsyncIterable<Spending[]>
   addMedia(row: StoredMedia): Promise<void>
   media(id: string): Promise<StoredMedia | null>
   /** Media whose run ended (or that were uploaded) before a time. */

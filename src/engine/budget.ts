@@ -4,11 +4,11 @@
  * 1. Synchronous and in memory: an attempt is booked with its estimate when it is routed, before any other is looked at,
  *    so that attempts side by side cannot pass the budget together.
  * 2. A booking is replaced by what the attempt cost in the end, and counts on the day on which the attempt began.
- * 3. After a start the ledger is read from the store; booking the same attempt again changes nothing.
+ * 3. After a start the ledger is read from the store, up to that start; booking the same attempt again changes nothing.
  * 4. Without a known price there is no promise: a key with a budget does not begin such an attempt.
  */
 import { type StepError, stepError } from '../core/errors.ts'
-import type { Spending } from '../core/keys.ts'
+import type { Store } from '../core/ports.ts'
 
 const DAY_MS = 86_400_000
 /** Twenty times five cents are a dollar, whatever binary fractions say. */
@@ -40,11 +40,13 @@ export class Budget {
     this.#limitOf = limitOf
   }
 
-  /** Takes up what the store knows of today. */
-  load(spending: readonly Spending[], at: number): void {
-    for (const { apiKeyId, usd, attempt } of spending) {
-      if (attempt) this.book({ apiKeyId, ...attempt }, usd)
-      else this.#add(this.#day(apiKeyId, at), usd)
+  /** Takes up what the store knows of the day of `at`, until `at`: what begins later is booked as it begins. */
+  async load(store: Pick<Store, 'spending'>, at: number): Promise<void> {
+    for await (const piece of store.spending(dayOf(at), at + 1)) {
+      for (const { apiKeyId, usd, attempt } of piece) {
+        if (attempt) this.book({ apiKeyId, ...attempt }, usd)
+        else this.#add(this.#day(apiKeyId, at), usd)
+      }
     }
   }
 

@@ -58,7 +58,10 @@ export function keysContract(subject: Subject): void {
     expect(await subject.store.webhookSecrets(nextId())).toEqual([])
   })
 
-  test('spending tells what attempts cost since a time: the ended ones as a sum, each open one by itself', async () => {
+  const spentIn = async (since: number, until: number) =>
+    (await Array.fromAsync(subject.store.spending(since, until))).flat()
+
+  test('spending tells what attempts cost in a time: the ended ones as a sum, each open one by itself', async () => {
     const { store } = subject
     const estimate = { estimatedUsd: 0.05, actualUsd: null, basis: 'listed' as const }
     const ended = { outcome: 'failed' as const, endedAt: T0 + 9 }
@@ -72,13 +75,14 @@ export function keysContract(subject: Subject): void {
     const run = runAt(queued, 0, { status: 'submitting', attempt: live, lookup: null }, tries)
     await store.create(creation(queued))
     await store.commit(leap(queued, run))
-    const spent = await store.spending(T0)
+    const spent = await spentIn(T0, T0 + 3)
     expect(spent).toHaveLength(2)
     const [sum, open] = spent.toSorted((a, b) => Number(a.attempt !== null) - Number(b.attempt !== null))
     expect(sum).toMatchObject({ apiKeyId: run.apiKeyId, attempt: null })
     expect(sum?.usd).toBeCloseTo(0.04, 9)
     const stepId = run.steps.find(step => step.status === 'submitting')?.id
     expect(open).toEqual({ apiKeyId: run.apiKeyId, usd: 0.05, attempt: { stepId: stepId!, no: 4, startedAt: T0 + 2 } })
-    expect(await store.spending(T0 + 10)).toEqual([])
+    expect(await spentIn(T0, T0 + 2)).toEqual([sum!])
+    expect(await spentIn(T0 + 10, T0 + 99)).toEqual([])
   })
 }

@@ -320,12 +320,12 @@ export class MemoryStore implements Store {
     disk.webhookSecrets = [...before, secret]
   }
 
-  async spending(since: number): Promise<Spending[]> {
+  async *spending(since: number, until: number): AsyncIterable<Spending[]> {
     const ended = new Map<string, number>()
     const open: Spending[] = []
     for (const { run } of this.#open().runs.values()) {
       for (const step of run.steps.filter(each => !each.inherited)) {
-        for (const attempt of attemptsOf(step).filter(each => each.startedAt >= since)) {
+        for (const attempt of attemptsOf(step).filter(each => each.startedAt >= since && each.startedAt < until)) {
           const usd = attempt.cost.actualUsd ?? attempt.cost.estimatedUsd ?? 0
           const { no, startedAt } = attempt
           if (attempt.outcome !== 'pending') ended.set(run.apiKeyId, (ended.get(run.apiKeyId) ?? 0) + usd)
@@ -333,7 +333,7 @@ export class MemoryStore implements Store {
         }
       }
     }
-    return [...[...ended].map(([apiKeyId, usd]) => ({ apiKeyId, usd, attempt: null })), ...open]
+    yield [...[...ended].map(([apiKeyId, usd]) => ({ apiKeyId, usd, attempt: null })), ...open]
   }
 
   async addMedia(row: StoredMedia): Promise<void> {

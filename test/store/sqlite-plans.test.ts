@@ -72,7 +72,7 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
   await store.touchApiKeys({ [key.id]: T0 })
   await store.webhookSecrets(key.id)
   await store.rotateWebhookSecret(webhookSecret(key.id), T0)
-  await store.spending(0)
+  for await (const _ of store.spending(0, T0));
   const attempt = { no: 1, trigger: 'schedule' as const, startedAt: T0, durationMs: 1, ip: null, httpStatus: 200 }
   const rest = { errorClass: null, reply: null, nextAt: null, reason: null }
   const settlement = { deliveryId: delivery.id, leaseToken: 'L', at: T0, dueAt: null, counts: true }

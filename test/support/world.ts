@@ -22,7 +22,7 @@ import type {
 } from '../../src/core/ports.ts'
 import { isEnded, newRun, type Output, type Run } from '../../src/core/run.ts'
 import { Admission, type RunLimits } from '../../src/engine/admission.ts'
-import { Budget, dayOf } from '../../src/engine/budget.ts'
+import { Budget } from '../../src/engine/budget.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
@@ -139,7 +139,7 @@ export class World {
       resubmitUnknown: this.#options.resubmitUnknown ?? false,
       soundSince: () => Number.NEGATIVE_INFINITY,
     })
-    process.budget.load(await raw.spending(dayOf(this.clock.now())), this.clock.now())
+    await process.budget.load(raw, this.clock.now())
     await Promise.race([process.died, process.outbox.start().then(() => process.registry.start())])
   }
 

@@ -12,14 +12,11 @@ import { apiKeys, webhookSecrets } from '../schema.ts'
 
 export class KeyTables {
   readonly #db: BunSQLiteDatabase
-  readonly #ended: ReturnType<typeof spendingStatements>['ended']
-  readonly #open: ReturnType<typeof spendingStatements>['open']
+  readonly #spending: ReturnType<typeof spendingStatement>
 
   constructor(db: Database) {
     this.#db = drizzle({ client: db })
-    const { ended, open } = spendingStatements(db)
-    this.#ended = ended
-    this.#open = open
+    this.#spending = spendingStatement(db)
   }
 
   all(): ApiKey[] {
@@ -62,14 +59,18 @@ export class KeyTables {
     this.#insert(secret)
   }
 
-  spending(since: number): Spending[] {
-    const ended = this.#ended.all(since).map(({ api_key_id: apiKeyId, usd }) => ({ apiKeyId, usd, attempt: null }))
-    const open = this.#open.all(since).map(row => ({
-      apiKeyId: row.api_key_id,
-      usd: row.usd,
-      attempt: { stepId: row.step_id, no: row.no, startedAt: row.started_at },
-    }))
-    return [...ended, ...open]
+  /** The next attempts after a place in the order of their begin; `next` is null after the last. */
+  spending({ startedAt, rowid }: SpendingCursor, until: number): { spending: Spending[]; next: SpendingCursor | null } {
+    const rows = this.#spending.all(startedAt, until, startedAt, rowid, SPENDING_PAGE)
+    const ended = new Map<string, number>()
+    const spending: Spending[] = []
+    for (const { api_key_id: apiKeyId, usd, open_step_id: stepId, no, started_at } of rows) {
+      if (stepId === null) ended.set(apiKeyId, (ended.get(apiKeyId) ?? 0) + usd)
+      else spending.push({ apiKeyId, usd, attempt: { stepId, no, startedAt: started_at } })
+    }
+    for (const [apiKeyId, usd] of ended) spending.push({ apiKeyId, usd, attempt: null })
+    const last = rows.length === SPENDING_PAGE ? rows.at(-1) : undefined
+    return { spending, next: last ? { startedAt: last.started_at, rowid: last.rowid } : null }
   }
 
   #insert({ sealed, ...row }: WebhookSecret): void {
@@ -80,29 +81,33 @@ export class KeyTables {
   }
 }
 
-interface OpenRow {
-  api_key_id: string
-  usd: number
-  step_id: string
-  no: number
-  started_at: number
+/** Attempts in one piece: two or three milliseconds. */
+const SPENDING_PAGE = 500
+
+export interface SpendingCursor {
+  startedAt: number
+  rowid: number
 }
 
-function spendingStatements(db: Database) {
-  const cost = 'coalesce(a.actual_usd, a.estimated_usd, 0)'
-  const began = 'a.inherited = 0 AND a.started_at >= ? AND a.outcome'
-  return {
-    ended: db.prepare<{ api_key_id: string; usd: number }, [number]>(
-      `SELECT r.api_key_id, sum(${cost}) AS usd FROM attempts a CROSS JOIN runs r ON r.id = a.run_id
-       WHERE ${began} <> 'pending' GROUP BY r.api_key_id`,
-    ),
-    open: db.prepare<OpenRow, [number]>(
-      `SELECT r.api_key_id, ${cost} AS usd, s.id AS step_id, a.no, a.started_at
-       FROM attempts a CROSS JOIN runs r ON r.id = a.run_id
-       CROSS JOIN steps s ON s.run_id = a.run_id AND s.step_index = a.step_index
-       WHERE ${began} = 'pending'`,
-    ),
-  }
+interface SpendingRow {
+  rowid: number
+  started_at: number
+  no: number
+  api_key_id: string
+  usd: number
+  /** Null when the attempt has ended. */
+  open_step_id: string | null
+}
+
+function spendingStatement(db: Database) {
+  return db.prepare<SpendingRow, number[]>(
+    `SELECT a.rowid, a.started_at, a.no, r.api_key_id, coalesce(a.actual_usd, a.estimated_usd, 0) AS usd,
+       iif(a.outcome = 'pending', (SELECT s.id FROM steps s WHERE s.run_id = a.run_id AND s.step_index = a.step_index), NULL)
+         AS open_step_id
+     FROM attempts a CROSS JOIN runs r ON r.id = a.run_id
+     WHERE a.inherited = 0 AND a.started_at >= ? AND a.started_at < ? AND (a.started_at > ? OR a.rowid > ?)
+     ORDER BY a.started_at, a.rowid LIMIT ?`,
+  )
 }
 
 function keyOf({ previousHash, previousUntil, scopes, ...row }: typeof apiKeys.$inferSelect): ApiKey {

@@ -35,7 +35,7 @@ import { DeliveryTables } from './deliveries.ts'
 import { asStorageError } from './errors.ts'
 import { EventFeed } from './feed.ts'
 import { GroupCommit } from './group-commit.ts'
-import { KeyTables } from './keys.ts'
+import { KeyTables, type SpendingCursor } from './keys.ts'
 import { mediaRowsOf } from './rows.ts'
 import { RunList } from './run-list.ts'
 import { RunTables } from './runs.ts'
@@ -241,8 +241,14 @@ export class SqliteStore implements Store {
     return this.#group.write(() => this.#keys.rotateSecret(secret, retiresAt))
   }
 
-  async spending(since: number): Promise<Spending[]> {
-    return this.#read(() => this.#keys.spending(since))
+  async *spending(since: number, until: number): AsyncIterable<Spending[]> {
+    for (let after: SpendingCursor | null = { startedAt: since, rowid: -1 }; after !== null; ) {
+      const from: SpendingCursor = after
+      const page = this.#read(() => this.#keys.spending(from, until))
+      yield page.spending
+      after = page.next
+      await new Promise(resolve => setImmediate(resolve))
+    }
   }
 
   // ── Media, secrets ──────────────────────────────────────────────────────────────────────────────────────────────
