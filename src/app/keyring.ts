@@ -26,7 +26,7 @@ export interface KeyringDeps {
   /** What a key has spent today, in US dollars. */
   spentUsd(apiKeyId: string): number
   /** Resolves when `spentUsd` knows of the whole day. */
-  counted: Promise<void>
+  counted(): Promise<void>
   /** The limits of a key were changed. */
   changed(apiKeyId: string): void
 }
@@ -127,7 +127,7 @@ export class Keyring implements KeyDesk {
   async change(id: string, patch: KeyPatch): Promise<ApiKey | null> {
     const known = this.#keys.get(id)
     if (!known) return null
-    if (patch.dailyBudgetUsd) await this.#deps.counted
+    if (patch.dailyBudgetUsd) await this.#deps.counted()
     await this.#save({ ...known, ...patch })
     this.#deps.changed(id)
     return this.find(id)

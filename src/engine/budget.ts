@@ -40,13 +40,14 @@ export class Budget {
     this.#limitOf = limitOf
   }
 
-  /** Takes up what the store knows of the day of `at`, until `at`: what begins later is booked as it begins. */
-  async load(store: Pick<Store, 'spending'>, at: number): Promise<void> {
+  /** Takes up what the store knows of the day of `at`, until `at`: what begins later is booked as it begins. It rests after each piece. */
+  async load(store: Pick<Store, 'spending'>, at: number, rest: () => Promise<void> = async () => {}): Promise<void> {
     for await (const piece of store.spending(dayOf(at), at + 1)) {
       for (const { apiKeyId, usd, attempt } of piece) {
         if (attempt) this.book({ apiKeyId, ...attempt }, usd)
         else this.#add(this.#day(apiKeyId, at), usd)
       }
+      await rest()
     }
   }
 

@@ -59,9 +59,9 @@ export class KeyTables {
     this.#insert(secret)
   }
 
-  /** The next attempts after a place in the order of their begin; `next` is null after the last. */
+  /** The next attempts after a place in the order of their begin, before a time; `next` is null after the last. */
   spending({ startedAt, rowid }: SpendingCursor, until: number): { spending: Spending[]; next: SpendingCursor | null } {
-    const rows = this.#spending.all(startedAt, until, startedAt, rowid, SPENDING_PAGE)
+    const rows = this.#spending.all({ at: startedAt, after: rowid, until, limit: SPENDING_PAGE })
     const ended = new Map<string, number>()
     const spending: Spending[] = []
     for (const { api_key_id: apiKeyId, usd, open_step_id: stepId, no, started_at } of rows) {
@@ -99,14 +99,19 @@ interface SpendingRow {
   open_step_id: string | null
 }
 
+/** The rest of a millisecond, then the later ones: SQLite seeks no pair of time and rowid. */
 function spendingStatement(db: Database) {
-  return db.prepare<SpendingRow, number[]>(
-    `SELECT a.rowid, a.started_at, a.no, r.api_key_id, coalesce(a.actual_usd, a.estimated_usd, 0) AS usd,
+  const began = 'SELECT rowid FROM attempts WHERE inherited = 0 AND started_at'
+  return db.prepare<SpendingRow, [Record<string, number>]>(
+    `WITH page (id) AS (
+       SELECT * FROM (${began} = $at AND rowid > $after ORDER BY rowid LIMIT $limit)
+       UNION ALL
+       SELECT * FROM (${began} > $at AND started_at < $until ORDER BY started_at, rowid LIMIT $limit)
+       LIMIT $limit)
+     SELECT a.rowid, a.started_at, a.no, r.api_key_id, coalesce(a.actual_usd, a.estimated_usd, 0) AS usd,
        iif(a.outcome = 'pending', (SELECT s.id FROM steps s WHERE s.run_id = a.run_id AND s.step_index = a.step_index), NULL)
          AS open_step_id
-     FROM attempts a CROSS JOIN runs r ON r.id = a.run_id
-     WHERE a.inherited = 0 AND a.started_at >= ? AND a.started_at < ? AND (a.started_at > ? OR a.rowid > ?)
-     ORDER BY a.started_at, a.rowid LIMIT ?`,
+     FROM page CROSS JOIN attempts a ON a.rowid = page.id CROSS JOIN runs r ON r.id = a.run_id`,
   )
 }
 

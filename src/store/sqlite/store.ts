@@ -242,7 +242,10 @@ export class SqliteStore implements Store {
   }
 
   async *spending(since: number, until: number): AsyncIterable<Spending[]> {
-    for (let after: SpendingCursor | null = { startedAt: since, rowid: -1 }; after !== null; ) {
+    for (
+      let after: SpendingCursor | null = { startedAt: since - 1, rowid: Number.MAX_SAFE_INTEGER };
+      after !== null;
+    ) {
       const from: SpendingCursor = after
       const page = this.#read(() => this.#keys.spending(from, until))
       yield page.spending
