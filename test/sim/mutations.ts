@@ -46,7 +46,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the log of submits is believed after a power cut',
     file: 'src/store/sqlite/send-log.ts',
-    from: 'return first === head ? tokens : null',
+    from: 'return isWhole ? tokens : null',
     to: 'return tokens',
     by: 'test/store/send-log.test.ts',
   },

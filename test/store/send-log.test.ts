@@ -1,6 +1,15 @@
 /** What the log of submits proves after a crash, and when it proves nothing. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { copyFileSync, mkdirSync, rmdirSync, rmSync, statSync, truncateSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import type { Attempt, Run } from '../../src/core/run.ts'
@@ -27,9 +36,18 @@ async function intent(isNoted: boolean): Promise<{ run: Run; token: string; live
   return { run: commit.run, token: live.token, live }
 }
 
+/** Closes the store, and takes back what only a stop in order says. */
+async function die(): Promise<void> {
+  await temp.store.close()
+  const text = readFileSync(log, 'utf8')
+  expect(text.endsWith('\nclosed\n')).toBe(true)
+  writeFileSync(log, text.slice(0, -'\nclosed\n'.length))
+}
+
 test('after a start only the submits that were noted may have been sent', async () => {
   const [noted, meant] = [await intent(true), await intent(false)]
-  for (let start = 0; start < 3; start += 1) {
+  for (const end of [die, async () => {}, die]) {
+    await end()
     const store = await temp.reopen()
     expect(await store.isUnsent(noted.token)).toBe(false)
     expect(await store.isUnsent(meant.token)).toBe(true)
@@ -37,28 +55,40 @@ test('after a start only the submits that were noted may have been sent', async 
 })
 
 test.each([
-  ['after a power cut', async () => void (await temp.reopen({ boot: 'boot-2' }))],
-  ['where nobody can tell the boot', async () => void (await temp.reopen({ boot: null }))],
-  ['when the log is lost', async () => rmSync(log)],
-  ['when the log is empty', async () => truncateSync(log, 0)],
-  ['when the database was brought back', async () => rmSync(join(temp.dataDir, 'babychain.mark'))],
-])('%s every submit under way may have been sent, at every later start too', async (_, happen) => {
+  ['after a power cut', () => {}, 'boot-2'],
+  ['where nobody can tell the boot', () => {}, null],
+  ['when the log is lost', () => rmSync(log), 'boot-1'],
+  ['when the log is empty', () => truncateSync(log, 0), 'boot-1'],
+  ['when the database was brought back', () => rmSync(join(temp.dataDir, 'babychain.mark')), 'boot-1'],
+])('%s every submit under way may have been sent, at every later start too', async (_, happen, boot) => {
   const { token } = await intent(false)
-  await happen()
+  await die()
+  happen()
   for (let start = 0; start < 2; start += 1) {
-    const store = await temp.reopen({ boot: 'boot-2', resume: 'now' })
+    const store = await temp.reopen({ boot, resume: 'now' })
     expect(await store.isUnsent(token)).toBe(false)
+    if (boot !== null) await die()
   }
   // It proves again what is meant from now on.
+  await temp.reopen({ boot })
   const next = await intent(false)
-  expect(await (await temp.reopen({ boot: 'boot-2' })).isUnsent(next.token)).toBe(true)
+  if (boot !== null) await die()
+  expect(await (await temp.reopen({ boot })).isUnsent(next.token)).toBe(true)
+})
+
+test('a stop in order proves it to another machine, too', async () => {
+  const [noted, meant] = [await intent(true), await intent(false)]
+  const store = await temp.reopen({ boot: 'boot-2' })
+  expect(await Promise.all([noted, meant].map(each => store.isUnsent(each.token)))).toEqual([false, true])
 })
 
 test('the log of an earlier start proves nothing', async () => {
   const old = `${log}.old`
+  await temp.store.close()
   copyFileSync(log, old)
   await temp.reopen()
   const { token } = await intent(true)
+  await temp.store.close()
   copyFileSync(old, log)
   expect(await (await temp.reopen()).isUnsent(token)).toBe(false)
 })

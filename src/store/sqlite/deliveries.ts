@@ -128,7 +128,7 @@ export class DeliveryTables {
       for (const each of hosts.sort((a, b) => a.readyAt - b.readyAt)) {
         if (ids.length === limit) break
         each.rows ??= this.#sql.ofHost.all(each.host, at, room(each.host))
-        const [row, after] = each.rows.slice(rank)
+        const [row, after] = [each.rows[rank], each.rows[rank + 1]]
         if (after) next.push({ ...each, readyAt: after.ready_at })
         const more = row ? (used.get(row.api_key_id) ?? 0) + 1 : Number.POSITIVE_INFINITY
         if (!row || more > perKey) continue

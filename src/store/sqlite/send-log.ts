@@ -2,12 +2,12 @@
  * Which submits may have been sent: after a crash it tells them from those that were only meant to be.
  *
  * 1. A token is appended before its submit begins, by one write that is not synced: it outlives the process, not the machine.
- * 2. So a log proves something only under the boot in which it was written, to the start that follows, of a database that
- *    goes on from there. Elsewhere every submit that the database has under way may have been sent.
+ * 2. So a log proves something to the start that follows, of a database that goes on from there, and only under the boot in which
+ *    it was written, unless it was closed in order, which syncs it. Elsewhere every submit under way may have been sent.
  * 3. What may have been sent and is not over is carried from log to log: at a start, and when a log gets long.
  */
 import type { Database } from 'bun:sqlite'
-import { closeSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { StorageUnavailable } from '../../core/ports.ts'
 
@@ -39,7 +39,7 @@ export class SendLog {
   constructor({ db, dataDir, start, continues, boot }: SendLogOrder) {
     this.#path = join(dataDir, 'babychain.sends')
     this.#head = headOf(start, boot)
-    const noted = continues && boot !== null ? tokensOf(this.#path, headOf(start - 1, boot)) : null
+    const noted = continues ? tokensOf(this.#path, start - 1, boot) : null
     this.#open = new Set(noted ? noted.filter(stillOpen(db)) : allOpen(db))
     this.#file = this.#begin()
   }
@@ -70,7 +70,14 @@ export class SendLog {
     return !this.#open.has(token)
   }
 
+  /** The last process says so itself: nothing was sent beside what stands here. */
   close(): void {
+    try {
+      this.#append(this.#file, [CLOSED])
+      fsyncSync(this.#file)
+    } catch {
+      // It was not closed in order, then.
+    }
     closeSync(this.#file)
   }
 
@@ -92,6 +99,8 @@ export class SendLog {
   }
 }
 
+const CLOSED = 'closed'
+
 /** The boot of this machine; null where the system does not tell. */
 export function bootOfMachine(): string | null {
   try {
@@ -105,13 +114,15 @@ function headOf(start: number, boot: string | null): string {
   return `start ${start} boot ${boot}`
 }
 
-/** The tokens of a log with this head; null when it is not there, or another one. */
-function tokensOf(path: string, head: string): string[] | null {
+/** The tokens of the log of a start; null when it is not there, is another one, or ended with its machine. */
+function tokensOf(path: string, start: number, boot: string | null): string[] | null {
   try {
-    const [first, ...tokens] = readFileSync(path, 'utf8')
+    const [head = '', ...tokens] = readFileSync(path, 'utf8')
       .split('\n')
       .filter(line => line !== '')
-    return first === head ? tokens : null
+    const isSynced = tokens.at(-1) === CLOSED && head.startsWith(headOf(start, ''))
+    const isWhole = isSynced || (boot !== null && head === headOf(start, boot))
+    return isWhole ? tokens : null
   } catch {
     return null
   }
