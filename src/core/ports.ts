@@ -90,10 +90,7 @@ export interface StartJob {
   callbackUrl: string | null
   /** Keeps bytes that came in the answer itself, before anything else can fail; gives the url of a ProviderMedia. */
   stash(bytes: Uint8Array, mime: string): Promise<string>
-  /**
-   * To be awaited when the request has its place, right before its first byte: what does not say so counts as never sent
-   * after a crash. Throws when it must not be sent.
-   */
+  /** To be awaited right before the first byte: without it the job counts as never sent after a crash. Throws when it must not be. */
   sending(): Promise<void>
 }
 
@@ -279,10 +276,7 @@ export interface Store {
   create(commit: CreateCommit): Promise<Created>
   /** Commits a transition, all or nothing. Durable when it resolves. */
   commit(commit: RunCommit): Promise<void>
-  /**
-   * Notes, before a submit begins, that it may be sent. It outlives the process, not the machine: no commit is worth less
-   * for it. @throws StorageUnavailable: then it must not be sent
-   */
+  /** Notes that a submit is about to be sent; outlives the process, not the machine. @throws StorageUnavailable: it must not be sent */
   noteSubmit(token: string): Promise<void>
   /** True when the submit of an attempt that is `submitting` was surely never sent. False where nobody can tell. */
   isUnsent(token: string): Promise<boolean>
@@ -326,10 +320,7 @@ export interface Store {
   webhookSecrets(apiKeyId: string): Promise<WebhookSecret[]>
   /** A new secret; the one before signs along until `retiresAt`, older ones are forgotten. */
   rotateWebhookSecret(secret: WebhookSecret, retiresAt: number): Promise<void>
-  /**
-   * What attempts cost that began in [since, until), estimates where nothing better is known. Piece by piece, with time for
-   * everybody else between them: a day may hold millions.
-   */
+  /** What attempts cost that began in [since, until), or are estimated at. In pieces, with time for everybody else between them. */
   spending(since: number, until: number): AsyncIterable<Spending[]>
   addMedia(row: StoredMedia): Promise<void>
   media(id: string): Promise<StoredMedia | null>

@@ -19,6 +19,7 @@ import {
   type Opened,
   type Provider,
   type Route,
+  type Started,
   StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
@@ -187,41 +188,43 @@ async function submit(
     if (!pictures.ok) return refused(pictures.error)
     const translation = route.translate(step.params, { role: step.role, pictures: pictures.refs })
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
-    const { token, no } = attempt
-    const job = {
+    const { token, no: attemptNo } = attempt
+    const { body, providerModel } = translation
+    const callbackUrl = deps.callbackUrl(provider.id, token)
+    const stash = (bytes: Uint8Array, mime: string) => deps.media.stash(token, bytes, mime)
+    const order = {
       runId: run.id,
       stepId: step.id,
       token,
-      attemptNo: no,
+      attemptNo,
       role: step.role,
-      body: translation.body,
-      providerModel: translation.providerModel,
+      body,
+      providerModel,
+      callbackUrl,
     }
-    const stash = (bytes: Uint8Array, mime: string) => deps.media.stash(token, bytes, mime)
     began = true
-    const calling = { ...job, stash, sending, callbackUrl: deps.callbackUrl(provider.id, token) }
-    const started = await provider.start(calling, signal)
-    switch (started.type) {
-      case 'accepted':
-        return {
-          type: 'step.submitted',
-          jobRef: started.jobRef,
-          pollAt: deps.clock.now() + started.pollAfterMs,
-          ...costOf(started),
-        }
-      case 'succeeded':
-        return { type: 'job.succeeded', media: started.media, ...costOf(started) }
-      case 'refused':
-        return refused(started.error)
-      case 'unknown':
-        return { type: 'step.submit_unknown', error: started.error, askAt: firstLookAt(deps, provider) }
-    }
+    return answerOf(deps, provider, await provider.start({ ...order, stash, sending }, signal))
   } catch (error) {
     if (held) return refused(held)
     deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
     if (!began) return refused(stepError('internal', 'the request could not be made'))
     const lost = stepError('outcome_unknown', 'the submit broke on our side', { provider: attempt.provider })
     return { type: 'step.submit_unknown', error: lost, askAt: firstLookAt(deps, provider) }
+  }
+}
+
+function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said {
+  switch (started.type) {
+    case 'accepted': {
+      const pollAt = deps.clock.now() + started.pollAfterMs
+      return { type: 'step.submitted', jobRef: started.jobRef, pollAt, ...costOf(started) }
+    }
+    case 'succeeded':
+      return { type: 'job.succeeded', media: started.media, ...costOf(started) }
+    case 'refused':
+      return refused(started.error)
+    case 'unknown':
+      return { type: 'step.submit_unknown', error: started.error, askAt: firstLookAt(deps, provider) }
   }
 }
 

@@ -66,6 +66,12 @@ function Twice({ label, act }: { label: string; act(): void }) {
 // ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
+const LIMITS = {
+  rate_per_minute: 'requests a minute',
+  max_running: 'runs at once',
+  max_queued: 'runs that wait',
+  daily_budget_usd: 'US dollars a day',
+} as const
 const keys = signal<readonly ApiKeyDto[] | null>(null)
 const keysSaid = signal<string | null>(null)
 
@@ -81,15 +87,17 @@ async function loadKeys(): Promise<void> {
 function Keys() {
   const name = useSignal('')
   const scopes = useSignal<readonly string[]>(['runs:read', 'runs:write'])
+  const limits = useSignal<Readonly<Record<string, number>>>({})
   const made = useSignal<string | null>(null)
   useEffect(() => void loadKeys(), [])
   const create = async () => {
     try {
       const key = await api<{ key: string }>('POST', '/api/v1/keys', {
-        body: { name: name.value, scopes: scopes.value },
+        body: { name: name.value, scopes: scopes.value, ...limits.value },
       })
       made.value = key.key
       name.value = ''
+      limits.value = {}
       await loadKeys()
     } catch (error) {
       keysSaid.value = said(error)
@@ -128,6 +136,14 @@ function Keys() {
                   : 'never used'
                 : key.status}
             </span>
+            {(['rate_per_minute', 'max_running', 'max_queued'] as const).map(
+              limit =>
+                key[limit] !== null && (
+                  <span class="dim" key={limit}>
+                    {key[limit]} {LIMITS[limit]}
+                  </span>
+                ),
+            )}
             {(key.spent_today_usd > 0 || key.daily_budget_usd !== null) && (
               <span class="dim">
                 {money(key.spent_today_usd)}
@@ -174,6 +190,25 @@ function Keys() {
               >
                 {scope}
               </button>
+            ))}
+          </fieldset>
+          <fieldset class="fields" aria-label="Limits">
+            {Object.entries(LIMITS).map(([limit, words]) => (
+              <label class="field" key={limit}>
+                {words}
+                <input
+                  type="number"
+                  min="0"
+                  step="any"
+                  placeholder="no limit"
+                  value={limits.value[limit] ?? ''}
+                  onInput={event => {
+                    const { [limit]: _, ...others } = limits.value
+                    const given = event.currentTarget.valueAsNumber
+                    limits.value = Number.isNaN(given) ? others : { ...others, [limit]: given }
+                  }}
+                />
+              </label>
             ))}
           </fieldset>
         </form>
