@@ -66,11 +66,12 @@ function Twice({ label, act }: { label: string; act(): void }) {
 // ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
+/** The limits of a key, and what a new one has where nothing is given. */
 const LIMITS = {
-  rate_per_minute: 'requests a minute',
-  max_running: 'runs at once',
-  max_queued: 'runs that wait',
-  daily_budget_usd: 'US dollars a day',
+  rate_per_minute: { words: 'requests a minute', standard: '600' },
+  max_running: { words: 'runs at once', standard: '100' },
+  max_queued: { words: 'runs that wait', standard: '1000' },
+  daily_budget_usd: { words: 'US dollars a day', standard: 'no limit' },
 } as const
 const keys = signal<readonly ApiKeyDto[] | null>(null)
 const keysSaid = signal<string | null>(null)
@@ -140,7 +141,7 @@ function Keys() {
               limit =>
                 key[limit] !== null && (
                   <span class="dim" key={limit}>
-                    {key[limit]} {LIMITS[limit]}
+                    {key[limit]} {LIMITS[limit].words}
                   </span>
                 ),
             )}
@@ -193,14 +194,15 @@ function Keys() {
             ))}
           </fieldset>
           <fieldset class="fields" aria-label="Limits">
-            {Object.entries(LIMITS).map(([limit, words]) => (
-              <label class="field" key={limit}>
-                {words}
+            {Object.entries(LIMITS).map(([limit, { words, standard }]) => (
+              <div class="field" key={limit}>
+                <label for={limit}>{words}</label>
                 <input
+                  id={limit}
                   type="number"
                   min="0"
                   step="any"
-                  placeholder="no limit"
+                  placeholder={standard}
                   value={limits.value[limit] ?? ''}
                   onInput={event => {
                     const { [limit]: _, ...others } = limits.value
@@ -208,7 +210,7 @@ function Keys() {
                     limits.value = Number.isNaN(given) ? others : { ...others, [limit]: given }
                   }}
                 />
-              </label>
+              </div>
             ))}
           </fieldset>
         </form>
