@@ -111,7 +111,7 @@ function refusal(estimate: number | null, spent: number, limit: number, endsAt: 
 }
 
 /** When the day (UTC) of a time began. */
-export function dayOf(at: number): number {
+function dayOf(at: number): number {
   return Math.floor(at / DAY_MS) * DAY_MS
 }
 
