@@ -23,19 +23,19 @@ export interface LineageOrder {
   warn(facts: object, message: string): void
 }
 
-interface Mark {
-  file: string
-  starts: number
-}
-
-const SETTING = 'starts'
-
 export interface Lineage {
   /** The number of this start. */
   start: number
   /** Whether the database goes on from the start before. */
   continues: boolean
 }
+
+interface Mark {
+  file: string
+  starts: number
+}
+
+const SETTING = 'starts'
 
 /** Counts this start, or throws DatabaseRestored. */
 export function countStart({ db, dataDir, file, now, resume, warn }: LineageOrder): Lineage {

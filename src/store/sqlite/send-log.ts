@@ -10,13 +10,11 @@ import type { Database } from 'bun:sqlite'
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { StorageUnavailable } from '../../core/ports.ts'
+import type { Lineage } from './lineage.ts'
 
-export interface SendLogOrder {
+export interface SendLogOrder extends Lineage {
   db: Database
   dataDir: string
-  /** The number of this start, and whether the database goes on from the start before. */
-  start: number
-  continues: boolean
   /** The boot of this machine; null where nobody can tell. */
   boot: string | null
 }
@@ -52,7 +50,7 @@ export class SendLog {
         this.#file = this.#begin()
         closeSync(ended)
       }
-      this.#append(this.#file, [token])
+      this.#bytes += append(this.#file, [token])
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
       throw new StorageUnavailable(`a submit cannot be noted, so it is not sent: ${why}`, { cause: error })
@@ -73,7 +71,7 @@ export class SendLog {
   /** The last process says so itself: nothing was sent beside what stands here. */
   close(): void {
     try {
-      this.#append(this.#file, [CLOSED])
+      append(this.#file, [CLOSED])
       fsyncSync(this.#file)
     } catch {
       // It was not closed in order, then.
@@ -84,19 +82,24 @@ export class SendLog {
   #begin(): number {
     const made = `${this.#path}.new`
     const file = openSync(made, 'w', 0o600)
-    this.#bytes = 0
-    this.#append(file, [this.#head, ...this.#open])
-    renameSync(made, this.#path)
-    return file
+    try {
+      const bytes = append(file, [this.#head, ...this.#open])
+      renameSync(made, this.#path)
+      this.#bytes = bytes
+      return file
+    } catch (error) {
+      closeSync(file)
+      throw error
+    }
   }
+}
 
-  /** A line ends before it and after it: what a full disk cut off must not swallow the next token. */
-  #append(file: number, lines: readonly string[]): void {
-    const text = `\n${lines.join('\n')}\n`
-    const written = writeSync(file, text)
-    this.#bytes += written
-    if (written < text.length) throw new Error('the disk is full')
-  }
+/** Gives the bytes written. A line ends before it and after it: what a full disk cut off must not swallow the next token. */
+function append(file: number, lines: readonly string[]): number {
+  const text = `\n${lines.join('\n')}\n`
+  const written = writeSync(file, text)
+  if (written < text.length) throw new Error('the disk is full')
+  return written
 }
 
 const CLOSED = 'closed'
@@ -128,18 +131,17 @@ function tokensOf(path: string, start: number, boot: string | null): string[] | 
   }
 }
 
+const UNDER_WAY = `inherited = 0 AND outcome = 'pending' AND submitted_at IS NULL`
+
 function stillOpen(db: Database): (token: string) => boolean {
-  const query = db.query<unknown, [string]>(
-    `SELECT 1 FROM attempts WHERE token = ? AND inherited = 0 AND outcome = 'pending' AND submitted_at IS NULL`,
-  )
+  const query = db.prepare<unknown, [string]>(`SELECT 1 FROM attempts WHERE token = ? AND ${UNDER_WAY}`)
   return token => query.get(token) !== null
 }
 
+/** By way of the open runs: the attempts of a long history are many. */
 function allOpen(db: Database): string[] {
-  const rows = db.query<{ token: string }, []>(
-    `SELECT a.token FROM runs r
-     JOIN attempts a ON a.run_id = r.id AND a.inherited = 0 AND a.outcome = 'pending' AND a.submitted_at IS NULL
-     WHERE r.wake_at IS NOT NULL`,
+  const query = db.prepare<{ token: string }, []>(
+    `SELECT token FROM runs CROSS JOIN attempts ON run_id = runs.id AND ${UNDER_WAY} WHERE wake_at >= 0`,
   )
-  return rows.all().map(row => row.token)
+  return query.all().map(row => row.token)
 }
