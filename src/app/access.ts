@@ -37,7 +37,6 @@ export async function openAccess({ store, clock, wall, master, config }: AccessO
   // A wrong master key must stop the start, not every callback.
   await secrets.of(BOOTSTRAP)
   const budget = new Budget(id => keys.limits(id).dailyBudgetUsd)
-  const now = clock.now()
   const admission = new Admission(id => keys.limits(id))
   const keys: Keyring = await Keyring.open({
     store,
@@ -49,6 +48,7 @@ export async function openAccess({ store, clock, wall, master, config }: AccessO
     counted: () => count.now(),
     changed: id => admission.look(id),
   })
+  const now = clock.now()
   const count = counting(rest => budget.load(store, now, rest))
   if (keys.list().some(key => key.dailyBudgetUsd !== null)) await count.now()
   const begin = async () => {

@@ -236,15 +236,14 @@ function firstLookAt(deps: EffectDeps, provider: Provider): number {
 async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const now = deps.clock.now()
-  const isLookedUp = step.status === 'submitting' && step.lookup !== null
-  if (!isLookedUp && (await deps.store.isUnsent(attempt.token))) return { type: 'step.unsent' }
+  const lookup = step.status === 'submitting' ? step.lookup : null
+  if (lookup === null && (await deps.store.isUnsent(attempt.token))) return { type: 'step.unsent' }
   if (!provider) return { type: 'step.still_unknown', askAt: null }
   const { token, providerModel, startedAt } = attempt
   const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
   if (found.type === 'found')
     return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
   // That the job is there is true at once; that it is not, only when the provider has had its time.
-  const lookup = step.status === 'submitting' ? step.lookup : null
   const trusted = (lookup?.since ?? startedAt) + provider.settleMs
   if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
   // After a crash, and after the clock leapt ahead, stored times do not tell how long ago that was.

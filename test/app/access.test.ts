@@ -1,6 +1,7 @@
 /** A start whose day holds many attempts: who waits for their sum, and who does not. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import { openAccess } from '../../src/app/access.ts'
+import { overlay } from '../../src/app/tracing/overlay.ts'
 import type { Spending } from '../../src/core/keys.ts'
 import type { Store } from '../../src/core/ports.ts'
 import { apiKey, attempt, creation, leap, queuedRun, runAt, T0, webhookSecret } from '../support/store-runs.ts'
@@ -22,12 +23,7 @@ function opened(): { access: ReturnType<typeof openAccess>; tell(): void } {
     await promise
     yield* temp.store.spending(since, until)
   }
-  const store = new Proxy<Store>(temp.store, {
-    get(target, name) {
-      const value: unknown = name === 'spending' ? slow : Reflect.get(target, name)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  })
+  const store = overlay<Store>(temp.store, { spending: slow })
   const now = () => T0
   const clock = { now, at: () => () => {}, id: () => crypto.randomUUID(), token: () => 't', random: () => 0.5 }
   const master = new Uint8Array(32)

@@ -1,7 +1,8 @@
 /** Chains, models and estimates: what can be run here, and what it would cost. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { overlay } from '../../src/app/tracing/overlay.ts'
 import seed from '../fixtures/seed.request.json'
-import { changed, HttpWorld } from '../support/http-world.ts'
+import { HttpWorld } from '../support/http-world.ts'
 
 interface Model {
   id: string
@@ -89,7 +90,7 @@ describe('a model', () => {
   test('with an open breaker is left alone for a while', async () => {
     const other = await HttpWorld.open(deps => ({
       ...deps,
-      engine: changed(deps.engine, {
+      engine: overlay(deps.engine, {
         stats: () => ({ ...deps.engine.stats(), breakers: { 'studio/bfl/flux-2-flex': 'open' } }),
       }),
     }))

@@ -1,8 +1,9 @@
 /** Webhooks of providers: rules IN-1 to IN-5 (numbers of the rules in the names). */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { overlay } from '../../src/app/tracing/overlay.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import seed from '../fixtures/seed.request.json'
-import { changed, HttpWorld } from '../support/http-world.ts'
+import { HttpWorld } from '../support/http-world.ts'
 
 let world: HttpWorld
 beforeAll(async () => {
@@ -105,7 +106,7 @@ describe('a webhook', () => {
 test('while the disk is full the provider is asked to come again (IN-3)', async () => {
   const full = await HttpWorld.open(deps => ({
     ...deps,
-    engine: changed(deps.engine, {
+    engine: overlay(deps.engine, {
       hint: async () => {
         throw new StorageUnavailable('no space')
       },

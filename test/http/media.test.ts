@@ -1,9 +1,10 @@
 /** Files: uploads, links, ranges, and what a reader may do with them. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { overlay } from '../../src/app/tracing/overlay.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import { createLinks } from '../../src/http/links.ts'
 import { parseRange } from '../../src/http/range.ts'
-import { BASE, changed, HttpWorld } from '../support/http-world.ts'
+import { BASE, HttpWorld } from '../support/http-world.ts'
 import { sampleFilm, samplePicture, sha256, streamOf } from '../support/sample-media.ts'
 
 interface Media {
@@ -106,7 +107,7 @@ describe('an upload', () => {
   test('while the disk is full is 503', async () => {
     const full = await HttpWorld.open(deps => ({
       ...deps,
-      media: changed(deps.media, {
+      media: overlay(deps.media, {
         keep: async () => {
           throw new StorageUnavailable('no space')
         },

@@ -1,8 +1,9 @@
 /** What every answer has, how paths and methods are told apart, and how the server says that it cannot. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { overlay } from '../../src/app/tracing/overlay.ts'
 import { Draining, StorageUnavailable } from '../../src/core/ports.ts'
 import seed from '../fixtures/seed.request.json'
-import { changed, HttpWorld } from '../support/http-world.ts'
+import { HttpWorld } from '../support/http-world.ts'
 
 interface Problem {
   code: string
@@ -107,7 +108,7 @@ describe('when something breaks', () => {
   test('a bug is a 500 without a word about it, and the log has the rest', async () => {
     const broken = await HttpWorld.open(deps => ({
       ...deps,
-      store: changed(deps.store, {
+      store: overlay(deps.store, {
         runs: async () => {
           throw new Error('secret detail at /home/somebody/store.ts:42')
         },
@@ -127,7 +128,7 @@ describe('when something breaks', () => {
     let full = true
     const other = await HttpWorld.open(deps => ({
       ...deps,
-      engine: changed(deps.engine, {
+      engine: overlay(deps.engine, {
         create: async commit => {
           if (full) throw new StorageUnavailable('database or disk is full')
           return deps.engine.create(commit)
@@ -163,7 +164,7 @@ describe('when something breaks', () => {
   test('an engine that began to drain a moment ago says the same', async () => {
     const other = await HttpWorld.open(deps => ({
       ...deps,
-      engine: changed(deps.engine, {
+      engine: overlay(deps.engine, {
         create: async () => {
           throw new Draining('stopping')
         },
@@ -221,7 +222,7 @@ describe('operations', () => {
   test('metrics still come while the store cannot be read', async () => {
     const other = await HttpWorld.open(deps => ({
       ...deps,
-      store: changed(deps.store, {
+      store: overlay(deps.store, {
         counts: async () => {
           throw new StorageUnavailable('locked')
         },

@@ -1,10 +1,11 @@
 /** What only shows on real sockets: silence limits, slow readers, bodies that stream in, HEAD. */
 import { afterEach, describe, expect, test } from 'bun:test'
 import { connect, type Socket } from 'node:net'
+import { overlay } from '../../src/app/tracing/overlay.ts'
 import type { RunEvent } from '../../src/core/run.ts'
 import type { ApiDeps } from '../../src/http/deps.ts'
 import seed from '../fixtures/seed.request.json'
-import { BASE, changed, HttpWorld } from '../support/http-world.ts'
+import { BASE, HttpWorld } from '../support/http-world.ts'
 
 const open: { world: HttpWorld; server: Bun.Server<undefined>; timeouts: [string, number][] }[] = []
 
@@ -249,7 +250,7 @@ test('metrics are open to this machine, and closed to what came through a proxy'
 
 /** A store whose runs have `many` events. */
 function flooded(deps: ApiDeps, many: number, tell: (n: number) => void = () => {}): ApiDeps['store'] {
-  return changed(deps.store, {
+  return overlay(deps.store, {
     async *watch(_, after, signal): AsyncGenerator<RunEvent> {
       for (let seq = after + 1; seq <= many && !signal.aborted; seq++) {
         tell(seq)

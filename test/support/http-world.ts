@@ -93,17 +93,6 @@ class StudioProvider implements Provider {
   }
 }
 
-/** A port with some of its calls replaced. */
-export function changed<T extends object>(port: T, calls: Partial<T>): T {
-  return new Proxy(port, {
-    get(target, name) {
-      if (Object.hasOwn(calls, name)) return Reflect.get(calls, name)
-      const value: unknown = Reflect.get(target, name)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  })
-}
-
 export interface Asked {
   key?: string | null
   headers?: Record<string, string>

@@ -85,10 +85,11 @@ export function endCanceled(step: StepIn<'running'>, at: number): Step {
   return end({ ...step, attempt: { ...step.attempt, cost } }, { status: 'canceled' }, at, { outcome: 'canceled' })
 }
 
-/** The cancel came before the submit: nothing runs and nothing is billed. */
+/** A cancel or the deadline came before the submit: nothing runs and nothing is billed. */
 export function endUnsent(step: StepIn<'submitting'>, error: StepError, at: number): Step {
   const free = { ...step, attempt: { ...step.attempt, cost: { ...step.attempt.cost, actualUsd: 0 } } }
-  return end(free, { status: 'canceled' }, at, { outcome: 'canceled', error })
+  if (error.code === 'canceled') return end(free, { status: 'canceled' }, at, { outcome: 'canceled', error })
+  return end(free, { status: 'failed', error }, at, { outcome: 'failed', error })
 }
 
 type Ended = Extract<StepState, { status: 'succeeded' | 'failed' | 'canceled' | 'skipped' }>

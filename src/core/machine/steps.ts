@@ -143,9 +143,11 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       if (step.lookup) return { ignored: 'it may have been sent' }
       if (run.cancelRequestedAt !== null)
         return { step: endUnsent(step, stepError('canceled', 'canceled before it was submitted'), at) }
-      return at >= deadlineOf(run, step)
-        ? tooLate(run, step, event)
-        : { step, effects: [order('submit', step)], durable: false }
+      if (at >= deadlineOf(run, step)) {
+        const words = `${deadlineWords(run, at)} before it was submitted`
+        return { step: endUnsent(step, stepError('deadline_exceeded', words), at) }
+      }
+      return { step, effects: [order('submit', step)], durable: false }
     }
     case 'step.submit_unknown':
       if (run.cancelRequestedAt !== null)
@@ -364,13 +366,6 @@ function timeUp(run: Run, step: StepIn<'running'>, at: number): Move {
   const charged = { ...step, attempt: { ...step.attempt, cost: atMost(step.attempt.cost) } }
   const effects: Effect[] = [cancelOrder(step)]
   return { step: end(charged, { status: 'failed', error }, at, { outcome: 'failed', error }), effects }
-}
-
-/** Nobody was there in time to submit it. */
-function tooLate(run: Run, step: StepIn<'submitting'>, { at }: Moment): Move {
-  const error = stepError('deadline_exceeded', `${deadlineWords(run, at)} before it was submitted`)
-  const free = { ...step, attempt: { ...step.attempt, cost: { ...step.attempt.cost, actualUsd: 0 } } }
-  return { step: end(free, { status: 'failed', error }, at, { outcome: 'failed', error }) }
 }
 
 function deadlineWords(run: Run, at: number): string {

@@ -129,9 +129,10 @@ export class DeliveryTables {
         if (ids.length === limit) break
         each.rows ??= this.#sql.ofHost.all(each.host, at, room(each.host))
         const [row, after] = [each.rows[rank], each.rows[rank + 1]]
+        if (!row) continue
         if (after) next.push({ ...each, readyAt: after.ready_at })
-        const more = row ? (used.get(row.api_key_id) ?? 0) + 1 : Number.POSITIVE_INFINITY
-        if (!row || more > perKey) continue
+        const more = (used.get(row.api_key_id) ?? 0) + 1
+        if (more > perKey) continue
         used.set(row.api_key_id, more)
         ids.push(row.id)
       }

@@ -59,18 +59,16 @@ export class KeyTables {
     this.#insert(secret)
   }
 
-  /** The next attempts after a place in the order of their begin, before a time; `next` is null after the last. */
-  spending({ startedAt, rowid }: SpendingCursor, until: number): { spending: Spending[]; next: SpendingCursor | null } {
-    const rows = this.#spending.all({ at: startedAt, after: rowid, until, limit: SPENDING_PAGE })
-    const ended = new Map<string, number>()
-    const spending: Spending[] = []
-    for (const { api_key_id: apiKeyId, usd, open_step_id: stepId, no, started_at } of rows) {
-      if (stepId === null) ended.set(apiKeyId, (ended.get(apiKeyId) ?? 0) + usd)
-      else spending.push({ apiKeyId, usd, attempt: { stepId, no, startedAt: started_at } })
+  /** Attempts that began in [since, until), in the order of their begin; each piece is one statement. */
+  *spending(since: number, until: number): Generator<Spending[], void> {
+    for (let [at, after] = [since, 0]; ; ) {
+      const rows = this.#spending.all({ at, after, until, limit: SPENDING_PAGE })
+      yield spendingOf(rows)
+      const last = rows.at(-1)
+      if (last === undefined || rows.length < SPENDING_PAGE) return
+      at = last.started_at
+      after = last.rowid
     }
-    for (const [apiKeyId, usd] of ended) spending.push({ apiKeyId, usd, attempt: null })
-    const last = rows.length === SPENDING_PAGE ? rows.at(-1) : undefined
-    return { spending, next: last ? { startedAt: last.started_at, rowid: last.rowid } : null }
   }
 
   #insert({ sealed, ...row }: WebhookSecret): void {
@@ -84,11 +82,6 @@ export class KeyTables {
 /** Attempts in one piece: two or three milliseconds. */
 const SPENDING_PAGE = 500
 
-export interface SpendingCursor {
-  startedAt: number
-  rowid: number
-}
-
 interface SpendingRow {
   rowid: number
   started_at: number
@@ -97,6 +90,17 @@ interface SpendingRow {
   usd: number
   /** Null when the attempt has ended. */
   open_step_id: string | null
+}
+
+function spendingOf(rows: readonly SpendingRow[]): Spending[] {
+  const ended = new Map<string, number>()
+  const spending: Spending[] = []
+  for (const { api_key_id: apiKeyId, usd, open_step_id: stepId, no, started_at: startedAt } of rows) {
+    if (stepId === null) ended.set(apiKeyId, (ended.get(apiKeyId) ?? 0) + usd)
+    else spending.push({ apiKeyId, usd, attempt: { stepId, no, startedAt } })
+  }
+  for (const [apiKeyId, usd] of ended) spending.push({ apiKeyId, usd, attempt: null })
+  return spending
 }
 
 /** The rest of a millisecond, then the later ones: SQLite seeks no pair of time and rowid. */

@@ -35,7 +35,7 @@ import { DeliveryTables } from './deliveries.ts'
 import { asStorageError } from './errors.ts'
 import { EventFeed } from './feed.ts'
 import { GroupCommit } from './group-commit.ts'
-import { KeyTables, type SpendingCursor } from './keys.ts'
+import { KeyTables } from './keys.ts'
 import { mediaRowsOf } from './rows.ts'
 import { RunList } from './run-list.ts'
 import { RunTables } from './runs.ts'
@@ -242,14 +242,11 @@ export class SqliteStore implements Store {
   }
 
   async *spending(since: number, until: number): AsyncIterable<Spending[]> {
-    for (
-      let after: SpendingCursor | null = { startedAt: since - 1, rowid: Number.MAX_SAFE_INTEGER };
-      after !== null;
-    ) {
-      const from: SpendingCursor = after
-      const page = this.#read(() => this.#keys.spending(from, until))
-      yield page.spending
-      after = page.next
+    const pieces = this.#keys.spending(since, until)
+    for (;;) {
+      const piece = this.#read(() => pieces.next())
+      if (piece.done) return
+      yield piece.value
       await new Promise(resolve => setImmediate(resolve))
     }
   }
