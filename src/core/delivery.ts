@@ -55,6 +55,11 @@ export interface ClaimedDelivery extends Delivery {
   leaseToken: string
 }
 
+/** Whether an earlier attempt was begun than the one that this claim is for. */
+export function isRetry({ attempts, trigger }: Pick<ClaimedDelivery, 'attempts' | 'trigger'>): boolean {
+  return attempts > (trigger === 'schedule' ? 1 : 0)
+}
+
 export interface DeliveryAttempt {
   no: number
   trigger: Trigger
@@ -79,13 +84,29 @@ export interface Settlement {
   /** False when nothing was tried of what was asked for (our own network was down, or we stopped): it stays asked for. */
   counts: boolean
   attempt: DeliveryAttempt
+  /** Null where the attempt changed nothing for its host. */
+  hostChange: HostChange | null
 }
+
+/** A host that its breaker leaves alone for a while. */
+export interface ClosedHost {
+  /** host:port */
+  host: string
+  closedUntil: number
+  /** For how long the next failure closes it. */
+  pauseMs: number
+}
+
+/** What an attempt did to its host: closed it, or opened it again. */
+export type HostChange = ClosedHost | { host: string; closedUntil: null }
 
 export interface ClaimOrder {
   at: number
   leaseUntil: number
   leaseToken: string
   limit: number
+  /** At most this many of them that were tried before. */
+  retries: number
   /** At most this many claimed at once per host, those in flight included. */
   perHost: number
   /** How many are in flight per host, less the places that it may take beyond `perHost`: below 0 for a host that is trusted. */

@@ -5,6 +5,7 @@
 import type {
   ClaimedDelivery,
   ClaimOrder,
+  ClosedHost,
   Delivery,
   DeliveryAttempt,
   DeliveryFilter,
@@ -295,10 +296,12 @@ export interface Store {
   attemptByToken(token: string): Promise<{ runId: string; stepId: string; attemptNo: number; provider: string } | null>
   /** Leases due deliveries, fairly over hosts. */
   claim(order: ClaimOrder): Promise<ClaimedDelivery[]>
-  /** Records an attempt and the state after it in one transaction; false when the lease was lost (then nothing changes but the log). */
+  /** Records an attempt and the state after it in one transaction; false when the lease was lost (then nothing changes but the log and the host). */
   settle(settlement: Settlement): Promise<boolean>
   /** Frees the leases whose holders are known to be gone: for a store with one process, all of them. */
   freeLeases(): Promise<void>
+  /** The hosts that settlements closed and have not opened since; those whose time was over before `since` are forgotten. */
+  closedHosts(since: number): Promise<ClosedHost[]>
   /** When the next delivery becomes due, or null. */
   nextDeliveryAt(): Promise<number | null>
   deliveriesOf(runId: string): Promise<Delivery[]>

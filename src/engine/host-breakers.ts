@@ -5,7 +5,9 @@
  *    failure of the last 5 minutes.
  * 2. Closed for 60 s, doubling to 30 minutes; then one probe decides.
  * 3. What says nothing about the host (our own network, our own stop) changes nothing.
+ * 4. A closure outlives the process: who learns of it stores it, and the next process takes it up.
  */
+import type { ClosedHost, HostChange } from '../core/delivery.ts'
 
 interface Host {
   recent: { at: number; failed: boolean }[]
@@ -29,6 +31,14 @@ const MOST_HOSTS = 1_000
 export class HostBreakers {
   #hosts = new Map<string, Host>()
 
+  /** What an earlier process had learned, whose clock may have been ahead of ours. */
+  restore(hosts: readonly ClosedHost[], at: number): void {
+    for (const { host, pauseMs, ...stored } of hosts) {
+      const closedUntil = Math.min(stored.closedUntil, at + LONGEST_PAUSE_MS)
+      this.#hosts.set(host, { recent: [], timeouts: 0, closedUntil, pauseMs, probing: false })
+    }
+  }
+
   /** Hosts that may not be tried at `at`. */
   closed(at: number): string[] {
     return [...this.#hosts.keys()].filter(name => this.isClosed(name, at))
@@ -39,10 +49,20 @@ export class HostBreakers {
     return host !== undefined && (host.closedUntil > at || host.probing)
   }
 
+  /** Hosts whose pause is over: one attempt decides. */
+  awaitingProbe(at: number): string[] {
+    return [...this.#hosts.keys()].filter(name => this.awaitsProbe(name, at))
+  }
+
+  awaitsProbe(name: string, at: number): boolean {
+    const host = this.#hosts.get(name)
+    return host !== undefined && host.closedUntil > 0 && host.closedUntil <= at && !host.probing
+  }
+
   /** An attempt begins; after a pause it is the probe. */
   begin(name: string, at: number): void {
     const host = this.#hosts.get(name)
-    if (host && host.closedUntil > 0 && host.closedUntil <= at) host.probing = true
+    if (host && this.awaitsProbe(name, at)) host.probing = true
   }
 
   /** Somebody who should know says that the host may be tried again: the next attempt is the probe. */
@@ -57,11 +77,11 @@ export class HostBreakers {
     if (host) host.probing = false
   }
 
-  /** An attempt ended; `errorClass` null is success. */
-  learn(name: string, errorClass: string | null, at: number): void {
+  /** An attempt ended; `errorClass` null is success. Gives what is to be stored, or null. */
+  learn(name: string, errorClass: string | null, at: number): HostChange | null {
     if (errorClass === 'egress_down' || errorClass === 'aborted') {
       this.forget(name)
-      return
+      return null
     }
     const host = this.#hosts.get(name) ?? {
       recent: [],
@@ -78,16 +98,18 @@ export class HostBreakers {
     if (failed === 0) this.#hosts.delete(name)
     else this.#hosts.set(name, host)
     if (errorClass === null) {
+      const wasClosed = host.closedUntil > 0
       Object.assign(host, { timeouts: 0, closedUntil: 0, pauseMs: FIRST_PAUSE_MS, probing: false })
-      return
+      return wasClosed ? { host: name, closedUntil: null } : null
     }
     this.#trim(at)
     host.timeouts = errorClass === 'timeout' || errorClass === 'connect_timeout' ? host.timeouts + 1 : 0
     const many = host.recent.length >= MIN_ATTEMPTS && failed / host.recent.length >= FAILED_SHARE
-    if (!host.probing && !many && host.timeouts < TIMEOUTS) return
+    if (!host.probing && !many && host.timeouts < TIMEOUTS) return null
     host.closedUntil = at + host.pauseMs
     host.pauseMs = Math.min(LONGEST_PAUSE_MS, host.pauseMs * 2)
     host.probing = false
+    return { host: name, closedUntil: host.closedUntil, pauseMs: host.pauseMs }
   }
 
   /** Hosts whose failures are long over are forgotten: whoever names hosts must not fill our memory. */

@@ -5,7 +5,8 @@
  * 2. Claims are leased and fenced; the lease is longer than an attempt may take. While nothing else is due, a new delivery
  *    is committed with its lease and sent at once; else it waits its turn in the store.
  * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host. A host earns
- *    more places with every quick answer, up to half of all; the first slow or bad one takes them back.
+ *    more places with every quick answer, up to half of all; the first slow or bad one takes them back. Retries have half
+ *    of all places: what waits for its first attempt does not wait behind them.
  * 4. The loop has no logic: what follows an attempt is decided by core/delivery.
  * 5. A stop waits a while for what is being sent, then cuts it off; what was cut off is due at the next start.
  */
@@ -13,6 +14,8 @@ import {
   afterSending,
   type ClaimedDelivery,
   type DeliveryVerdict,
+  type HostChange,
+  isRetry,
   type Lease,
   mayTry,
   type NewDelivery,
@@ -33,6 +36,8 @@ export interface OutboxDeps {
 const PLACES = 64
 const PLACES_PER_HOST = 4
 const MORE_FOR_QUICK_HOSTS = 28
+/** For deliveries that were tried before: a receiver that failed once is likely to be slow, and late already. */
+const PLACES_OF_RETRIES = PLACES / 2
 /** To all hosts of one API key: whoever owns a thousand hosts that never answer leaves the others their part. */
 const PLACES_PER_KEY = 48
 /** An answer that takes longer is slow (ms). */
@@ -41,6 +46,8 @@ const QUICK_MS = 1_000
 const QUICK_HOSTS = 64
 /** An attempt takes at most 15 s; the rest is for a slow disk. */
 const LEASE_MS = 45_000
+/** A host whose pause was over for so long before a restart begins anew (ms). */
+const CLOSURE_KEPT_MS = 24 * 3_600_000
 /** While storage refuses writes, or a host is closed, we look again this often. */
 const LOOK_AGAIN_MS = 1_000
 /** The longest wait without a look at the clock: a timer keeps its span when the clock leaps ahead, what is due does not. */
@@ -54,6 +61,8 @@ export class Outbox implements Post {
   #inFlight = new Map<string, number>()
   #inFlightOfKeys = new Map<string, number>()
   #sending = new Set<Promise<void>>()
+  /** How many of them are retries. */
+  #retrying = 0
   /** Places that a host has earned beyond the usual ones. */
   #earned = new Map<string, number>()
   /** Places taken for deliveries that are being committed. */
@@ -76,8 +85,15 @@ export class Outbox implements Post {
    * all leases are freed, and a callback that is on its way under one would be sent again.
    */
   async start(): Promise<void> {
-    await this.#deps.store.freeLeases()
+    await this.takeUp()
     this.wake()
+  }
+
+  async takeUp(): Promise<void> {
+    const { store, clock } = this.#deps
+    const at = clock.now()
+    this.#breakers.restore(await store.closedHosts(at - CLOSURE_KEPT_MS), at)
+    await store.freeLeases()
   }
 
   book({ host, apiKeyId }: NewDelivery): Lease | null {
@@ -85,7 +101,8 @@ export class Outbox implements Post {
     const at = clock.now()
     const room = PLACES - this.#sending.size - this.#booked
     if (this.#stopped || !this.#isLevel || room <= 0 || this.#breakers.isClosed(host, at)) return null
-    if ((this.#inFlight.get(host) ?? 0) >= PLACES_PER_HOST + (this.#earned.get(host) ?? 0)) return null
+    const places = this.#breakers.awaitsProbe(host, at) ? 1 : PLACES_PER_HOST + (this.#earned.get(host) ?? 0)
+    if ((this.#inFlight.get(host) ?? 0) >= places) return null
     if ((this.#inFlightOfKeys.get(apiKeyId) ?? 0) >= PLACES_PER_KEY) return null
     this.#booked += 1
     this.#count(host, apiKeyId, 1)
@@ -191,8 +208,9 @@ export class Outbox implements Post {
       leaseUntil: at + LEASE_MS,
       leaseToken: clock.token(),
       limit,
+      retries: PLACES_OF_RETRIES - this.#retrying,
       perHost: PLACES_PER_HOST,
-      inFlight: this.#load(),
+      inFlight: this.#load(at),
       closed: this.#breakers.closed(at),
       perKey: PLACES_PER_KEY,
       inFlightOfKeys: Object.fromEntries(this.#inFlightOfKeys),
@@ -201,9 +219,12 @@ export class Outbox implements Post {
     return claimed.length
   }
 
-  #load(): Record<string, number> {
+  /** How many are in flight per host, as if each of them had the same number of places. */
+  #load(at: number): Record<string, number> {
     const load = Object.fromEntries(this.#inFlight)
     for (const [host, more] of this.#earned) load[host] = (load[host] ?? 0) - more
+    for (const host of this.#breakers.awaitingProbe(at))
+      load[host] = (this.#inFlight.get(host) ?? 0) + PLACES_PER_HOST - 1
     return load
   }
 
@@ -217,10 +238,13 @@ export class Outbox implements Post {
 
   #launch(delivery: ClaimedDelivery): void {
     const { host, apiKeyId } = delivery
+    const retries = isRetry(delivery) ? 1 : 0
+    this.#retrying += retries
     this.#count(host, apiKeyId, 1)
     const sending: Promise<void> = this.#attempt(delivery)
       .catch(error => this.#deps.observer.fault('delivery', error, { deliveryId: delivery.id }))
       .finally(() => {
+        this.#retrying -= retries
         this.#count(host, apiKeyId, -1)
         this.#sending.delete(sending)
         if (!this.#isLevel) this.wake()
@@ -237,7 +261,7 @@ export class Outbox implements Post {
     const { clock, notifier } = this.#deps
     const startedAt = clock.now()
     if (!mayTry(delivery)) {
-      await this.#settle(delivery, startedAt, NEVER_ENDED, null)
+      await this.#settle(delivery, startedAt, NEVER_ENDED, null, null)
       return
     }
     this.#breakers.begin(delivery.host, startedAt)
@@ -250,10 +274,10 @@ export class Outbox implements Post {
     }
     const at = clock.now()
     const verdict = afterSending(outcome, delivery, at, clock.random())
-    this.#breakers.learn(delivery.host, verdict.errorClass, at)
+    const change = this.#breakers.learn(delivery.host, verdict.errorClass, at)
     this.#watchNetwork(verdict.errorClass)
     this.#judge(delivery.host, verdict.errorClass === null && at - startedAt <= QUICK_MS)
-    await this.#settle(delivery, startedAt, verdict, outcome)
+    await this.#settle(delivery, startedAt, verdict, outcome, change)
   }
 
   async #settle(
@@ -261,6 +285,7 @@ export class Outbox implements Post {
     startedAt: number,
     verdict: DeliveryVerdict,
     outcome: SendOutcome | null,
+    hostChange: HostChange | null,
   ): Promise<void> {
     const { clock, store, observer } = this.#deps
     const { id: deliveryId, runId, leaseToken, trigger } = delivery
@@ -274,6 +299,7 @@ export class Outbox implements Post {
       status,
       dueAt,
       counts,
+      hostChange,
       attempt: {
         // An attempt outside the schedule has the number after the last one of the schedule.
         no: delivery.attempts + (trigger === 'schedule' ? 0 : 1),

@@ -299,6 +299,19 @@ export const deliveryAttempts = sqliteTable(
   ],
 )
 
+/** Callback hosts that failed too often, so that a restart goes on leaving them alone; few, and forgotten when they answer. */
+export const closedHosts = sqliteTable(
+  'closed_hosts',
+  {
+    /** host:port */
+    host: text('host').primaryKey(),
+    until: integer('until').notNull(),
+    /** For how long the next failure closes it. */
+    pauseMs: integer('pause_ms').notNull(),
+  },
+  t => [index('closed_hosts_until').on(t.until), check('closed_hosts_whole', whole(t.until, t.pauseMs))],
+)
+
 export const apiKeys = sqliteTable(
   'api_keys',
   {

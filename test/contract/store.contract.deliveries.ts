@@ -1,12 +1,13 @@
 /** The part of the Store's contract about callbacks: claims, leases, settlements, their log. */
 import { expect, test } from 'bun:test'
-import type {
-  ClaimedDelivery,
-  ClaimOrder,
-  DeliveryAttempt,
-  DeliveryFilter,
-  NewDelivery,
-  Settlement,
+import {
+  type ClaimedDelivery,
+  type ClaimOrder,
+  type DeliveryAttempt,
+  type DeliveryFilter,
+  isRetry,
+  type NewDelivery,
+  type Settlement,
 } from '../../src/core/delivery.ts'
 import { cancelTurn, creation, deliveryOf, queuedRun, T0, turn } from '../support/store-runs.ts'
 import type { Subject } from './store.contract.ts'
@@ -150,6 +151,28 @@ function claiming(subject: Subject): void {
     expect(Object.fromEntries(byHost(claimed))).toEqual({ 'quick:443': 24, 'h0:443': 4, 'h1:443': 3 })
   })
 
+  test('of what was tried before no more is claimed than its share, and what is new goes past it', async () => {
+    const { store } = subject
+    const old = await deliver(
+      subject,
+      Array.from({ length: 12 }, (_, n) => ({ host: `h${n % 6}:443`, dueAt: T0 - 100 + n })),
+    )
+    await store.claim(claimOrder({ at: T0, leaseToken: 'L1' }))
+    for (const { id } of old) await store.settle(settlement(id, { dueAt: T0 + 1 }))
+    const fresh = await deliver(
+      subject,
+      Array.from({ length: 4 }, (_, n) => ({ host: `h${n}:443`, dueAt: T0 + 2 })),
+    )
+    const claimed = await store.claim(claimOrder({ at: T0 + 3, retries: 5, limit: 20 }))
+    expect(claimed.filter(isRetry)).toHaveLength(5)
+    expect(new Set(claimed.filter(each => !isRetry(each)).map(each => each.id))).toEqual(
+      new Set(fresh.map(each => each.id)),
+    )
+    expect(await store.claim(claimOrder({ at: T0 + 3, retries: 0 }))).toEqual([])
+    expect(await store.claim(claimOrder({ at: T0 + 3, retries: -1 }))).toEqual([])
+    expect(await store.claim(claimOrder({ at: T0 + 3 }))).toHaveLength(7)
+  })
+
   test('a lease that ran out, or whose holder is known to be gone, is given to the next one', async () => {
     const { store } = subject
     await deliver(subject, [{}])
@@ -200,6 +223,30 @@ function settling(subject: Subject): void {
     expect(await store.claim(claimOrder({ at: T0 + 9e9 }))).toEqual([])
     expect((await store.counts()).deliveries).toEqual({ pending: 0, delivered: 1, exhausted: 0, gone: 0 })
     expect(await (await subject.reopen()).deliveryAttempts(id)).toEqual([failed, won])
+  })
+
+  test('a host stays closed over a restart until a settlement opens it, or its time is long over', async () => {
+    const { store } = subject
+    const [a, b, c] = await deliver(subject, [{}, {}, {}])
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    const closed = (host: string, seconds: number, pauseMs = 120_000) =>
+      ({ host, closedUntil: T0 + seconds * 1_000, pauseMs }) as const
+    const later = { dueAt: T0 + 5_000 }
+    await store.settle(settlement(a!.id, { ...later, hostChange: closed('a:443', 60) }))
+    await store.settle(settlement(b!.id, { ...later, hostChange: closed('b:443', 60) }))
+    await store.settle(settlement(c!.id, { ...later, hostChange: closed('c:443', 10) }))
+    await store.claim(claimOrder({ at: T0 + 5_000, leaseToken: 'L2' }))
+    await store.settle(settlement(a!.id, { leaseToken: 'L2', ...later, hostChange: closed('a:443', 180, 240_000) }))
+    await store.settle(
+      settlement(b!.id, { leaseToken: 'L2', status: 'delivered', hostChange: { host: 'b:443', closedUntil: null } }),
+    )
+    // A lease that was lost says no less about the host.
+    await store.settle(settlement(c!.id, { ...later, hostChange: closed('d:443', 90) }))
+    const restarted = await subject.reopen()
+    const hosts = async (since: number) => (await restarted.closedHosts(since)).map(each => each.host).toSorted()
+    expect(await hosts(T0)).toEqual(['a:443', 'c:443', 'd:443'])
+    expect(await restarted.closedHosts(T0 + 100_000)).toEqual([closed('a:443', 180, 240_000)])
+    expect(await hosts(T0)).toEqual(['a:443'])
   })
 
   test('an attempt that does not count gives its number back', async () => {
@@ -388,8 +435,8 @@ async function deliver(subject: Subject, wishes: Partial<NewDelivery>[]): Promis
 
 function claimOrder(more: Partial<ClaimOrder> = {}): ClaimOrder {
   return {
-    ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, perHost: 64, inFlight: {}, closed: [] },
-    ...{ perKey: 64, inFlightOfKeys: {} },
+    ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, retries: 64, perHost: 64 },
+    ...{ inFlight: {}, closed: [], perKey: 64, inFlightOfKeys: {} },
     ...more,
   }
 }
@@ -410,6 +457,7 @@ function settlement(deliveryId: string, more: Partial<Settlement> = {}): Settlem
     status: 'pending',
     dueAt: null,
     counts: true,
+    hostChange: null,
     attempt: attemptOf(),
     ...more,
   }

@@ -6,7 +6,14 @@ import { afterEach, beforeEach, describe, expect, setSystemTime, test } from 'bu
 import { Webhook } from 'standardwebhooks'
 import { Webhook as SvixWebhook } from 'svix'
 import { SCHEDULE_S } from '../../src/core/delivery.ts'
+import type { PostResult } from '../../src/net/egress.ts'
 import { answer, failure, KEY, type Posted, PostOffice } from '../support/post-office.ts'
+
+/** Lets what was begun go on; no time passes. */
+async function until(done: () => boolean): Promise<void> {
+  for (let n = 0; n < 10_000 && !done(); n += 1) await new Promise(resolve => setImmediate(resolve))
+  if (!done()) throw new Error('it does not come')
+}
 
 let office: PostOffice
 beforeEach(async () => {
@@ -256,6 +263,49 @@ test('a host whose breaker is open burns no attempts of its other deliveries, an
   expect(tries.length).toBeLessThan(20)
 })
 
+test('a restart leaves a closed host alone for as long as it was closed, and goes on with its probes', async () => {
+  await office.add(...Array.from({ length: 5 }, () => ({})))
+  office.receiver = () => failure('timeout')
+  await office.play(() => office.posted.length >= 5)
+  const closedAt = office.clock.now()
+  await office.restart()
+  await office.add(...Array.from({ length: 5 }, () => ({})))
+  await office.play(() => office.posted.length >= 7)
+  const waits = office.posted.slice(5).map(each => Math.round((each.at - closedAt) / 1_000))
+  // One probe after a minute, the next one two minutes later: not five at once, and not a minute anew.
+  expect(waits).toEqual([60, 180])
+  office.receiver = () => answer(204)
+  await office.play()
+  await office.restart()
+  expect(await office.store.closedHosts(0)).toEqual([])
+})
+
+test('while retries hang, half of the places are left to what is sent for the first time', async () => {
+  const retried = await office.add(...Array.from({ length: 60 }, (_, n) => ({ host: `old${n}:443` })))
+  for (const id of ['key_b', 'key_c']) await office.addKey(id)
+  office.receiver = () => answer(500)
+  await office.play(() => office.posted.length >= 60)
+  office.advance(10_000)
+  const { posted } = office
+  const hung = Promise.withResolvers<PostResult>()
+  office.receiver = () => hung.promise
+  const before = posted.length
+  const round = office.outbox.runOnce()
+  await until(() => posted.length >= before + 32)
+  const fresh = await office.add(
+    ...Array.from({ length: 30 }, (_, n) => ({ host: `new${n}:443`, apiKeyId: n % 2 ? 'key_b' : 'key_c' })),
+  )
+  const more = office.outbox.runOnce()
+  await until(() => posted.length >= before + 62)
+  const ids = posted.slice(before).map(each => each.headers['webhook-id'])
+  expect(new Set(ids.slice(32))).toEqual(new Set(fresh.map(each => each.id)))
+  hung.resolve(answer(200))
+  office.receiver = () => answer(200)
+  await Promise.all([round, more])
+  await office.play()
+  for (const { id } of [...retried, ...fresh]) expect((await office.find(id)).status).toBe('delivered')
+})
+
 test('an answer that could not be stored comes back with the end of its lease, no later, and with the same id', async () => {
   const [delivery] = await office.add({})
   const { settle } = office.store
@@ -276,7 +326,7 @@ test('a message that kills the process each time is given up in the end', async 
   for (let n = 0; n < 30; n += 1) {
     await office.store.claim({
       ...{ at: office.clock.now(), leaseUntil: office.clock.now() + 45_000, leaseToken: `dies-${n}` },
-      ...{ limit: 9, perHost: 9, inFlight: {}, closed: [], perKey: 9, inFlightOfKeys: {} },
+      ...{ limit: 9, retries: 9, perHost: 9, inFlight: {}, closed: [], perKey: 9, inFlightOfKeys: {} },
     })
     await office.restart()
   }

@@ -14,6 +14,8 @@ import type { Timeline } from './timeline.ts'
 
 /** What crashes, outages and the breaker of the receiver's host may add to a wait; less than the clock is set back by. */
 const STUCK_MS = 100 * 60_000
+/** A host that keeps failing is asked by one delivery at a time: each of the others may come first, and cost such a pause. */
+const HOST_PAUSE_MS = 30 * 60_000
 const TERMINAL = new Set<string>(['run.succeeded', 'run.failed', 'run.canceled'])
 
 export class Books {
@@ -113,7 +115,8 @@ export class Books {
   #claimed(id: string): void {
     const { since, ms } = this.#waits.get(id) ?? { since: this.time.elapsed, ms: 0 }
     const waited = this.time.elapsed - since
-    if (waited > ms / 0.9 + STUCK_MS) this.broken(`delivery ${id} waited ${waited} ms in place of ${ms}`)
+    const others = this.#waits.size * HOST_PAUSE_MS
+    if (waited > ms / 0.9 + STUCK_MS + others) this.broken(`delivery ${id} waited ${waited} ms in place of ${ms}`)
   }
 
   #asks(token: string): void {

@@ -8,6 +8,7 @@
 import type {
   ClaimedDelivery,
   ClaimOrder,
+  ClosedHost,
   Delivery,
   DeliveryAttempt,
   DeliveryFilter,
@@ -57,6 +58,7 @@ export class MemoryDisk {
   readonly noted = new Set<string>()
   readonly keys = new Map<string, { fingerprint: string; runId: string; response: string }>()
   readonly deliveries = new Map<string, DeliveryRecord>()
+  readonly closedHosts = new Map<string, ClosedHost>()
   readonly deliveryOfRun = new Map<string, string>()
   readonly media = new Map<string, StoredMedia>()
   readonly secrets = new Map<string, string>()
@@ -171,6 +173,7 @@ export class MemoryStore implements Store {
 
   async claim(order: ClaimOrder): Promise<ClaimedDelivery[]> {
     const [ranks, keys] = [new Map<string, number>(), new Map<string, number>()]
+    let { retries } = order
     const due = [...this.#open().deliveries.values()]
       .filter(({ delivery, readyAt }) => delivery.status === 'pending' && readyAt <= order.at)
       .filter(({ delivery }) => !order.closed.includes(delivery.host))
@@ -184,8 +187,10 @@ export class MemoryStore implements Store {
       .sort((a, b) => a.rank - b.rank)
       .filter(({ record: { delivery } }) => {
         const used = (keys.get(delivery.apiKeyId) ?? order.inFlightOfKeys[delivery.apiKeyId] ?? 0) + 1
-        if (used <= order.perKey) keys.set(delivery.apiKeyId, used)
-        return used <= order.perKey
+        if (used > order.perKey || (delivery.attempts > 0 && retries <= 0)) return false
+        keys.set(delivery.apiKeyId, used)
+        if (delivery.attempts > 0) retries -= 1
+        return true
       })
       .slice(0, order.limit)
     for (const { record } of due) {
@@ -203,9 +208,13 @@ export class MemoryStore implements Store {
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
   }
 
-  async settle({ deliveryId, leaseToken, at, status, dueAt, counts, attempt }: Settlement): Promise<boolean> {
-    const record = this.#open().deliveries.get(deliveryId)
+  async settle(settlement: Settlement): Promise<boolean> {
+    const { deliveryId, leaseToken, at, status, dueAt, counts, attempt, hostChange } = settlement
+    const { deliveries, closedHosts } = this.#open()
+    const record = deliveries.get(deliveryId)
     if (status === 'pending' && dueAt === null) throw new Error('a pending delivery says when')
+    if (hostChange?.closedUntil === null) closedHosts.delete(hostChange.host)
+    else if (hostChange) closedHosts.set(hostChange.host, hostChange)
     if (!record) return false
     if (record.leaseToken !== leaseToken) {
       record.log.push({ ...attempt, nextAt: null, reason: 'lease_lost' })
@@ -232,6 +241,12 @@ export class MemoryStore implements Store {
     for (const record of this.#open().deliveries.values()) {
       if (record.leaseToken !== null) Object.assign(record, { leaseToken: null, readyAt: record.delivery.dueAt })
     }
+  }
+
+  async closedHosts(since: number): Promise<ClosedHost[]> {
+    const { closedHosts } = this.#open()
+    for (const { host, closedUntil } of closedHosts.values()) if (closedUntil < since) closedHosts.delete(host)
+    return [...closedHosts.values()]
   }
 
   async nextDeliveryAt(): Promise<number | null> {

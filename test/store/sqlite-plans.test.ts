@@ -55,7 +55,7 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
   await store.due(T0, 5, run.id)
   await store.attemptByToken('t')
   for await (const _ of store.watch(run.id, 0, new AbortController().signal));
-  const places = { limit: 5, perHost: 4, inFlight: {}, closed: [], perKey: 5, inFlightOfKeys: {} }
+  const places = { limit: 5, retries: 5, perHost: 4, inFlight: {}, closed: [], perKey: 5, inFlightOfKeys: {} }
   await store.claim({ at: T0, leaseUntil: T0, leaseToken: 'L', ...places })
   await store.freeLeases()
   await store.nextDeliveryAt()
@@ -75,8 +75,9 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
   for await (const _ of store.spending(0, T0));
   const attempt = { no: 1, trigger: 'schedule' as const, startedAt: T0, durationMs: 1, ip: null, httpStatus: 200 }
   const rest = { errorClass: null, reply: null, nextAt: null, reason: null }
-  const settlement = { deliveryId: delivery.id, leaseToken: 'L', at: T0, dueAt: null, counts: true }
+  const settlement = { deliveryId: delivery.id, leaseToken: 'L', at: T0, dueAt: null, counts: true, hostChange: null }
   await store.settle({ ...settlement, status: 'delivered', attempt: { ...attempt, ...rest } })
+  await store.closedHosts(T0)
   const row = { ...output(), runId: run.id, stepId: null, apiKeyId: 'key_a', createdAt: T0, location: 'l' }
   await store.addMedia(row)
   await store.media(row.mediaId)

@@ -31,7 +31,7 @@ export class PostOffice {
   readonly posted: Posted[] = []
   readonly faults: string[] = []
   /** What receivers say; only where there is no real egress. */
-  receiver: (posted: Posted, n: number) => PostResult = () => answer(204)
+  receiver: (posted: Posted, n: number) => PostResult | Promise<PostResult> = () => answer(204)
   declare store: Store
   declare outbox: Outbox
   declare secrets: WebhookSecrets
@@ -87,16 +87,20 @@ export class PostOffice {
   /** Sends all that is due now, then goes on from due time to due time until nothing is, or until `done`. */
   async play(done: () => boolean | Promise<boolean> = () => false): Promise<void> {
     const { clock } = this
-    if (!(clock instanceof VirtualClock)) throw new Error('real time plays by itself')
     for (let n = 0; n < 2_000; n += 1) {
       await this.outbox.runOnce()
       if (await done()) return
       const next = await this.store.nextDeliveryAt()
       if (next === null) return
       // Due, but its host is closed: some time passes.
-      clock.advance(next > clock.now() ? next - clock.now() : 1_000)
+      this.advance(next > clock.now() ? next - clock.now() : 1_000)
     }
     throw new Error('it does not end')
+  }
+
+  advance(ms: number): void {
+    if (!(this.clock instanceof VirtualClock)) throw new Error('real time plays by itself')
+    this.clock.advance(ms)
   }
 
   async find(id: string): Promise<Delivery & { log: DeliveryAttempt[] }> {
@@ -118,10 +122,10 @@ export class PostOffice {
       fault: (where, error) => this.faults.push(`${where}: ${error}`),
     }
     this.outbox = new Outbox({ store: this.store, notifier, clock, observer })
-    await this.store.freeLeases()
+    await this.outbox.takeUp()
   }
 
-  #receive(url: string, { headers, body }: PostRequest): PostResult {
+  #receive(url: string, { headers, body }: PostRequest): PostResult | Promise<PostResult> {
     const posted = { url, at: this.clock.now(), headers, body: new TextDecoder().decode(body) }
     this.posted.push(posted)
     return this.receiver(posted, this.posted.length - 1)

@@ -12,10 +12,12 @@ import type { Database } from 'bun:sqlite'
 import type {
   ClaimedDelivery,
   ClaimOrder,
+  ClosedHost,
   Delivery,
   DeliveryAttempt,
   DeliveryFilter,
   DeliveryStatus,
+  HostChange,
   Lease,
   NewDelivery,
   Recovered,
@@ -64,6 +66,7 @@ interface Candidate {
   id: string
   api_key_id: string
   ready_at: number
+  attempts: number
 }
 
 interface StateRow {
@@ -114,10 +117,11 @@ export class DeliveryTables {
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
   }
 
-  /** Rank by rank, so that every host has its first before any has its second; of each key no more than its share. */
-  #choose({ at, limit, perHost, inFlight, closed, perKey, inFlightOfKeys }: ClaimOrder): string[] {
+  /** Rank by rank, so that every host has its first before any has its second; of each key, and of retries, no more than their share. */
+  #choose({ at, limit, retries, perHost, inFlight, closed, perKey, inFlightOfKeys }: ClaimOrder): string[] {
     const used = new Map(Object.entries(inFlightOfKeys))
     const ids: string[] = []
+    let retriesLeft = retries
     const room = (host: string): number => (closed.includes(host) ? 0 : perHost - (inFlight[host] ?? 0))
     let hosts = this.#sql.hosts
       .all()
@@ -132,8 +136,9 @@ export class DeliveryTables {
         if (!row) continue
         if (after) next.push({ ...each, readyAt: after.ready_at })
         const more = (used.get(row.api_key_id) ?? 0) + 1
-        if (more > perKey) continue
+        if (more > perKey || (row.attempts > 0 && retriesLeft <= 0)) continue
         used.set(row.api_key_id, more)
+        if (row.attempts > 0) retriesLeft -= 1
         ids.push(row.id)
       }
       hosts = next
@@ -142,13 +147,14 @@ export class DeliveryTables {
   }
 
   settle(settlement: Settlement): boolean {
-    const { deliveryId, leaseToken, at, status, dueAt, counts, attempt } = settlement
+    const { deliveryId, leaseToken, at, status, dueAt, counts, attempt, hostChange } = settlement
     if (status === 'pending' && dueAt === null) throw new Error(`delivery ${deliveryId} waits for no time`)
     const held = this.#sql.settle.run(
       ...[status, dueAt, counts, at, status === 'delivered' ? at : null, attempt.errorClass],
       ...[deliveryId, leaseToken],
     )
     const late = held.changes === 0
+    if (hostChange) this.#changeHost(hostChange)
     // The log of a delivery that is not there has no place.
     if (late && !this.#sql.exists.get(deliveryId)) return false
     this.#sql.log.run(
@@ -158,6 +164,18 @@ export class DeliveryTables {
     )
     if (!late) this.#counters.move('deliveries.pending', `deliveries.${status}`)
     return !late
+  }
+
+  #changeHost(change: HostChange): void {
+    if (change.closedUntil === null) this.#sql.openHost.run(change.host)
+    else this.#sql.closeHost.run(change.host, change.closedUntil, change.pauseMs)
+  }
+
+  closedHosts(since: number): ClosedHost[] {
+    this.#sql.forgetHosts.run(since)
+    return this.#sql.closedHosts
+      .all(since)
+      .map(row => ({ host: row.host, closedUntil: row.until, pauseMs: row.pause_ms }))
   }
 
   freeLeases(): void {
@@ -238,7 +256,7 @@ function statements(db: Database) {
        FROM hosts WHERE host IS NOT NULL`,
     ),
     ofHost: db.prepare<Candidate, [host: string, at: number, room: number]>(
-      `SELECT id, api_key_id, ready_at FROM deliveries WHERE host = ? AND status = 'pending' AND ready_at <= ?
+      `SELECT id, api_key_id, ready_at, attempts FROM deliveries WHERE host = ? AND status = 'pending' AND ready_at <= ?
        ORDER BY ready_at LIMIT ?`,
     ),
     lease: db.prepare<DeliveryRow, [Values]>(
@@ -263,6 +281,15 @@ function statements(db: Database) {
     ),
     free: db.prepare<unknown, []>(
       `UPDATE deliveries SET lease_token = NULL, ready_at = due_at WHERE lease_token IS NOT NULL`,
+    ),
+    closeHost: db.prepare<unknown, [host: string, until: number, pauseMs: number]>(
+      `INSERT INTO closed_hosts (host, until, pause_ms) VALUES (?, ?, ?)
+       ON CONFLICT (host) DO UPDATE SET until = excluded.until, pause_ms = excluded.pause_ms`,
+    ),
+    openHost: db.prepare<unknown, [host: string]>(`DELETE FROM closed_hosts WHERE host = ?`),
+    forgetHosts: db.prepare<unknown, [since: number]>(`DELETE FROM closed_hosts WHERE until < ?`),
+    closedHosts: db.prepare<{ host: string; until: number; pause_ms: number }, [since: number]>(
+      `SELECT * FROM closed_hosts WHERE until >= ?`,
     ),
     next: db.prepare<{ at: number | null }, []>(`SELECT min(ready_at) AS at FROM deliveries WHERE status = 'pending'`),
     ofRun: db.prepare<DeliveryRow, [string]>(`SELECT * FROM deliveries WHERE run_id = ? ORDER BY created_at, id`),

@@ -10,6 +10,7 @@ import type { Database } from 'bun:sqlite'
 import type {
   ClaimedDelivery,
   ClaimOrder,
+  ClosedHost,
   Delivery,
   DeliveryAttempt,
   DeliveryFilter,
@@ -189,6 +190,10 @@ export class SqliteStore implements Store {
 
   async freeLeases(): Promise<void> {
     return this.#group.write(() => this.#deliveries.freeLeases())
+  }
+
+  async closedHosts(since: number): Promise<ClosedHost[]> {
+    return this.#group.write(() => this.#deliveries.closedHosts(since))
   }
 
   async nextDeliveryAt(): Promise<number | null> {
