@@ -5,8 +5,8 @@
  * 2. `stop` drains in the order of the money: no new runs, submits and commits finish, callbacks settle, the file closes.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { isIP } from 'node:net'
+import { resolve } from 'node:path'
 import pino, { type Logger } from 'pino'
 import pkg from '../package.json' with { type: 'json' }
 import { type Access, openAccess } from './app/access.ts'
@@ -75,7 +75,6 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   const log = overrides.log ?? logger(config.logLevel)
   const clock = overrides.clock ? calm(overrides.clock) : ourClock(log)
   const dataDir = resolve(config.dataDir)
-  mkdirSync(dirname(dataDir), { recursive: true })
   const store = await openSqliteStore({ dataDir, now: clock.now, log, resume: config.resume })
   try {
     takeOver(clock, newestTime(store.db), log)
@@ -280,7 +279,7 @@ function serving(
   }
 }
 
-/** @throws Error with a sentence when the port is taken */
+/** @throws CannotListen with a sentence that says what to change */
 function listen(config: Config, api: ReturnType<typeof createApi>, pages: Pages) {
   try {
     return Bun.serve({
@@ -290,19 +289,25 @@ function listen(config: Config, api: ReturnType<typeof createApi>, pages: Pages)
       maxRequestBodySize: 64 << 20,
       idleTimeout: 30,
       development: false,
+      // `development: false` alone lets a second server share the port: the system then deals calls out to both.
+      reusePort: false,
       routes: pages,
       fetch: (request, server) => api.fetch(request, server),
     })
   } catch (error) {
-    if ((error as { code?: string }).code !== 'EADDRINUSE') throw error
-    throw new PortTaken(
-      `port ${config.port} on ${config.host} is taken; set PORT to a free one, or stop the program that has it`,
-    )
+    throw new CannotListen(whyDeaf(config, (error as { code?: string }).code ?? String(error)))
   }
 }
 
-class PortTaken extends Error {
-  override name = 'PortTaken'
+function whyDeaf({ host, port }: Config, code: string): string {
+  if (code === 'EACCES') return `port ${port} needs rights that this user lacks; set PORT to one above 1023`
+  if (code === 'EADDRINUSE' && (isIP(host) > 0 || host === 'localhost'))
+    return `port ${port} on ${host} is taken; set PORT to a free one, or stop the program that has it`
+  return `HOST ${host} is no address of this machine (${code}); set it to 127.0.0.1, or to 0.0.0.0 for all of its addresses`
+}
+
+class CannotListen extends Error {
+  override name = 'CannotListen'
 }
 
 /** Counts and says what happened. */
@@ -362,7 +367,7 @@ function greeting(url: string, made: MadeBootstrap, sessions: Sessions, config: 
     '',
     'Make a picture and a film of it:',
     '',
-    `  curl -s ${url}/api/v1/chains/chain101/runs -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -H 'Prefer: wait=60' -d '${EXAMPLE}'`,
+    `  curl -s ${url}/api/v1/chains/chain101/runs -H "Authorization: Bearer ${key}" -H 'Content-Type: application/json' -H 'Prefer: wait=60' -d '${EXAMPLE}'`,
     '',
     '',
   ]
