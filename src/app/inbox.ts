@@ -33,10 +33,10 @@ export function createInbox({ baseUrl, secretsOf, now }: InboxOptions): Receiver
   }
   return {
     urlOf: apiKeyId => prefix() + encodeURIComponent(apiKeyId),
-    owns: url => url.startsWith(prefix()),
+    owns: url => url.startsWith(prefix()) && keyIn(url.slice(prefix().length)) !== null,
     messagesOf: apiKeyId => messages.get(apiKeyId) ?? [],
     async post(url: string, { headers, body }: PostRequest): Promise<PostResult> {
-      const apiKeyId = decodeURIComponent(url.slice(prefix().length))
+      const apiKeyId = keyIn(url.slice(prefix().length)) ?? ''
       const verified = verify({
         id: headers['webhook-id'] ?? null,
         timestamp: headers['webhook-timestamp'] ?? null,
@@ -50,4 +50,9 @@ export function createInbox({ baseUrl, secretsOf, now }: InboxOptions): Receiver
       return { type: 'answered', status: verified ? 204 : 401, headers: {}, text: '', ip: 'this process', ms: 0 }
     },
   }
+}
+
+/** The key that an address names, or null: whoever writes addresses by hand may write anything. */
+function keyIn(name: string): string | null {
+  return /^[\w-]+$/.test(name) ? name : null
 }

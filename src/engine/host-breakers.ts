@@ -4,7 +4,7 @@
  * 1. Opens at 5 time-outs in a row, or at 70 % failures of at least 10 attempts since the first
  *    failure of the last 5 minutes.
  * 2. Closed for 60 s, doubling to 30 minutes; then one probe decides.
- * 3. What says nothing about the host (our own network, our own stop) changes nothing.
+ * 3. What says nothing about the host (our own network, our own stop, what was on its way when it closed) changes nothing.
  * 4. A closure outlives the process: who learns of it stores it, and the next process takes it up.
  */
 import type { ClosedHost, HostChange } from '../core/delivery.ts'
@@ -25,6 +25,8 @@ const FAILED_SHARE = 0.7
 /** Attempts remembered per host. */
 const REMEMBERED = 99
 const TIMEOUTS = 5
+/** What went wrong before a byte left us, or because we stopped. */
+const OURS: ReadonlySet<string> = new Set(['egress_down', 'aborted', 'internal'])
 /** Above this many failing hosts the old ones are looked through. */
 const MOST_HOSTS = 1_000
 
@@ -79,7 +81,7 @@ export class HostBreakers {
 
   /** An attempt ended; `errorClass` null is success. Gives what is to be stored, or null. */
   learn(name: string, errorClass: string | null, at: number): HostChange | null {
-    if (errorClass === 'egress_down' || errorClass === 'aborted') {
+    if (errorClass !== null && OURS.has(errorClass)) {
       this.forget(name)
       return null
     }
@@ -105,7 +107,9 @@ export class HostBreakers {
     this.#trim(at)
     host.timeouts = errorClass === 'timeout' || errorClass === 'connect_timeout' ? host.timeouts + 1 : 0
     const many = host.recent.length >= MIN_ATTEMPTS && failed / host.recent.length >= FAILED_SHARE
-    if (!host.probing && !many && host.timeouts < TIMEOUTS) return null
+    // What was on its way when it closed says nothing new: only a probe, or a failure while it is open, lengthens a pause.
+    const isClosed = host.closedUntil > at && !host.probing
+    if (isClosed || (!host.probing && !many && host.timeouts < TIMEOUTS)) return null
     host.closedUntil = at + host.pauseMs
     host.pauseMs = Math.min(LONGEST_PAUSE_MS, host.pauseMs * 2)
     host.probing = false

@@ -21,7 +21,7 @@ import {
   type NewDelivery,
   type SendOutcome,
 } from '../core/delivery.ts'
-import type { Clock, Notifier, Observer, Store } from '../core/ports.ts'
+import { type Clock, type Notifier, type Observer, StorageUnavailable, type Store } from '../core/ports.ts'
 import type { Post } from './actor.ts'
 import { HostBreakers } from './host-breakers.ts'
 
@@ -269,8 +269,12 @@ export class Outbox implements Post {
     try {
       outcome = await notifier.send(delivery, startedAt, this.#cut.signal)
     } catch (error) {
-      this.#breakers.forget(delivery.host)
-      throw error
+      if (error instanceof StorageUnavailable) {
+        this.#breakers.forget(delivery.host)
+        throw error
+      }
+      this.#deps.observer.fault('delivery', error, { deliveryId: delivery.id })
+      outcome = { type: 'failed', errorClass: 'internal', ip: null, durationMs: clock.now() - startedAt }
     }
     const at = clock.now()
     const verdict = afterSending(outcome, delivery, at, clock.random())

@@ -113,5 +113,5 @@ test('the page names the times of the schedule and every class of error', () => 
     'blocked_address',
     'egress_down',
   )
-  for (const each of [...classes, 'aborted', 'never_ended']) expect(DOC).toContain(`\`${each}\``)
+  for (const each of [...classes, 'aborted', 'internal', 'never_ended']) expect(DOC).toContain(`\`${each}\``)
 })

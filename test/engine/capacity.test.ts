@@ -107,6 +107,18 @@ test('five time-outs close a callback host for a minute, then one probe decides'
   expect(breakers.closed(61_003)).toEqual([])
 })
 
+test('failures that were on their way when a callback host closed do not lengthen its pause', () => {
+  const breakers = new HostBreakers()
+  for (let i = 0; i < 32; i += 1) breakers.learn('busy:443', 'timeout', 1_000 + i)
+  expect(breakers.closed(61_003)).toEqual(['busy:443'])
+  expect(breakers.closed(61_004)).toEqual([])
+  expect(breakers.awaitingProbe(61_004)).toEqual(['busy:443'])
+  breakers.begin('busy:443', 61_004)
+  for (const each of ['timeout', 'http_5xx']) breakers.learn('busy:443', each, 61_005)
+  expect(breakers.closed(61_005 + 119_999)).toEqual(['busy:443'])
+  expect(breakers.closed(61_005 + 120_000)).toEqual([])
+})
+
 test('seven failures of ten attempts since the first failure close a host, six do not', () => {
   const closedAfter = (attempts: string): string[] => {
     const breakers = new HostBreakers()

@@ -321,6 +321,19 @@ test('an answer that could not be stored comes back with the end of its lease, n
   expect((await office.find(delivery!.id)).status).toBe('delivered')
 })
 
+test('a message that breaks in our own hands is a failed attempt that says so, and no fault of its host', async () => {
+  const [delivery] = await office.add({})
+  office.receiver = (_, n) => {
+    if (n < 2) throw new URIError('URI malformed')
+    return answer(200)
+  }
+  await office.play()
+  const stored = await office.find(delivery!.id)
+  expect(stored).toMatchObject({ status: 'delivered', attempts: 3 })
+  expect(stored.log.map(each => each.errorClass)).toEqual(['internal', 'internal', null])
+  expect(office.faults).toHaveLength(2)
+})
+
 test('a message that kills the process each time is given up in the end', async () => {
   const [delivery] = await office.add({})
   for (let n = 0; n < 30; n += 1) {
