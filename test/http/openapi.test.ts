@@ -2,6 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { ERRORS } from '../../src/core/errors.ts'
+import * as catalogDocs from '../../src/http/openapi/catalog.ts'
+import * as deliveryDocs from '../../src/http/openapi/deliveries.ts'
+import * as keyDocs from '../../src/http/openapi/keys.ts'
+import * as runDocs from '../../src/http/openapi/runs.ts'
 import ended from '../fixtures/seed.ended.json'
 import seed from '../fixtures/seed.request.json'
 import { Conformity } from '../support/http-conform.ts'
@@ -104,6 +108,22 @@ describe('the document', () => {
       expect([path, given]).toEqual([path, inPath as string[]])
       for (const parameter of operation.parameters ?? []) expect(parameter.description).not.toBe('')
     }
+  })
+
+  test('serves every parameter that an operation declares, as it is declared', () => {
+    const declared = [runDocs, catalogDocs, deliveryDocs, keyDocs]
+      .flatMap(docs => Object.values<object>(docs))
+      .filter((each): each is Operation => 'operationId' in each)
+    const served = new Map(operations().map(([, , operation]) => [operation.operationId, operation.parameters ?? []]))
+    expect(declared.map(each => each.operationId).toSorted()).toEqual([...served.keys()].toSorted())
+    for (const { operationId, parameters = [] } of declared) {
+      expect([operationId, served.get(operationId)]).toEqual([operationId, parameters])
+    }
+    const named = (id: string) => served.get(id)?.map(parameter => parameter.name)
+    expect(named('createRun')).toEqual(['slug', 'Idempotency-Key', 'Prefer'])
+    expect(named('getRun')).toEqual(['runId', 'wait', 'If-None-Match'])
+    expect(named('streamRunEvents')).toEqual(['runId', 'after', 'Last-Event-ID'])
+    expect(named('getMedia')).toEqual(['mediaId', 'expires', 'signature', 'Range', 'If-None-Match'])
   })
 
   test('answers every refusal as problem+json', () => {

@@ -13,18 +13,24 @@ import * as keyShapes from '../dto/keys.ts'
 import type { Named } from '../dto/schema.ts'
 import * as runShapes from '../dto.ts'
 import { RUN_SUCCEEDED } from './examples.ts'
-import { refusals, schemaRef } from './operation.ts'
+import { type Parameter, refusals, schemaRef } from './operation.ts'
 
 export interface OpenApiDocument {
   openapi: string
   info: { title: string; version: string }
-  paths: Record<string, Record<string, { operationId: string }>>
+  paths: Record<string, Record<string, DescribedOperation>>
   components: { schemas: Record<string, object> }
   webhooks: Record<string, object>
 }
 
+interface DescribedOperation {
+  operationId: string
+  parameters?: readonly Parameter[]
+}
+
 export function describeApi(routes: AnyElysia, version: string): Readonly<OpenApiDocument> {
   const { paths } = toOpenAPISchema(routes as never) as unknown as Pick<OpenApiDocument, 'paths'>
+  declareParameters(paths, routes)
   const document = {
     openapi: '3.1.0',
     info: {
@@ -49,6 +55,21 @@ export function describeApi(routes: AnyElysia, version: string): Readonly<OpenAp
   }
   // Through JSON, so that nothing of the schema library's own stays in it.
   return deepFreeze(JSON.parse(JSON.stringify(document)) as OpenApiDocument)
+}
+
+/**
+ * Where a path has parameters the library makes a bare list of those and drops what the route declares (its 1.4.16): the
+ * declared ones are put back, in their order, before any that only the path names.
+ */
+function declareParameters(paths: OpenApiDocument['paths'], routes: AnyElysia): void {
+  for (const { method, path, hooks } of routes.routes) {
+    const operation = paths[path.replaceAll(/:(\w+)/g, '{$1}')]?.[method.toLowerCase()]
+    const declared = (hooks as { detail?: DescribedOperation }).detail?.parameters ?? []
+    if (!operation || declared.length === 0) continue
+    const same = (a: Parameter, b: Parameter): boolean => a.name === b.name && a.in === b.in
+    const others = (operation.parameters ?? []).filter(made => !declared.some(each => same(each, made)))
+    operation.parameters = [...declared, ...others]
+  }
 }
 
 /** Every named shape. */
