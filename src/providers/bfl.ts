@@ -3,7 +3,8 @@
  *
  * 1. The key goes to the configured origin and to https hosts under `.bfl.ai`; a polling_url elsewhere is not called,
  *    the job is then asked for at the configured base.
- * 2. A submit has two answers: with `polling_url`, or, when it named a webhook, without.
+ * 2. A submit has two answers: with `polling_url`, or, when it named a webhook, without. The configured base may then be
+ *    another cluster, which does not know the job: not found is no evidence, and the webhook or the deadline decides.
  * 3. A failed or refused job is HTTP 200; only `status` tells. An unknown status is pending.
  * 4. There is no list and no cancel: after a lost answer only a webhook can name the job.
  * 5. A webhook must bring one of the two proofs that the sources speak of, and is a hint even then.
@@ -61,7 +62,8 @@ export function createBfl(options: ProtocolOptions): Provider {
       const reading = await wire.poll({ ...POLL, url: pollUrl(baseUrl, job) }, signal, every, answer =>
         readCheck(dialect, answer, every),
       )
-      return wire.settle(job.id, reading, every)
+      const isBlind = reading.type === 'lost' && job.hooked && job.poll === null
+      return wire.settle(job.id, isBlind ? pending(every) : reading, every)
     },
     cancel: async () => 'unsupported',
     async webhook(request) {

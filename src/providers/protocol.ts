@@ -5,8 +5,8 @@
  * 2. A submit is `refused` only when the provider itself said no: any 4xx, or a 500 or 503 in the provider's own
  *    JSON. A gateway's page, a 502, 504 or 408, a 303, and a success that cannot be read are `unknown`: the job may
  *    run and be billed.
- * 3. A poll that cannot be answered is `unreachable`: the question failed, not the job. A job that the provider no
- *    longer knows is `lost`, and only several such answers in a row make it failed.
+ * 3. A poll that cannot be answered is `unreachable`: the question failed, not the job. A job that the provider does
+ *    not know is `lost`, and only several such answers in a row, over a minute, make it failed.
  * 4. The provider's own words are quoted shortened, without keys and without the query of a signed link.
  */
 import { type ErrorCode, type StepError, stepError } from '../core/errors.ts'

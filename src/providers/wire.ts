@@ -58,7 +58,7 @@ export interface Wire {
   ask(ask: Ask, signal: AbortSignal, how?: { bare?: boolean; sending?: () => Promise<void> }): Promise<Asked>
   submit(ask: Ask, job: StartJob, signal: AbortSignal, read: (answer: Answer) => Submitted): Promise<Started>
   poll<R>(ask: Ask, signal: AbortSignal, everyMs: number, read: (answer: Answer) => R): Promise<R | Checked>
-  /** Turns a reading into an answer: a lost job is believed to be lost after several such readings. */
+  /** Turns a reading into an answer: a job is believed to be lost after several such readings over a minute. */
   settle(id: string, reading: Reading, everyMs: number): Checked
   /** The job reference is not one of this protocol. */
   foreign(): Checked
@@ -71,8 +71,11 @@ export interface Wire {
   open(url: string, signal: AbortSignal): Promise<Opened>
 }
 
-/** A job that three polls in a row do not find is gone. */
-const LOST_AFTER = 3
+/**
+ * A job is gone when so many polls in a row did not find it, over so long: right after its submit, and while a provider
+ * moves it about, a job is not found for some time although it runs and is billed.
+ */
+const LOST = { polls: 3, ms: 60_000 } as const
 /** Webhooks count as working for so long after the last one. */
 const HEARD_MS = 600_000
 /** How much rarer polls are while webhooks work. */
@@ -92,7 +95,7 @@ const DOWNLOAD = {
 export function createWire(options: WireOptions): Wire {
   const { dialect, http, now, secret } = options
   const known = createMemory<true>(MEMORY)
-  const losses = createMemory<number>(MEMORY)
+  const losses = createMemory<{ polls: number; since: number }>(MEMORY)
   const ownEgress = createEgress({ allow: [...originEntry(options.baseUrl), ...(options.allow ?? [])] })
   let heardAt = Number.NEGATIVE_INFINITY
 
@@ -132,13 +135,15 @@ export function createWire(options: WireOptions): Wire {
     },
     settle(id, reading, everyMs) {
       known.set(id, true)
-      const times = reading.type === 'lost' ? (losses.get(id) ?? 0) + 1 : 0
       if (reading.type !== 'lost') {
         losses.delete(id)
         return reading
       }
-      losses.set(id, times)
-      return times < LOST_AFTER ? unreachable(reading.error, everyMs) : { type: 'failed', error: reading.error }
+      const before = losses.get(id) ?? { polls: 0, since: now() }
+      const loss = { ...before, polls: before.polls + 1 }
+      losses.set(id, loss)
+      const isGone = loss.polls >= LOST.polls && now() - loss.since >= LOST.ms
+      return isGone ? { type: 'failed', error: reading.error } : unreachable(reading.error, everyMs)
     },
     foreign: () => ({
       type: 'failed',

@@ -334,13 +334,42 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
       }
 
       if (traits.canVanish) {
-        test('a job that the provider no longer knows is lost, but not at the first word', async () => {
+        const vanished = async (): Promise<Json> => {
           bench.standIn.script({ type: 'vanish' })
           const ref = await accepted()
           end()
+          return ref
+        }
+
+        test('a job that the provider no longer knows is lost, but not within a minute of the first word', async () => {
+          const ref = await vanished()
+          for (let i = 0; i < 5; i++) expect((await check(ref)).type).toBe('unreachable')
+          bench.clock.advance(59_999)
           expect((await check(ref)).type).toBe('unreachable')
+          bench.clock.advance(1)
+          expect(await check(ref)).toMatchObject({ type: 'failed', error: { code: 'provider_lost' } })
+        })
+
+        test('a job that the provider no longer knows is lost after three words, however long that takes', async () => {
+          const ref = await vanished()
+          expect((await check(ref)).type).toBe('unreachable')
+          bench.clock.advance(600_000)
           expect((await check(ref)).type).toBe('unreachable')
           expect(await check(ref)).toMatchObject({ type: 'failed', error: { code: 'provider_lost' } })
+        })
+
+        test('a job that was not found and is there again has to be missed anew, minute and all', async () => {
+          const ref = await accepted()
+          const [job] = bench.standIn.submits()
+          if (!job) throw new Error('no job')
+          const seen = async (scene: Scene) => {
+            job.scene = scene
+            return (await check(ref)).type
+          }
+          for (let i = 0; i < 3; i++) expect(await seen({ type: 'vanish' })).toBe('unreachable')
+          bench.clock.advance(60_000)
+          expect(await seen({ type: 'forever' })).toBe('pending')
+          for (let i = 0; i < 3; i++) expect(await seen({ type: 'vanish' })).toBe('unreachable')
         })
       }
 

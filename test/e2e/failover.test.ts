@@ -123,6 +123,28 @@ const refusals: Drill[] = [
   },
 ]
 
+/** Another cluster answers for the first of the time, which does not know the job. */
+const stranger = (ms: number, jobMs: number) => (hosts: Hosts) => {
+  hosts.bfl.strangeForMs = ms
+  hosts.bfl.script({ type: 'work', ms: jobMs })
+}
+
+const strangers: Drill[] = [
+  {
+    when: 'BFL does not find the job for half a minute: it is asked again, not paid again',
+    play: stranger(30_000, 35_000),
+    line: 'bfl succeeded; jobs: bfl 1; succeeded',
+    lasts: { least: 35, most: 59 },
+  },
+  {
+    when: 'BFL, told of a webhook, does not find the job before that comes: then it is fetched',
+    world: { webhooks: 'come' },
+    play: stranger(90_000, 90_000),
+    line: 'bfl succeeded; jobs: bfl 1; succeeded',
+    lasts: { least: 90, most: 120 },
+  },
+]
+
 const silences: Drill[] = [
   {
     when: 'BFL takes the job and cuts the line; it can be asked for no job',
@@ -266,7 +288,7 @@ function lineOf({ all }: Hosts, step: SeenStep, gives: 'image' | 'video'): strin
   return `${told.join(', ')}; jobs: ${taken.join(', ') || 'none'}; ${end}`
 }
 
-for (const [what, drills] of Object.entries({ refusals, silences, outages })) {
+for (const [what, drills] of Object.entries({ refusals, strangers, silences, outages })) {
   describe(`failover, ${what}`, () => {
     for (const row of drills) {
       test(row.when, async () => {

@@ -95,6 +95,34 @@ describe('bfl', () => {
     }
   })
 
+  test('a job with a webhook and no polling address is never lost: the configured base may be another cluster', async () => {
+    const bench = await openBench(spec())
+    const started = await bench.provider.start(bench.job({ callbackUrl: 'https://us.example/h' }), bench.signal)
+    if (started.type !== 'accepted') throw new Error(started.type)
+    const check = () => bench.provider.check(started.jobRef, bench.signal)
+    bench.standIn.strangeForMs = 900_000
+    // Both ways of saying it, over and over.
+    for (let i = 0; i < 20; i++) {
+      expect((await check()).type).toBe('pending')
+      bench.clock.advance(40_000)
+    }
+    bench.clock.advance(100_000)
+    expect((await check()).type).toBe('succeeded')
+    await bench.stop()
+  })
+
+  test('a job whose submit named a polling address is asked for at its own cluster, where not found means lost', async () => {
+    const bench = await openBench(spec())
+    const started = await bench.provider.start(bench.job(), bench.signal)
+    if (started.type !== 'accepted') throw new Error(started.type)
+    const check = async () => (await bench.provider.check(started.jobRef, bench.signal)).type
+    bench.standIn.strangeForMs = 900_000
+    expect([await check(), await check()]).toEqual(['unreachable', 'unreachable'])
+    bench.clock.advance(60_000)
+    expect(await check()).toBe('failed')
+    await bench.stop()
+  })
+
   test('polls rarely while webhooks work, and as usual when they have stopped', async () => {
     const bench = await openBench(spec())
     const callbackUrl = 'https://us.example/h'

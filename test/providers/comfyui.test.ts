@@ -139,9 +139,10 @@ describe('comfyui', () => {
     const started = await bench.provider.start(bench.job(), bench.signal)
     if (started.type !== 'accepted') throw new Error(started.type)
     bench.standIn.restart()
-    const answers = []
-    for (let i = 0; i < 3; i++) answers.push((await bench.provider.check(started.jobRef, bench.signal)).type)
-    expect(answers).toEqual(['unreachable', 'unreachable', 'failed'])
+    const check = async () => (await bench.provider.check(started.jobRef, bench.signal)).type
+    expect([await check(), await check(), await check()]).toEqual(['unreachable', 'unreachable', 'unreachable'])
+    bench.clock.advance(60_000)
+    expect(await check()).toBe('failed')
     await bench.stop()
   })
 
