@@ -49,6 +49,12 @@ test('every alert says what is wrong and how urgent it is', () => {
   }
 })
 
+const promtool = Bun.which('promtool')
+test.skipIf(promtool === null)('the alerts fire at what they are for, by their own tests', () => {
+  const ran = Bun.spawnSync([promtool ?? '', 'test', 'rules', join(root, 'ops/alerts.test.yml')])
+  expect([ran.exitCode, `${ran.stdout}${ran.stderr}`]).toEqual([0, expect.stringContaining('SUCCESS')])
+})
+
 test('the panels of the dashboard do not overlap', () => {
   const places = panels.map(({ gridPos: { x, y } }) => `${x}/${y}`)
   expect(new Set(places).size).toBe(panels.length)

@@ -54,7 +54,8 @@ export function createApi(deps: ApiDeps): Api {
   metrics.connect({
     counts: () => store.counts(),
     stats: () => engine.stats(),
-    now: () => clock.now(),
+    ready: () => deps.ready(),
+    clock,
     waiters: () => waiters.count,
   })
 

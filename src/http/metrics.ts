@@ -3,10 +3,11 @@
  *
  * 1. Labels come from closed sets: route patterns, models, providers, statuses. Never an id, a path or a message.
  * 2. Counts of runs and deliveries are read from the store when somebody asks; nothing is counted twice.
- * 3. Observing never throws and never waits.
+ * 3. Observing never throws and never waits; a scrape waits for the checks of `/readyz`, but not for ever.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { EngineStats, Observer, StoreCounts } from '../core/ports.ts'
+import type { Clock, EngineStats, Observer, StoreCounts } from '../core/ports.ts'
+import type { Readiness } from './deps.ts'
 
 export interface Metrics {
   /** For the engine and the outbox. */
@@ -21,7 +22,9 @@ export interface Metrics {
 interface Sources {
   counts(): Promise<StoreCounts>
   stats(): EngineStats
-  now(): number
+  /** The checks of `/readyz`. */
+  ready(): Promise<Readiness>
+  clock: Pick<Clock, 'now' | 'at'>
   waiters(): number
 }
 
@@ -38,6 +41,7 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
   })
   const observer = createObserver(registry)
   const read = createGauges(registry)
+  const check = createReady(registry, observer)
   let sources: Sources | null = null
   return {
     observer,
@@ -50,7 +54,7 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
     contentType: registry.contentType,
     async text() {
       // A full disk must not hide the rest: what cannot be read keeps its last value.
-      if (sources) await read(sources).catch(error => observer.fault('metrics', error))
+      if (sources) await Promise.all([read(sources).catch(error => observer.fault('metrics', error)), check(sources)])
       return registry.metrics()
     },
   }
@@ -111,7 +115,7 @@ function createGauges(registry: Registry): (sources: Sources) => Promise<void> {
   const inFlight = gauge('jobs_in_flight', 'Jobs at a provider.', ['provider'])
   const breakers = gauge('breaker', '1 where a breaker is open or half open.', ['provider', 'state'])
   const held = gauge('http_waiters', 'Requests that wait for the end of a run.')
-  return async ({ counts, stats, now, waiters }) => {
+  return async ({ counts, stats, clock, waiters }) => {
     const engine = stats()
     const { actors: live, waiting: queued, inFlight: jobs, breakers: open } = engine
     actors.set(live)
@@ -124,7 +128,39 @@ function createGauges(registry: Registry): (sources: Sources) => Promise<void> {
     const { runs: byStatus, deliveries: byState, oldestDueAt } = await counts()
     for (const [status, count] of Object.entries(byStatus)) runs.set({ status }, count)
     for (const [status, count] of Object.entries(byState)) deliveries.set({ status }, count)
-    overdue.set(latenessMs(engine, oldestDueAt, now()) / 1000)
+    overdue.set(latenessMs(engine, oldestDueAt, clock.now()) / 1000)
+  }
+}
+
+/** A scrape that comes too late counts as a server that is down, so a disk or a bucket that hangs must not hold it (ms). */
+const CHECKS_MS = 2_000
+
+/** Gauges of readiness, and a function that asks for it; what does not answer in time keeps its last value and grows old. */
+function createReady(registry: Registry, observer: Observer): (sources: Sources) => Promise<void> {
+  const registers = [registry]
+  const ready = new Gauge({
+    ...{ name: 'babychain_ready', help: 'The checks of /readyz: 1 where one holds.' },
+    ...{ labelNames: ['check'] as const, registers },
+  })
+  const age = new Gauge({ name: 'babychain_ready_age_seconds', help: 'How old babychain_ready is.', registers })
+  let asking: Promise<void> | null = null
+  let answeredAt: number | null = null
+  return async ({ ready: ask, clock }) => {
+    answeredAt ??= clock.now()
+    asking ??= ask()
+      .then(({ checks }) => {
+        for (const { name, ok } of checks) ready.set({ check: name }, ok ? 1 : 0)
+        answeredAt = clock.now()
+      })
+      .catch(error => observer.fault('metrics', error))
+      .finally(() => {
+        asking = null
+      })
+    const { promise: late, resolve } = Promise.withResolvers<void>()
+    const disarm = clock.at(clock.now() + CHECKS_MS, resolve)
+    await Promise.race([asking, late])
+    disarm()
+    age.set((clock.now() - answeredAt) / 1000)
   }
 }
 
