@@ -24,7 +24,7 @@ import { mediaRoutes } from './media.ts'
 import { modelRoutes } from './models.ts'
 import { describeApi, type OpenApiDocument } from './openapi/document.ts'
 import { pageRoutes } from './openapi/page.ts'
-import { ApiProblem, problemResponse } from './problem.ts'
+import { ApiProblem, parameterProblem, problemResponse } from './problem.ts'
 import { runRoutes } from './runs.ts'
 import { sessionRoutes } from './session.ts'
 import { createWaiters } from './wait.ts'
@@ -76,10 +76,14 @@ export function createApi(deps: ApiDeps): Api {
     openapi,
     async fetch(request, server) {
       const started = performance.now()
-      const exchange = begin(request, server, `req_${clock.id()}`, rates)
-      exchanges.set(exchange.request, exchange)
-      const response = await answer(app, exchange, deps)
-      return finish(exchange.head ? await headOf(response) : response, exchange, deps, started)
+      const requestId = `req_${clock.id()}`
+      try {
+        const exchange = begin(request, server, requestId, rates)
+        exchanges.set(exchange.request, exchange)
+        return finish(await answer(app, request, exchange, deps), exchange, deps, started)
+      } catch (thrown) {
+        return broken(thrown, requestId, deps)
+      }
     },
   }
 }
@@ -101,9 +105,11 @@ function resources(context: Context) {
 
 function begin(original: Request, server: Server | undefined, requestId: string, rates: Rates): Exchange {
   const head = original.method === 'HEAD'
-  const url = new URL(original.url)
+  const named = URL.parse(original.url)
+  const url = named ?? new URL(`http://localhost${original.url.replace(/^http:\/\/[^/]*/, '')}`)
   // Elysia looks for the path from the 12th character on: with a host name of three letters it would miss it.
-  const routed = url.host.length < 4 ? new Request(`http://localhost${url.pathname}${url.search}`, original) : original
+  const short = named === null || named.host.length < 4
+  const routed = short ? new Request(`http://localhost${url.pathname}${url.search}`, original) : original
   return {
     limits: {},
     isStillAllowed: async () => true,
@@ -135,14 +141,36 @@ async function headOf(response: Response): Promise<Response> {
 
 async function answer(
   app: { handle(request: Request): Response | Promise<Response> },
+  original: Request,
   exchange: Exchange,
   deps: ApiDeps,
 ): Promise<Response> {
+  const headed = (response: Response) => (exchange.head ? headOf(response) : response)
   try {
-    return await app.handle(exchange.request)
+    checkHost(original)
+    return await headed(await app.handle(exchange.request))
   } catch (thrown) {
-    return answerTo(thrown, exchange, deps)
+    return headed(answerTo(thrown, exchange, deps))
   }
+}
+
+/**
+ * Bun takes any text for a Host. One that is none, and more than one, is refused (RFC 9112, section 3.2); HTTP/1.0, which
+ * probes of health still speak, need not have one. @throws ApiProblem 400
+ */
+function checkHost({ url, headers }: Request): void {
+  const host = headers.get('host')
+  if (host === null || (URL.canParse(url) && !host.includes(','))) return
+  throw parameterProblem('Host', 'The Host header does not name one host.', 'Send a name or an address, and its port.')
+}
+
+/** The last net: what broke outside of every handler. */
+function broken(thrown: unknown, requestId: string, { log, metrics }: ApiDeps): Response {
+  log.error({ err: thrown, request_id: requestId }, 'request failed')
+  metrics.observer.fault('http', thrown)
+  const response = problemResponse(new ApiProblem('internal', 'Something broke on our side.'), requestId, '/')
+  response.headers.set('x-request-id', requestId)
+  return response
 }
 
 /** Adds what every answer has, counts it, and logs it. */

@@ -241,6 +241,80 @@ test('a target in absolute form is taken by its path', async () => {
   expect(await answerOn(socket)).toStartWith('HTTP/1.1 200')
 })
 
+describe('the Host header', () => {
+  const hosts = ['a b', '[::1', '', 'x:99999', 'x/y', 'x@y', 'x?y', 'x#y', 'x:y', ':80', 'a%20b', '999.1.1.1', '\u00e4']
+  for (const host of hosts) {
+    test(`that is ${JSON.stringify(host)} is 400, counted and logged like any other refusal`, async () => {
+      const { world, port } = await serve()
+      const said = await raw(port, `GET /readyz?secret=1 HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`)
+      expect(said.status).toBe(400)
+      expect(said.headers.get('content-type')).toBe('application/problem+json')
+      const id = said.headers.get('x-request-id')
+      expect(id).toMatch(/^req_[0-9a-f-]{36}$/)
+      const problem = JSON.parse(said.body) as object
+      expect(problem).toMatchObject({ code: 'invalid_request', instance: '/readyz', request_id: id })
+      expect(problem).toMatchObject({ errors: [{ parameter: 'Host' }] })
+      expect(world.logged).toMatchObject([{ request_id: id, method: 'GET', route: 'none', status: 400 }])
+      expect(await world.deps.metrics.text()).toContain('{method="GET",route="none",status="400"} 1')
+    })
+  }
+
+  test('twice is 400, since whoever stands before us may have taken the other one', async () => {
+    const { port } = await serve()
+    const said = await raw(
+      port,
+      'GET /readyz HTTP/1.1\r\nhost: a.example\r\nhost: b.example\r\nconnection: close\r\n\r\n',
+    )
+    expect(said.status).toBe(400)
+  })
+
+  test('that is bad makes nothing, whatever the rest is', async () => {
+    const { world, port } = await serve()
+    const body = JSON.stringify(seed)
+    const head = `content-type: application/json\r\nauthorization: Bearer key-of-ada\r\ncontent-length: ${Buffer.byteLength(body)}`
+    const path = '/api/v1/chains/chain1/runs'
+    const said = await raw(port, `POST ${path} HTTP/1.1\r\nhost: a b\r\nconnection: close\r\n${head}\r\n\r\n${body}`)
+    expect([said.status, (await world.store.counts()).runs.queued]).toEqual([400, 0])
+    const headed = await raw(port, 'HEAD /healthz HTTP/1.1\r\nhost: a b\r\nconnection: close\r\n\r\n')
+    expect([headed.status, headed.body]).toEqual([400, ''])
+    const missing = await raw(port, `POST ${path} HTTP/1.0\r\n${head}\r\n\r\n${body}`)
+    expect(missing.status).toBe(202)
+  })
+
+  test('may be missing in HTTP/1.0, as probes of health have it', async () => {
+    const { port } = await serve()
+    for (const path of ['/healthz', '/readyz', '/healthz/', '/readyz?verbose']) {
+      const said = await raw(port, `GET ${path} HTTP/1.0\r\n\r\n`)
+      expect([path, said.status, JSON.parse(said.body).status]).toEqual([
+        path,
+        200,
+        /ready/.test(path) ? 'ready' : 'ok',
+      ])
+      expect(said.headers.get('x-request-id')).toMatch(/^req_/)
+    }
+    expect((await raw(port, 'GET //healthz HTTP/1.0\r\n\r\n')).status).toBe(404)
+  })
+})
+
+test('whatever breaks on the way, the answer is a problem with its request id', async () => {
+  const world = await HttpWorld.open(deps => ({
+    ...deps,
+    log: {
+      ...deps.log,
+      info() {
+        throw new Error('secret detail at /home/somebody/log.ts:42')
+      },
+    },
+  }))
+  const response = await world.api.fetch(world.request('GET', '/healthz'))
+  const text = await response.text()
+  expect([response.status, response.headers.get('content-type')]).toEqual([500, 'application/problem+json'])
+  expect(JSON.parse(text)).toMatchObject({ code: 'internal', request_id: response.headers.get('x-request-id') })
+  expect(text).not.toMatch(/secret|log\.ts/)
+  expect(await world.deps.metrics.text()).toContain('babychain_faults_total{where="http"} 1')
+  await world.close()
+})
+
 test('metrics are open to this machine, and closed to what came through a proxy', async () => {
   const { url } = await serve()
   expect((await fetch(`${url}/metrics`)).status).toBe(200)
@@ -275,6 +349,18 @@ async function answerOn(socket: Socket): Promise<string> {
   }
   socket.destroy()
   return text.replace(/^HTTP\/1\.1 100 Continue\r\n\r\n/, '')
+}
+
+/** The whole answer to bytes that no client would send. The connection must end with it. */
+async function raw(port: number, request: string): Promise<{ status: number; headers: Headers; body: string }> {
+  const socket = connect(port, '127.0.0.1')
+  socket.write(request, 'latin1')
+  let text = ''
+  for await (const chunk of socket) text += String(chunk)
+  const [head = '', body = ''] = text.split(/\r\n\r\n([\s\S]*)/)
+  const [status = '', ...lines] = head.split('\r\n')
+  const headers = lines.map(line => line.split(/: (.*)/).slice(0, 2) as [string, string])
+  return { status: Number(status.split(' ')[1]), headers: new Headers(headers), body }
 }
 
 async function until(done: () => boolean): Promise<void> {
