@@ -7,6 +7,7 @@
  * 3. At most `MOST_BUFFERED` bytes are held for a reader. One that leaves them unread for `STALL_MS` is cut; it comes back
  *    where it was.
  * 4. A key that is revoked hears no further event, and its streams end with the next one, or within 15 s.
+ * 5. At most `MOST_STREAMS` are open, and `MOST_OF_A_KEY` of one key; however a stream ends, its place is free again.
  */
 import { Elysia } from 'elysia'
 import type { Clock } from '../core/ports.ts'
@@ -15,17 +16,25 @@ import type { ApiDeps } from './deps.ts'
 import { presentEvent } from './dto/run.ts'
 import { type Authorized, type Context, type Exchange, guarded } from './exchange.ts'
 import * as docs from './openapi/runs.ts'
-import { parameterProblem } from './problem.ts'
+import { ApiProblem, parameterProblem } from './problem.ts'
 import { ownRun } from './runs.ts'
+import { createShares, type Shares } from './shares.ts'
 
 export function eventRoutes(context: Context) {
+  const streams = createShares({ perKey: MOST_OF_A_KEY, inAll: MOST_STREAMS })
   return new Elysia({ name: 'events' }).get(
     '/api/v1/runs/:runId/events',
-    guarded(context, 'runs:read', exchange => events(context.deps, exchange)),
+    guarded(context, 'runs:read', exchange => events(context.deps, exchange, streams)),
     { detail: docs.events },
   )
 }
 
+/** Each is a file descriptor, and a process without a free one is deaf to everybody. */
+const MOST_STREAMS = 2_000
+/** An installation with one key shows every run under way to somebody: a thousand are what we are measured with. */
+const MOST_OF_A_KEY = 1_024
+/** Streams end with their runs, which take seconds to minutes. */
+const FULL_RETRY_S = '10'
 const RETRY_MS = 2_000
 const PING_MS = 15_000
 /** More than a thousand events: a reader this far behind does not read. */
@@ -33,20 +42,32 @@ const MOST_BUFFERED = 1 << 20
 /** A reader whose buffer is full gets this long; a phone in a tunnel comes back by itself. */
 const STALL_MS = 15_000
 
-async function events(deps: ApiDeps, exchange: Authorized): Promise<Response> {
-  const { request, url } = exchange
+async function events(deps: ApiDeps, exchange: Authorized, streams: Shares): Promise<Response> {
+  const { request, url, principal } = exchange
   const run = await ownRun(deps, exchange)
   const after = placeOf(request, url, run)
   // 204 tells an EventSource that there is nothing to come back for.
   if (isEnded(run) && after === run.lastSeq) return new Response(null, { status: 204 })
+  if (exchange.head) return new Response(null, { headers: HEADERS })
+  const place = streams.take(principal.apiKeyId)
+  if ('full' in place) throw tooMany(place.full)
   exchange.allowSilence(0)
-  return new Response(exchange.head ? null : stream(deps, exchange, run, after), {
-    headers: {
-      'content-type': 'text/event-stream; charset=utf-8',
-      'cache-control': 'no-cache, no-transform',
-      'x-accel-buffering': 'no',
-    },
-  })
+  return new Response(stream(deps, exchange, run, after, place.free), { headers: HEADERS })
+}
+
+const HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-cache, no-transform',
+  'x-accel-buffering': 'no',
+}
+
+function tooMany(full: 'key' | 'server'): ApiProblem {
+  const detail =
+    full === 'key'
+      ? `The key has ${MOST_OF_A_KEY} event streams open, and may have no more.`
+      : `The server has ${MOST_STREAMS} event streams open, and opens no more.`
+  const hint = 'Close streams that nobody reads, or poll the run: GET /api/v1/runs/{id}?wait=60.'
+  return new ApiProblem('rate_limited', detail, { hint, headers: { 'retry-after': FULL_RETRY_S } })
 }
 
 /** The number after which the reader wants events. @throws ApiProblem 400 when `after` is no number */
@@ -58,7 +79,13 @@ function placeOf(request: Request, url: URL, run: Run): number {
   return after <= run.lastSeq ? after : 0
 }
 
-function stream(deps: ApiDeps, exchange: Exchange, run: Run, after: number): ReadableStream<Uint8Array> {
+function stream(
+  deps: ApiDeps,
+  exchange: Exchange,
+  run: Run,
+  after: number,
+  free: () => void,
+): ReadableStream<Uint8Array> {
   const gone = new AbortController()
   const signal = AbortSignal.any([gone.signal, exchange.request.signal, deps.draining])
   const valve = createValve(deps.clock)
@@ -84,6 +111,9 @@ function stream(deps: ApiDeps, exchange: Exchange, run: Run, after: number): Rea
           .catch(error => deps.log.warn({ err: error, run_id: run.id }, 'event stream broke off'))
           .finally(() => {
             stopPings()
+            free()
+            // For ever is over: who does not take what is left must not keep the socket.
+            if (controller.desiredSize !== null) exchange.allowSilence(STALL_MS / 1000)
             close(controller)
           })
       },

@@ -1,5 +1,7 @@
 /** Server-sent events: exactly once and in order, however often the connection is cut. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { overlay } from '../../src/app/tracing/overlay.ts'
+import type { RunEvent } from '../../src/core/run.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
 import { seeded } from '../support/runs.ts'
@@ -186,4 +188,128 @@ test('a reader that goes away leaves no timer behind', async () => {
   await world.quiet()
   expect(world.clock.nextAt).toBe(before)
   expect(id).not.toBe(held)
+})
+
+describe('open streams', () => {
+  /** The most of one key and of all, as events.ts has them. */
+  const [OF_A_KEY, IN_ALL] = [1_024, 2_000]
+  let full: HttpWorld
+  beforeEach(async () => {
+    full = await HttpWorld.open()
+    full.provider.instant = false
+  })
+  afterEach(() => full.close())
+
+  const made = async (name: string): Promise<{ key: string; id: string }> => {
+    const body = { name, rate_per_minute: null }
+    const { key, id } = await full.json<{ key: string; id: string }>('POST', '/api/v1/keys', { body })
+    return { key, id }
+  }
+  /** Past the document's check: its answer is the same a thousand times. */
+  const follow = (run: string, key: string, signal?: AbortSignal): Promise<Response> => {
+    const request = full.request('GET', `/api/v1/runs/${run}/events`, { key })
+    return full.api.fetch(signal ? new Request(request, { signal }) : request)
+  }
+  const fill = async (run: string, key: string, count: number): Promise<void> => {
+    for (let n = 0; n < count; n += 1) expect((await follow(run, key)).status).toBe(200)
+  }
+
+  test('are a thousand of a key and two thousand in all; the next one is told when to come again', async () => {
+    const [one, two, three] = await Promise.all(['one', 'two', 'three'].map(made))
+    if (!one || !two || !three) throw new Error('three keys were made')
+    const runs = await Promise.all([one, two, three].map(({ key }) => full.run(seed, 'chain1', { key })))
+    const [first = '', second = '', third = ''] = runs
+    await fill(first, one.key, OF_A_KEY)
+    const refused = await full.ask('GET', `/api/v1/runs/${first}/events`, { key: one.key })
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '10'])
+    expect(await refused.json()).toMatchObject({
+      code: 'rate_limited',
+      detail: 'The key has 1024 event streams open, and may have no more.',
+      hint: expect.stringContaining('?wait=60'),
+    })
+    // What needs no place is answered.
+    const head = await full.ask('HEAD', `/api/v1/runs/${first}/events`, { key: one.key })
+    expect([head.status, (await full.ask('GET', `/api/v1/runs/${first}`, { key: one.key })).status]).toEqual([200, 200])
+    await fill(second, two.key, IN_ALL - OF_A_KEY)
+    const other = await full.ask('GET', `/api/v1/runs/${third}/events`, { key: three.key })
+    expect([other.status, await other.text()]).toEqual([429, expect.stringContaining('The server has 2000 event')])
+  })
+
+  test('give their place back however they end', async () => {
+    const { key, id } = await made('one')
+    const run = await full.run(seed, 'chain1', { key })
+    await full.quiet()
+    await fill(run, key, OF_A_KEY - 1)
+    const last = async (signal?: AbortSignal): Promise<Response> => {
+      const stream = await follow(run, key, signal)
+      expect([stream.status, (await follow(run, key)).status]).toEqual([200, 429])
+      return stream
+    }
+    const canceled = await last()
+    await canceled.body?.cancel()
+    await full.quiet()
+    const gone = new AbortController()
+    await last(gone.signal)
+    gone.abort()
+    await full.quiet()
+    // With their run, all of them; then with their key.
+    const ending = await last()
+    await full.ask('POST', `/api/v1/runs/${run}/cancel`, { key })
+    await full.runToEnd(run)
+    expect(await ending.text()).toContain('event: run.canceled')
+    const next = await full.run(seed, 'chain1', { key })
+    for (let n = 0; n < OF_A_KEY; n += 1) expect((await follow(next, key)).status).toBe(200)
+    expect((await follow(next, key)).status).toBe(429)
+    await full.ask('POST', `/api/v1/keys/${id}/revoke`)
+    for (let n = 0; n < 4; n += 1) {
+      full.clock.step()
+      await full.quiet()
+    }
+    const { key: other } = await made('other')
+    const theirs = await full.run(seed, 'chain1', { key: other })
+    await fill(theirs, other, OF_A_KEY)
+  })
+})
+
+test('a stream that is over may be silent no longer than a slow reader: what is left of it is taken, or cut', async () => {
+  const id = await ended()
+  const silences: number[] = []
+  const server = { timeout: (_: Request, seconds: number) => void silences.push(seconds), requestIP: () => null }
+  const response = await world.api.fetch(world.request('GET', `/api/v1/runs/${id}/events`), server)
+  await world.quiet()
+  expect(silences).toEqual([0, 15])
+  await response.text()
+})
+
+test('a stream that breaks off, or that is cut because nobody reads it, gives its place back', async () => {
+  let log: 'is broken' | 'never ends' | 'says nothing' = 'is broken'
+  const held = await HttpWorld.open(deps => ({
+    ...deps,
+    store: overlay(deps.store, {
+      async *watch(_, after, signal): AsyncGenerator<RunEvent> {
+        if (log === 'is broken') throw new Error('the log cannot be read')
+        if (log === 'says nothing') await new Promise(resolve => signal.addEventListener('abort', resolve))
+        for (let seq = after + 1; !signal.aborted; seq += 1) {
+          yield { seq, at: 0, type: 'step.progressed', stepKey: 'text_to_image', data: { attempt: 1, progress: 0.5 } }
+        }
+      },
+    }),
+  }))
+  held.provider.instant = false
+  const id = await held.run(seed)
+  const follow = async () => (await held.api.fetch(held.request('GET', `/api/v1/runs/${id}/events`))).status
+  for (let n = 0; n < 1_030; n += 1) {
+    expect(await follow()).toBe(200)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  log = 'says nothing'
+  for (let n = 0; n < 1_023; n += 1) expect(await follow()).toBe(200)
+  log = 'never ends'
+  expect([await follow(), await follow()]).toEqual([200, 429])
+  await held.quiet()
+  held.clock.advance(15_000)
+  held.clock.step()
+  await held.quiet()
+  expect([await follow(), await follow()]).toEqual([200, 429])
+  await held.close()
 })
