@@ -170,9 +170,10 @@ function wordsIn(error: Json | undefined): string | undefined {
 /** Codes come with details behind a dot (`InvalidParameter.Size`). */
 export function codeByName(code: string | undefined): ErrorCode | undefined {
   if (code === undefined) return undefined
-  if (/^(Input|Output).*(SensitiveContentDetected|RiskDetection)/.test(code)) return 'content_rejected'
+  // With `InputText…`, `OutputVideo…` before it or alone, with a detail behind it or not.
+  if (/SensitiveContentDetected|RiskDetection/.test(code)) return 'content_rejected'
   if (/^(MissingParameter|InvalidParameter)/.test(code)) return 'invalid_input'
-  if (/^(InvalidEndpointOrModel|ModelNotOpen|UnsupportedModel)/.test(code)) return 'model_not_enabled'
+  if (/^(InvalidEndpoint|ModelNotOpen|UnsupportedModel)/.test(code)) return 'model_not_enabled'
   if (/^(AuthenticationError|AccessDenied)/.test(code)) return 'provider_unauthorized'
   // The owner's own spending cap is as final as an empty account.
   if (/^(AccountOverdueError|SetLimitExceeded)/.test(code)) return 'insufficient_credit'
@@ -186,7 +187,8 @@ export function codeByName(code: string | undefined): ErrorCode | undefined {
 function errorIn(dialect: Dialect, error: Json | undefined): StepError {
   const name = textAt(error, 'code')
   const code = codeByName(name) ?? 'provider_error'
-  const says = code === 'content_rejected' ? `refused the ${name?.startsWith('Input') ? 'input' : 'output'}` : undefined
+  const refused = code === 'content_rejected' ? /^(Input|Output)/.exec(name ?? '')?.[1]?.toLowerCase() : undefined
+  const says = refused && `refused the ${refused}`
   return fault(dialect, code, { words: wordsIn(error), ...(says ? { says } : {}) })
 }
 

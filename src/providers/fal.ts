@@ -209,20 +209,23 @@ export const falDialect = (key: string | null): Dialect => ({
   secrets: key === null ? [] : [key],
   codeOf(answer) {
     const words = fastApiWords(answer.json) ?? ''
+    const codes = typesOf(answer).map(codeByType)
+    // One of several details may be the refusal; the others are then beside the point.
+    if (codes.includes('content_rejected')) return 'content_rejected'
     if (answer.status === 403 && /exhausted balance|user is locked|insufficient/i.test(words))
       return 'insufficient_credit'
-    return codeByType(typeOf(answer)) ?? codeByStatus(answer.status)
+    return codes.find(code => code !== undefined) ?? codeByStatus(answer.status)
   },
   wordsOf: fastApiWords,
 })
 
-/** The type of a model error stands in `detail[]`, that of a runner beside it or in a header. */
-function typeOf({ json, headers }: Answer): string | undefined {
-  return textAt(json, 'detail', 0, 'type') ?? textAt(json, 'error_type') ?? headers['x-fal-error-type']
+/** The types of a model error stand in `detail[]`, that of a runner beside it or in a header. */
+function typesOf({ json, headers }: Answer): string[] {
+  const details = listAt(json, 'detail').map(detail => textAt(detail, 'type'))
+  return [...details, textAt(json, 'error_type'), headers['x-fal-error-type']].filter(type => type !== undefined)
 }
 
-function codeByType(type: string | undefined): ErrorCode | undefined {
-  if (type === undefined) return undefined
+function codeByType(type: string): ErrorCode | undefined {
   if (type === 'content_policy_violation') return 'content_rejected'
   if (type === 'file_download_error') return 'input_fetch_failed'
   // Refused or just empty: a new try may pass.
@@ -282,6 +285,7 @@ export function readResult(dialect: Dialect, answer: Answer, everyMs: number): R
   if (status < 300 || status === 404 || status === 410)
     return readPoll(dialect, answer, everyMs, json => outputOf(dialect, json))
   const error = errorOf(dialect, answer)
+  if (error.code === 'content_rejected') return { type: 'failed', error }
   const words = fastApiWords(answer.json)
   if (status === 400 && /still in progress/i.test(words ?? '')) return pending(everyMs)
   if (status >= 400 && /\bcancell?ed\b/i.test(words ?? '')) {
@@ -289,7 +293,7 @@ export function readResult(dialect: Dialect, answer: Answer, everyMs: number): R
   }
   // Ours to mend, and the paid result waits: not the job's failure.
   if (status < 400 || [401, 402, 403, 408, 429].includes(status)) return unreachable(error, everyMs)
-  if (typeOf(answer) !== undefined || (status < 500 && answer.json !== undefined)) return { type: 'failed', error }
+  if (typesOf(answer).length > 0 || (status < 500 && answer.json !== undefined)) return { type: 'failed', error }
   return words === undefined ? unreachable(error, everyMs) : { type: 'lost', error }
 }
 

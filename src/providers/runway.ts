@@ -175,11 +175,7 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
       case 'FAILED': {
         const code = textAt(json, 'failureCode') ?? ''
         const words = [code, textAt(json, 'failure')].filter(Boolean).join(': ') || said
-        const says = code.startsWith('SAFETY.INPUT')
-          ? 'refused the input'
-          : code.startsWith('SAFETY')
-            ? 'refused the output'
-            : undefined
+        const says = isRefusal(code) ? refusalWords(code) : undefined
         return { type: 'failed', error: fault(dialect, codeByName(code), { words, ...(says ? { says } : {}) }) }
       }
       case 'CANCELLED':
@@ -190,11 +186,19 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
   })
 }
 
+/** `SAFETY` stands at the front (`SAFETY.INPUT.TEXT`) or further on (`INPUT_PREPROCESSING.SAFETY.TEXT`). */
+const isRefusal = (failureCode: string): boolean => failureCode.split('.').includes('SAFETY')
+
+function refusalWords(failureCode: string): string | undefined {
+  if (/^(SAFETY\.INPUT|INPUT_PREPROCESSING)\b/.test(failureCode)) return 'refused the input'
+  return failureCode.startsWith('SAFETY') ? 'refused the output' : undefined
+}
+
 function codeByName(failureCode: string): ErrorCode {
-  if (failureCode.startsWith('SAFETY')) return 'content_rejected'
-  if (/^(INPUT_PREPROCESSING|ASSET\.INVALID)/.test(failureCode)) return 'invalid_input'
+  if (isRefusal(failureCode)) return 'content_rejected'
   // INTERNAL.*, THIRD_PARTY.*, and whatever comes next: another try may pass.
-  return 'provider_error'
+  if (failureCode.startsWith('INPUT_PREPROCESSING.INTERNAL')) return 'provider_error'
+  return /^(INPUT_PREPROCESSING|ASSET\.INVALID)/.test(failureCode) ? 'invalid_input' : 'provider_error'
 }
 
 export function readUpload(answer: Answer): { url: string; fields: Record<string, string>; ref: string } | null {

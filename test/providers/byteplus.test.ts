@@ -5,8 +5,10 @@ import {
   arkDialect,
   codeByName,
   createBytePlus,
+  readCheck,
   readList,
   readPictures,
+  readTask,
   submitAsk,
 } from '../../src/providers/byteplus.ts'
 import { type Answer, errorOf } from '../../src/providers/protocol.ts'
@@ -160,11 +162,17 @@ describe('byteplus', () => {
       ['OutputAudioSensitiveContentDetected', 'content_rejected'],
       ['InputImageRiskDetection', 'content_rejected'],
       ['OutputImageRiskDetection', 'content_rejected'],
+      ['SensitiveContentDetected', 'content_rejected'],
+      ['SensitiveContentDetected.SevereViolation', 'content_rejected'],
+      ['SensitiveContentDetected.Violence', 'content_rejected'],
+      ['RiskDetection', 'content_rejected'],
+      ['InvalidParameter.SensitiveContentDetected', 'content_rejected'],
       ['AuthenticationError', 'provider_unauthorized'],
       ['AccessDenied', 'provider_unauthorized'],
       ['AccountOverdueError', 'insufficient_credit'],
       ['SetLimitExceeded', 'insufficient_credit'],
       ['InvalidEndpointOrModel.NotFound', 'model_not_enabled'],
+      ['InvalidEndpoint.ClosedEndpoint', 'model_not_enabled'],
       ['ModelNotOpen', 'model_not_enabled'],
       ['UnsupportedModel', 'model_not_enabled'],
       ['ModelAccountRpmRateLimitExceeded', 'provider_rate_limited'],
@@ -176,6 +184,22 @@ describe('byteplus', () => {
       ['InternalServiceError', 'provider_error'],
     ]
     for (const [name, code] of table) expect([name, codeByName(name)]).toEqual([name, code])
+  })
+
+  test('says of a refusal whether it is of the input or of the output, where the code does', () => {
+    const table = [
+      ['InputImageSensitiveContentDetected.PrivacyInformation', 'byteplus refused the input'],
+      ['OutputVideoSensitiveContentDetected', 'byteplus refused the output'],
+      ['SensitiveContentDetected.SevereViolation', 'byteplus refused the content'],
+    ]
+    for (const [code = '', message] of table) {
+      const read = readCheck(dialect, answer({ status: 'failed', error: { code, message: 'm' } }), 5_000)
+      expect(read).toMatchObject({ type: 'failed', error: { code: 'content_rejected', message } })
+    }
+    const submit = answer({ error: { code: 'SensitiveContentDetected.Violence', message: 'm' } }, 400)
+    const error = { code: 'content_rejected', message: 'byteplus refused the content (HTTP 400)' }
+    expect(readTask(dialect, submit, { callbackUrl: null })).toMatchObject({ type: 'refused', error })
+    expect(readPictures(dialect, submit)).toMatchObject({ type: 'refused', error })
   })
 
   test('a spending cap of the owner is a 429 that no waiting helps', () => {

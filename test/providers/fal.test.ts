@@ -169,6 +169,23 @@ describe('fal', () => {
       expect([json, errorOf(dialect, answer(status, json)).code]).toEqual([json, code])
   })
 
+  test('looks at every detail of an error: a refusal anywhere wins', () => {
+    const details = (...types: string[]): Json => ({
+      detail: types.map(type => ({ loc: ['body', 'image_size'], msg: 'the job was canceled', type })),
+    })
+    const table: [Json, ErrorCode][] = [
+      [details('value_error', 'content_policy_violation'), 'content_rejected'],
+      [details('file_download_error', 'content_policy_violation'), 'content_rejected'],
+      [details('value_error', 'file_download_error'), 'input_fetch_failed'],
+      [details('value_error', 'missing'), 'invalid_input'],
+    ]
+    for (const [json, code] of table) expect(errorOf(dialect, answer(422, json)).code).toBe(code)
+    for (const status of [403, 422, 429]) {
+      const read = readResult(dialect, answer(status, details('value_error', 'content_policy_violation')), 1_000)
+      expect(read).toMatchObject({ type: 'failed', error: { code: 'content_rejected' } })
+    }
+  })
+
   test('a result that cannot be fetched now is not a failed job', () => {
     for (const [status, json] of [
       [403, { detail: 'User is locked. Reason: Exhausted balance.' }],

@@ -85,7 +85,13 @@ describe('runway', () => {
       ['SAFETY.OUTPUT.VIDEO', 'content_rejected'],
       ['INTERNAL.BAD_OUTPUT.CODE01', 'provider_error'],
       ['INTERNAL', 'provider_error'],
-      ['INPUT_PREPROCESSING.SAFETY.TEXT', 'invalid_input'],
+      ['INPUT_PREPROCESSING.SAFETY.TEXT', 'content_rejected'],
+      ['INPUT_PREPROCESSING.SAFETY.THIRD_PARTY', 'content_rejected'],
+      ['THIRD_PARTY.SAFETY', 'content_rejected'],
+      ['INPUT_PREPROCESSING.INTERNAL', 'provider_error'],
+      ['INPUT_PREPROCESSING.ASPECT_RATIO', 'invalid_input'],
+      ['INPUT_PREPROCESSING', 'invalid_input'],
+      ['INTERNAL.SAFETYNET', 'provider_error'],
       ['ASSET.INVALID', 'invalid_input'],
       ['THIRD_PARTY.UNAVAILABLE', 'provider_error'],
       ['SOMETHING.NEW', 'provider_error'],
@@ -93,6 +99,19 @@ describe('runway', () => {
     for (const [failureCode, code] of table) {
       const read = readCheck(dialect, answer({ status: 'FAILED', failure: 'f', failureCode }), 5_000)
       expect([failureCode, read.type === 'failed' && read.error.code]).toEqual([failureCode, code])
+    }
+  })
+
+  test('says whether the input or the output was refused, where the code does', () => {
+    const table = [
+      ['SAFETY.INPUT.TEXT', 'runway refused the input'],
+      ['INPUT_PREPROCESSING.SAFETY.TEXT', 'runway refused the input'],
+      ['SAFETY.OUTPUT.VIDEO', 'runway refused the output'],
+      ['THIRD_PARTY.SAFETY', 'runway refused the content'],
+    ]
+    for (const [failureCode = '', message] of table) {
+      const read = readCheck(dialect, answer({ status: 'FAILED', failure: 'f', failureCode }), 5_000)
+      expect(read).toMatchObject({ type: 'failed', error: { message } })
     }
   })
 
