@@ -12,7 +12,7 @@ import type { ChainDto, EstimateDto } from './dto/catalog.ts'
 import { type Authorized, type Context, guarded, json } from './exchange.ts'
 import { offersOf, priceAt } from './models.ts'
 import * as docs from './openapi/catalog.ts'
-import { examine, type SoundStep } from './order.ts'
+import { examine, type SoundStep, untranslatable } from './order.ts'
 import { ApiProblem } from './problem.ts'
 
 export function chainRoutes(context: Context) {
@@ -44,8 +44,7 @@ async function estimate({ deps }: Context, exchange: Authorized): Promise<Respon
   const chain = namedChain(exchange.params.slug ?? '')
   const body = await readJson(exchange.request)
   const examined = await examine(deps, exchange.principal, chain, body)
-  const order = examined.ok ? examined.order.providerOrder : {}
-  const steps = examined.sound.map(step => estimateStep(deps, step, order[step.key] ?? []))
+  const steps = examined.sound.map(step => estimateStep(deps, step, examined.providerOrder[step.key] ?? []))
   const prices = steps.map(step => step.price_usd)
   const answer: EstimateDto = {
     object: 'estimate',
@@ -64,12 +63,13 @@ const MOST_ERRORS = 100
 
 const round = (usd: number): number => Math.round(usd * 1e6) / 1e6
 
-/** The price where the step would go now: of the caller's preferred providers the first that is eligible. */
+/** The price where the step would go now: of the caller's preferred providers the first that is eligible and can take it. */
 function estimateStep(deps: ApiDeps, step: SoundStep, order: readonly string[]): EstimateDto['steps'][number] {
-  const { model, params, role, key } = step
+  const { model, planned } = step
+  const { params, role, key } = planned
   const offers = offersOf(deps, model, deps.engine.stats())
   const rank = (provider: string): number => (order.includes(provider) ? order.indexOf(provider) : order.length)
-  const fit = offers.filter(offer => offer.reason === null)
+  const fit = offers.filter(({ reason, route }) => reason === null && untranslatable(route, planned) === null)
   const goes = fit.toSorted((a, b) => rank(a.route.provider) - rank(b.route.provider))[0]?.route
   return {
     step_key: key,

@@ -1,14 +1,14 @@
 /**
  * Reads the body of a new run, and finds everything that is wrong with it before anything is stored or spent.
  *
- * 1. All mistakes are told at once: shape, models, parameters, pictures, providers, links.
+ * 1. All mistakes are told at once: shape, models, parameters, pictures, providers, links, steps that no route can take.
+ *    Creating a run and estimating it both ask `examine`, so that they say the same.
  * 2. A link that may never be dialled is told in one sentence, whatever the reason: it must not say what our network holds.
  * 3. `media:{id}` is a picture of the same API key; somebody else's is as unknown as one that never was.
  */
-import { type Chain, escapePointer, type PlannedStep, plan } from '../core/chain.ts'
-import type { Problem } from '../core/errors.ts'
+import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
 import type { Json, JsonObject } from '../core/json.ts'
-import type { Catalog, Model, Role, Route } from '../core/ports.ts'
+import type { Catalog, Model, Route } from '../core/ports.ts'
 import { SAMPLE, tryRoute } from '../core/routing.ts'
 import type { Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
@@ -28,14 +28,14 @@ export interface Order {
 /** A step that by itself is right, whatever the others are. */
 export interface SoundStep {
   key: string
-  role: Role
+  planned: PlannedStep
   model: Model
-  params: JsonObject
 }
 
-export type Examined =
-  | { ok: true; order: Order; sound: readonly SoundStep[] }
-  | { ok: false; errors: RequestError[]; sound: readonly SoundStep[] }
+export type Examined = { sound: readonly SoundStep[]; providerOrder: Order['providerOrder'] } & (
+  | { ok: true; order: Order }
+  | { ok: false; errors: RequestError[] }
+)
 
 const checkCreate = checker(createRun.schema)
 
@@ -45,24 +45,27 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
   const hasInput = isObject(body) && !shape.some(error => error.pointer === '/input')
   const planned = hasInput ? plan(chain, sent.input, deps.catalog) : null
   const problems = planned && !planned.ok ? planned.problems : []
-  const sound = hasInput ? soundSteps(chain, sent.input, deps.catalog, problems) : []
+  const sound = planned ? soundSteps(chain, sent.input, deps.catalog, planned) : []
   const errors: RequestError[] = [...shape, ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem }))]
   errors.push(...checkWebhookUrl(deps, sent.webhook_url))
   errors.push(...(await checkPictures(deps, principal, sound)))
   const keys = chain.steps.map(step => step.key)
   const wellOrdered = !shape.some(error => error.pointer?.startsWith('/provider_order'))
   if (wellOrdered) errors.push(...checkProviders(deps, keys, sound, sent.provider_order))
-  if (errors.length > 0 || !planned?.ok) return { ok: false, errors, sound }
+  errors.push(...sound.flatMap(step => checkRoutes(deps, step)))
   const order = body as unknown as CreateRunDto
+  const providerOrder = wellOrdered ? orderByStep(keys, (sent as Partial<CreateRunDto>).provider_order) : {}
+  if (errors.length > 0 || !planned?.ok) return { ok: false, errors, sound, providerOrder }
   return {
     ok: true,
     sound,
+    providerOrder,
     order: {
       input: order.input as JsonObject,
       steps: planned.steps,
       webhookUrl: order.webhook_url ?? null,
       metadata: order.metadata ?? {},
-      providerOrder: orderByStep(keys, order.provider_order),
+      providerOrder,
       maxCostUsd: order.max_cost_usd ?? null,
     },
   }
@@ -70,23 +73,24 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
 
 const SCHEMA_HINT = 'GET /api/v1/models/{maker}/{name} has the JSON Schema of the parameters.'
 
-function soundSteps(
-  chain: Chain,
-  input: Json | undefined,
-  catalog: Catalog,
-  problems: readonly Problem[],
-): SoundStep[] {
-  if (!isObject(input) || !isObject(input.chain_models)) return []
-  const models = input.chain_models
-  return chain.steps.flatMap(({ key, role }) => {
-    const places = [`/input/${key}_params`, `/input/chain_models/${key}_model`]
-    const id = models[`${key}_model`]
-    const model = typeof id === 'string' ? catalog.find(id) : undefined
-    const wrong = problems.some(({ pointer }) => places.some(place => pointer.startsWith(place)))
-    if (!model || wrong) return []
-    const params = input[`${key}_params`]
-    return [{ key, role, model, params: isObject(params) ? params : {} }]
+function soundSteps(chain: Chain, input: Json | undefined, catalog: Catalog, whole: Plan): SoundStep[] {
+  const right = whole.ok ? whole.steps : chain.steps.flatMap((_, i) => planAlone(chain, i, input, catalog))
+  return right.flatMap(planned => {
+    const model = catalog.find(planned.model)
+    return model ? [{ key: planned.key, planned, model }] : []
   })
+}
+
+/** The plan of one step as if the others were not there: none when it has mistakes of its own. */
+function planAlone(chain: Chain, index: number, input: Json | undefined, catalog: Catalog): PlannedStep[] {
+  const step = chain.steps[index]
+  if (!step || !isObject(input) || !isObject(input.chain_models)) return []
+  const model = `${step.key}_model`
+  const params = `${step.key}_params`
+  const own: JsonObject = { chain_models: { [model]: input.chain_models[model] ?? null } }
+  if (input[params] !== undefined) own[params] = input[params]
+  const alone = plan({ ...chain, steps: [step] }, own, catalog)
+  return alone.ok ? alone.steps.map(planned => ({ ...planned, index })) : []
 }
 
 const checkResume = checker(resumeRun.schema)
@@ -131,8 +135,8 @@ async function checkPictures(
   principal: Principal,
   steps: readonly SoundStep[],
 ): Promise<RequestError[]> {
-  const given = steps.flatMap(({ key, model, params }) =>
-    model.pictures(params).map(({ pointer, value }) => ({ pointer: `/input/${key}_params${pointer}`, value })),
+  const given = steps.flatMap(({ key, model, planned }) =>
+    model.pictures(planned.params).map(({ pointer, value }) => ({ pointer: `/input/${key}_params${pointer}`, value })),
   )
   const found = await Promise.all(given.map(({ pointer, value }) => checkPicture(deps, principal, pointer, value)))
   return found.flat()
@@ -163,27 +167,26 @@ async function checkPicture(
  * Why no route can take a step, now or with patience: keys that are missing, parameters that cannot be expressed. It must be
  * told before the step in front of it is paid.
  */
-export function checkRoutes(deps: ApiDeps, step: PlannedStep): RequestError[] {
-  const model = deps.catalog.find(step.model)
+function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError[] {
   const reasons: string[] = []
-  for (const route of model ? deps.routesOf(model) : []) {
+  for (const route of deps.routesOf(model)) {
     const provider = deps.providers.find(each => each.id === route.provider)
-    const reason = provider ? (provider.missing ?? untranslatable(route, step)) : 'not available in this mode'
+    const reason = provider ? (provider.missing ?? untranslatable(route, planned)) : 'not available in this mode'
     if (reason === null) return []
     reasons.push(`${route.provider}: ${reason.replace(/\.$/, '')}`)
   }
   return [
     {
-      pointer: `/input/chain_models/${step.key}_model`,
+      pointer: `/input/chain_models/${planned.key}_model`,
       code: 'no_route',
-      detail: `no provider here can run ${step.model} (${reasons.join('; ')})`,
+      detail: `no provider here can run ${model.id} (${reasons.join('; ')})`,
       hint: `Set one of the keys and restart, or choose another model: GET /api/v1/models says which are configured.`,
     },
   ]
 }
 
-/** A route may take pictures as links, in the request itself, or both. */
-function untranslatable(route: Route, step: PlannedStep): string | null {
+/** Why a route cannot express a step; null when it can. It may take pictures as links, in the request itself, or both. */
+export function untranslatable(route: Route, step: PlannedStep): string | null {
   const linked = tryRoute(route, step, SAMPLE.url)
   return linked.ok || tryRoute(route, step, SAMPLE.data).ok ? null : linked.reason
 }

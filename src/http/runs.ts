@@ -18,7 +18,7 @@ import type { ResumeRunDto, RunDto } from './dto.ts'
 import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
 import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
 import * as docs from './openapi/runs.ts'
-import { checkRoutes, examine, examineResume, orderByStep, refusal } from './order.ts'
+import { examine, examineResume, orderByStep, refusal } from './order.ts'
 import { ApiProblem } from './problem.ts'
 import { preferredWait, waitOf } from './wait.ts'
 
@@ -56,8 +56,6 @@ async function create(context: Context, exchange: Authorized): Promise<Response>
 
   const examined = await examine(deps, exchange.principal, chain, body)
   if (!examined.ok) throw refusal(examined.errors)
-  const stuck = examined.order.steps.flatMap(step => checkRoutes(deps, step))
-  if (stuck.length > 0) throw refusal(stuck)
   const { input, steps, webhookUrl, metadata, providerOrder, maxCostUsd } = examined.order
   const made = newRun({
     id: clock.id(),

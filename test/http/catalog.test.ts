@@ -146,12 +146,65 @@ describe('an estimate', () => {
     expect(said.errors[0]?.pointer).toBe('/input/image_to_video_params/duration')
   })
 
-  test('where nobody can run a model still knows the list price of its maker', async () => {
+  /** An installation with the keys of these providers and of no other. */
+  const withKeys = (...ids: string[]) =>
+    HttpWorld.open(deps => ({
+      ...deps,
+      routesOf: model => model.routes,
+      providers: ['bfl', 'byteplus', 'fal', 'replicate'].map(id => ({
+        id,
+        missing: ids.includes(id) ? null : `set the key of ${id}`,
+      })),
+    }))
+  interface Refusal {
+    errors: { pointer: string; code: string }[]
+  }
+
+  test('where nobody can run a model is not valid, as creating says, and still knows the list price of its maker', async () => {
     const other = await HttpWorld.open(deps => ({ ...deps, routesOf: model => model.routes }))
     const said = await other.json<Estimate>('POST', '/api/v1/chains/chain1/estimate', { body: seed })
-    expect(said.valid).toBe(true)
+    const refused = await other.json<Refusal>('POST', '/api/v1/chains/chain1/runs', { body: seed })
+    expect(said).toMatchObject({ valid: false, total_usd: null })
+    expect(said.errors).toEqual(refused.errors)
     expect(said.steps[0]).toMatchObject({ provider: null })
     expect(said.steps[0]?.price_usd).toBeGreaterThan(0)
+    await other.close()
+  })
+
+  test('where a later step has no route says the very mistakes that creating says', async () => {
+    const other = await withKeys('bfl')
+    const mixed = { ...seed, max_cost_usd: -1, input: { ...seed.input, image_to_video_param: {} } }
+    for (const body of [seed, mixed]) {
+      const created = await other.ask('POST', '/api/v1/chains/chain1/runs', { body })
+      const { errors } = (await created.json()) as Refusal
+      expect(created.status).toBe(400)
+      expect(errors.at(-1)).toMatchObject({ pointer: '/input/chain_models/image_to_video_model', code: 'no_route' })
+      const said = await other.json<Estimate>('POST', '/api/v1/chains/chain1/estimate', { body })
+      expect(said).toMatchObject({ valid: false, total_usd: null })
+      expect(said.errors).toEqual(errors)
+      expect(said.steps.map(step => [step.step_key, step.provider])).toEqual([
+        ['text_to_image', 'bfl'],
+        ['image_to_video', null],
+      ])
+    }
+    await other.close()
+  })
+
+  test('names a provider that can take the parameters, whatever the caller prefers', async () => {
+    const other = await withKeys('bfl', 'byteplus', 'fal')
+    const where = async (duration: number, more: object = {}) => {
+      const input = { ...seed.input, image_to_video_params: { ...seed.input.image_to_video_params, duration } }
+      const body = { input, provider_order: { image_to_video: ['fal'] }, ...more }
+      const said = await other.json<Estimate>('POST', '/api/v1/chains/chain1/estimate', { body })
+      return [said.valid, said.steps[1]?.provider]
+    }
+    expect(seed.input.chain_models.image_to_video_model).toBe('bytedance/seedance-1.5-pro')
+    expect(await where(5)).toEqual([true, 'fal'])
+    // fal films no automatic duration for this model.
+    expect(await where(-1)).toEqual([true, 'byteplus'])
+    // A mistake elsewhere does not change where this step would go.
+    expect(await where(5, { metadata: 1 })).toEqual([false, 'fal'])
+    expect(await where(-1, { metadata: 1 })).toEqual([false, 'byteplus'])
     await other.close()
   })
 
