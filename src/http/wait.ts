@@ -2,46 +2,51 @@
  * Waits for the end of a run, for callers who would rather hold one connection than poll.
  *
  * 1. Waiting changes nothing: a caller that goes away cancels nothing.
- * 2. At most `MOST_WAITERS` wait at once; the next is answered at once, as if it had not asked.
+ * 2. At most `MOST_WAITERS` wait at once, and `MOST_OF_A_KEY` of one key; the next is answered at once, as if it had not
+ *    asked.
  * 3. A wait ends with the run, with its time, with its reader, or with the server.
  */
 import { isEnded, type Run } from '../core/run.ts'
 import type { ApiDeps } from './deps.ts'
-import type { Exchange } from './exchange.ts'
+import type { Authorized } from './exchange.ts'
 import { parameterProblem } from './problem.ts'
+import { createShares } from './shares.ts'
 
 /** Longer waits meet the silence limits of proxies on the way. */
 const MOST_SECONDS = 60
 /** A held connection costs memory, and nobody needs so many: the rest polls. */
 const MOST_WAITERS = 256
+/** A quarter: three keys that wait for all that they have leave room for a fourth. */
+const MOST_OF_A_KEY = 64
 
 export interface Waiters {
   /** The run when it has ended, or as it is when the wait is over. */
-  untilEnd(exchange: Exchange, run: Run, seconds: number): Promise<Run>
+  untilEnd(exchange: Authorized, run: Run, seconds: number): Promise<Run>
   /** How many wait now. */
   readonly count: number
 }
 
 export function createWaiters({ store, engine, clock, draining }: ApiDeps): Waiters {
-  let count = 0
+  const waiting = createShares({ perKey: MOST_OF_A_KEY, inAll: MOST_WAITERS })
   return {
     get count() {
-      return count
+      return waiting.count
     },
     async untilEnd(exchange, run, seconds) {
-      if (isEnded(run) || seconds <= 0 || count >= MOST_WAITERS) return run
+      if (isEnded(run) || seconds <= 0) return run
+      const place = waiting.take(exchange.principal.apiKeyId)
+      if ('full' in place) return run
       exchange.allowSilence(seconds + 5)
       const over = new AbortController()
       const forget = clock.at(clock.now() + seconds * 1000, () => over.abort())
       const signal = AbortSignal.any([over.signal, exchange.request.signal, draining])
-      count += 1
       try {
         for await (const event of store.watch(run.id, run.lastSeq, signal)) {
           if (signal.aborted) break
           if (END.has(event.type)) break
         }
       } finally {
-        count -= 1
+        place.free()
         forget()
       }
       return (await engine.run(run.id)) ?? run
