@@ -4,12 +4,13 @@
  * 1. A media is read with its owner's key or with a signed link, and with nothing else. Bytes of strangers are shown as
  *    what their bytes are, never as a page: nosniff, and a sandbox that may do nothing.
  * 2. A media never changes: its SHA-256 is its ETag, and a cache may keep it.
- * 3. An upload is capped while it streams in, and kept only when its bytes are a picture.
+ * 3. An upload is capped while it streams in, and kept only when its bytes are a picture. What a key may upload in an hour,
+ *    and what it may have under way of what costs memory, is bounded.
  */
 import { Elysia } from 'elysia'
 import type { StepError } from '../core/errors.ts'
 import type { StoredMedia } from '../core/ports.ts'
-import { capped, mediaType, readBytes } from './body.ts'
+import { capped, mediaType } from './body.ts'
 import type { ApiDeps } from './deps.ts'
 import type { MediaDto } from './dto/catalog.ts'
 import { iso } from './dto/run.ts'
@@ -26,15 +27,20 @@ import {
 } from './exchange.ts'
 import * as docs from './openapi/catalog.ts'
 import { ApiProblem, bodyProblem, type RequestError } from './problem.ts'
+import { createQuota, type Quota } from './quota.ts'
 import { parseRange } from './range.ts'
 import { matches } from './runs.ts'
+import { createShares, type Shares } from './shares.ts'
 
 export function mediaRoutes(context: Context) {
-  const forms = { open: 0 }
+  const limits = {
+    quota: createQuota(() => context.deps.clock.now()),
+    forms: createShares({ perKey: MOST_FORMS_OF_A_KEY, inAll: MOST_FORMS }),
+  }
   return new Elysia({ name: 'media' })
     .post(
       '/api/v1/media',
-      guarded(context, 'runs:write', exchange => upload(context.deps, exchange, forms)),
+      guarded(context, 'runs:write', exchange => upload(context.deps, exchange, limits)),
       { parse: 'none', detail: docs.upload },
     )
     .get(
@@ -121,41 +127,65 @@ function unknownMedia(): ApiProblem {
 const PICTURE_BYTES = 25 << 20
 /** What a form adds to its file. */
 const FORM_BYTES = 64 << 10
-/** A form is read whole before it can be taken apart, so only a few may be under way. */
+/** A form is read whole before it can be taken apart, so only a few may be under way, and none of them for ever. */
 const MOST_FORMS = 4
+const MOST_FORMS_OF_A_KEY = 2
+/** The largest picture on half a megabit a second. */
+const FORM_MS = 10 * 60_000
 
 type Picture = { mime: string | null; length: number | null; stream: ReadableStream<Uint8Array> }
 
-async function upload(deps: ApiDeps, exchange: Authorized, forms: { open: number }): Promise<Response> {
-  const { request, principal } = exchange
+async function upload(
+  deps: ApiDeps,
+  exchange: Authorized,
+  { quota, forms }: { quota: Quota; forms: Shares },
+): Promise<Response> {
   // Bun re-arms its idle timer only after 160 KB: at its default a slow line would be cut in the middle.
   exchange.allowSilence(120)
-  const type = mediaType(request)
-  if (type === 'multipart/form-data') {
-    if (forms.open >= MOST_FORMS) throw busy()
-    forms.open += 1
-    try {
-      return await keep(deps, principal.apiKeyId, await fromForm(request))
-    } finally {
-      forms.open -= 1
-    }
+  const { apiKeyId } = exchange.principal
+  const { settle } = quota.reserve(apiKeyId, Math.min(PICTURE_BYTES, lengthOf(exchange.request) ?? PICTURE_BYTES))
+  let stored = 0
+  try {
+    const isForm = mediaType(exchange.request) === 'multipart/form-data'
+    const media = isForm ? await takeForm(deps, exchange, forms) : await takeBytes(deps, exchange)
+    stored = media.bytes
+    return json(201, media, { location: `/api/v1/media/${media.id}` })
+  } finally {
+    settle(stored)
   }
+}
+
+function lengthOf(request: Request): number | null {
+  const length = request.headers.get('content-length') ?? ''
+  return /^\d+$/.test(length) ? Number(length) : null
+}
+
+async function takeForm(deps: ApiDeps, { request, principal }: Authorized, forms: Shares): Promise<MediaDto> {
+  const place = forms.take(principal.apiKeyId)
+  if ('full' in place) throw busy(place.full)
+  try {
+    return await keep(deps, principal.apiKeyId, await fromForm(deps, request))
+  } finally {
+    place.free()
+  }
+}
+
+async function takeBytes(deps: ApiDeps, { request, principal }: Authorized): Promise<MediaDto> {
+  const type = mediaType(request)
   if (!type.startsWith('image/') && type !== 'application/octet-stream') {
     const hint = 'Send the bytes with their image/… type, or a form (multipart/form-data) with the field `file`.'
     throw bodyProblem('unsupported_media_type', 'The content type is no picture.', { hint })
   }
   const cut: { by: unknown } = { by: null }
-  const length = request.headers.get('content-length')
+  const length = lengthOf(request)
   const stream = streamOf(capped(request, PICTURE_BYTES), cut)
-  const picture = { mime: type, length: length === null ? null : Number(length), stream }
-  if (Number(length) > PICTURE_BYTES) throw tooLarge()
-  const answer = await keep(deps, principal.apiKeyId, picture).catch(error => {
+  if (length !== null && length > PICTURE_BYTES) throw tooLarge()
+  return keep(deps, principal.apiKeyId, { mime: type, length, stream }).catch(error => {
     throw cut.by ?? error
   })
-  return answer
 }
 
-async function keep(deps: ApiDeps, apiKeyId: string, picture: Picture): Promise<Response> {
+async function keep(deps: ApiDeps, apiKeyId: string, picture: Picture): Promise<MediaDto> {
   const { media, clock, links, store } = deps
   const id = clock.id()
   const at = clock.now()
@@ -163,8 +193,7 @@ async function keep(deps: ApiDeps, apiKeyId: string, picture: Picture): Promise<
   if (!kept.ok) throw refused(kept.error)
   await store.addMedia({ ...kept.output, runId: null, stepId: null, apiKeyId, createdAt: at })
   const { mime, bytes, sha256, width, height } = kept.output
-  const url = links.media(id, at)
-  const answer: MediaDto = {
+  return {
     id,
     object: 'media',
     ref: `media:${id}`,
@@ -174,9 +203,8 @@ async function keep(deps: ApiDeps, apiKeyId: string, picture: Picture): Promise<
     ...(width === undefined ? {} : { width }),
     ...(height === undefined ? {} : { height }),
     created_at: iso(at),
-    url,
+    url: links.media(id, at),
   }
-  return json(201, answer, { location: `/api/v1/media/${id}` })
 }
 
 /** The storage speaks of outputs, and blames a provider; here the file is the caller's. */
@@ -189,8 +217,9 @@ function refused(error: StepError): ApiProblem {
   return bodyProblem('unsupported_media', error.message.replace(/^The output/, 'The file'))
 }
 
-function busy(): ApiProblem {
-  const detail = `More than ${MOST_FORMS} forms are being read.`
+function busy(full: 'key' | 'server'): ApiProblem {
+  const detail =
+    full === 'key' ? `The key has ${MOST_FORMS_OF_A_KEY} forms under way.` : `${MOST_FORMS} forms are being read.`
   const hint = 'Try again, or send the bytes themselves with their image/… type.'
   return new ApiProblem('rate_limited', detail, { hint, headers: { 'retry-after': '1' } })
 }
@@ -201,8 +230,38 @@ function tooLarge(): ApiProblem {
   })
 }
 
-async function fromForm(request: Request): Promise<Picture> {
-  const bytes = await readBytes(request, PICTURE_BYTES + FORM_BYTES)
+/** The bytes of a form, if they come in time: who sends a byte a minute would keep its place for ever. */
+async function formBytes({ clock }: ApiDeps, request: Request): Promise<Uint8Array> {
+  const late = Promise.withResolvers<never>()
+  let isLate = false
+  const forget = clock.at(clock.now() + FORM_MS, () => {
+    isLate = true
+    late.reject(tooSlow())
+  })
+  const read = async (): Promise<Uint8Array> => {
+    const chunks: Uint8Array[] = []
+    for await (const chunk of capped(request, PICTURE_BYTES + FORM_BYTES)) {
+      if (isLate) break
+      chunks.push(chunk)
+    }
+    return Buffer.concat(chunks)
+  }
+  const bytes = read()
+  bytes.catch(() => {}) // when it is late, nobody waits for it any more
+  try {
+    return await Promise.race([bytes, late.promise])
+  } finally {
+    forget()
+  }
+}
+
+function tooSlow(): ApiProblem {
+  const detail = `The form did not come within ${FORM_MS / 60_000} minutes.`
+  return bodyProblem('invalid_request', detail, { hint: 'Send the bytes themselves with their image/… type.' })
+}
+
+async function fromForm(deps: ApiDeps, request: Request): Promise<Picture> {
+  const bytes = await formBytes(deps, request)
   const form = await parseForm(bytes, request.headers.get('content-type') ?? '')
   const errors: RequestError[] = []
   for (const name of new Set(form.keys())) {

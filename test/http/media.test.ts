@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { overlay } from '../../src/app/tracing/overlay.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import { createLinks } from '../../src/http/links.ts'
+import { createQuota } from '../../src/http/quota.ts'
 import { parseRange } from '../../src/http/range.ts'
 import { BASE, HttpWorld } from '../support/http-world.ts'
 import { sampleFilm, samplePicture, sha256, streamOf } from '../support/sample-media.ts'
@@ -118,21 +119,101 @@ describe('an upload', () => {
     await full.close()
   })
 
-  test('in a form waits its turn: a fifth one at once is asked to come again', async () => {
-    const doors: (() => void)[] = []
-    const slow = () =>
-      new ReadableStream<Uint8Array>({
-        start(controller) {
-          doors.push(() => controller.close())
-        },
-      })
+  describe('in a form', () => {
     const headers = { 'content-type': 'multipart/form-data; boundary=x' }
-    const four = Array.from({ length: 4 }, () => world.ask('POST', '/api/v1/media', { body: slow(), headers }))
-    await world.quiet()
-    const fifth = await world.ask('POST', '/api/v1/media', { body: 'x', headers })
-    expect([fifth.status, fifth.headers.get('retry-after')]).toEqual([429, '1'])
-    for (const open of doors) open()
-    expect((await Promise.all(four)).map(response => response.status)).toEqual([400, 400, 400, 400])
+    /** Forms under way, and what ends them. */
+    const slowly = () => {
+      const doors: (() => void)[] = []
+      const bodies: { send(text: string): void; wasLeft: boolean }[] = []
+      const send = (key: string, by = world): Promise<Response> => {
+        const state = { send: (_: string): void => {}, wasLeft: false }
+        bodies.push(state)
+        const body = new ReadableStream<Uint8Array>({
+          start(controller) {
+            doors.push(() => controller.close())
+            state.send = text => controller.enqueue(new TextEncoder().encode(text))
+          },
+          cancel() {
+            state.wasLeft = true
+          },
+        })
+        return by.ask('POST', '/api/v1/media', { key, body, headers })
+      }
+      return { doors, bodies, send }
+    }
+    const third = async () => (await world.json<{ key: string }>('POST', '/api/v1/keys', { body: { name: 'x' } })).key
+
+    test('waits its turn: a fifth one at once is asked to come again', async () => {
+      const { doors, send } = slowly()
+      const four = ['key-of-ada', 'key-of-ada', 'key-of-bob', 'key-of-bob'].map(key => send(key))
+      await world.quiet()
+      const fifth = await world.ask('POST', '/api/v1/media', { key: await third(), body: 'x', headers })
+      expect([fifth.status, fifth.headers.get('retry-after')]).toEqual([429, '1'])
+      for (const open of doors) open()
+      expect((await Promise.all(four)).map(response => response.status)).toEqual([400, 400, 400, 400])
+    })
+
+    test('is one of two of its key: the others have theirs', async () => {
+      const { doors, send } = slowly()
+      const two = [send('key-of-ada'), send('key-of-ada')]
+      await world.quiet()
+      const refused = await world.ask('POST', '/api/v1/media', { body: 'x', headers })
+      expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1'])
+      expect(await refused.json()).toMatchObject({ detail: 'The key has 2 forms under way.' })
+      expect((await world.ask('POST', '/api/v1/media', { key: 'key-of-bob', body: 'x', headers })).status).toBe(400)
+      for (const open of doors) open()
+      await Promise.all(two)
+      expect((await world.ask('POST', '/api/v1/media', { body: 'x', headers })).status).toBe(400)
+    })
+
+    test('that does not come within ten minutes is refused, and left alone', async () => {
+      const other = await HttpWorld.open()
+      const { bodies, send } = slowly()
+      const two = [send('key-of-ada', other), send('key-of-ada', other)]
+      await other.quiet()
+      other.clock.advance(10 * 60_000)
+      other.clock.step()
+      for (const response of await Promise.all(two)) {
+        expect(response.status).toBe(400)
+        expect(await response.json()).toMatchObject({ detail: 'The form did not come within 10 minutes.' })
+      }
+      expect((await other.ask('POST', '/api/v1/media', { body: 'x', headers })).status).toBe(400)
+      for (const body of bodies) body.send('--x')
+      await other.quiet()
+      expect(bodies.map(body => body.wasLeft)).toEqual([true, true])
+      await other.close()
+    })
+  })
+
+  test('counts against two gibibytes an hour of its key, and the refusal says when the hour is over', async () => {
+    const size = 25 << 20
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      media: overlay(deps.media, {
+        async keep(order) {
+          const kept = await deps.media.keep(order)
+          return kept.ok ? { ok: true, output: { ...kept.output, bytes: size } } : kept
+        },
+      }),
+    }))
+    const send = (body: Uint8Array = png, key = 'key-of-ada') =>
+      other.ask('POST', '/api/v1/media', { key, body, headers: { 'content-type': 'image/png' } })
+    const most = Math.floor(2 ** 31 / size)
+    for (let n = 0; n < most - 1; n += 1) expect((await send()).status).toBe(201)
+    // What was not kept does not count.
+    for (let n = 0; n < 3; n += 1) expect((await send(png.subarray(0, 20))).status).toBe(415)
+    other.clock.advance(600_000)
+    expect((await send()).status).toBe(201)
+    const refused = await send()
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '3000'])
+    expect(await refused.json()).toMatchObject({
+      code: 'rate_limited',
+      detail: 'A key may upload 2 GiB an hour, and this file would be more.',
+    })
+    expect((await send(png, 'key-of-bob')).status).toBe(201)
+    other.clock.advance(3_000_000)
+    expect((await send()).status).toBe(201)
+    await other.close()
   })
 })
 
@@ -316,4 +397,15 @@ test('links need a real secret, and another secret makes other links', () => {
   const url = new URL(make(1).media('a', 0))
   const query = { expires: url.searchParams.get('expires'), signature: url.searchParams.get('signature') }
   expect([make(1).allows('a', query, 0), make(2).allows('a', query, 0)]).toEqual([true, false])
+})
+
+test('uploads side by side cannot pass the hour of their key together', () => {
+  const quota = createQuota(() => 0)
+  const half = 2 ** 30
+  const [first] = [quota.reserve('ada', half), quota.reserve('ada', half)]
+  expect(() => quota.reserve('ada', 1)).toThrow('2 GiB an hour')
+  first?.settle(half - 1)
+  expect(() => quota.reserve('ada', 2)).toThrow('2 GiB an hour')
+  quota.reserve('ada', 1).settle(1)
+  expect(() => quota.reserve('ada', 1)).toThrow('2 GiB an hour')
 })
