@@ -15,6 +15,7 @@ import type { FindJob, Found, Hint, InboundRequest, Provider, StartJob } from '.
 import {
   type Answer,
   type Ask,
+  aheadMs,
   at,
   below,
   codeByStatus,
@@ -259,9 +260,12 @@ export function readList(
   const items = at(json, 'items')
   if (!Array.isArray(items)) return { type: 'unknown' }
   const ours = items.find(item => textAt(item, 'safety_identifier') === markOf(attempt.token))
-  const id = idAt(ours, 'id')
-  if (id !== undefined) return { type: 'found', jobRef: refTo(id, false), pollAfterMs: 0 }
-  const since = attempt.startedAt - SKEW_MS
+  if (ours !== undefined) {
+    const id = idAt(ours, 'id')
+    return id === undefined ? { type: 'unknown' } : { type: 'found', jobRef: refTo(id, false), pollAfterMs: 0 }
+  }
+  // When it was submitted, by their clock.
+  const since = attempt.startedAt - aheadMs(answer) - SKEW_MS
   const times = items.map(item => (numberAt(item, 'created_at') ?? Number.POSITIVE_INFINITY) * 1_000)
   const whole = items.length >= (numberAt(json, 'total') ?? Number.POSITIVE_INFINITY)
   const newestFirst = times.every((time, i) => i === 0 || time <= (times[i - 1] ?? 0))

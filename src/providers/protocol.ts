@@ -213,6 +213,17 @@ export function fastApiWords(json: Json | undefined): string | undefined {
   return lines.join('; ') || undefined
 }
 
+/** Further ahead than this, no certificate would hold and nothing be answered: the header is wrong, not our clock. */
+const MOST_AHEAD_MS = 365 * 24 * 3_600_000
+
+/** How far our clock is ahead of the provider's, by the `Date` of its answer; 0 when that is absent or absurd. Milliseconds. */
+export function aheadMs(answer: Pick<Answer, 'headers' | 'at'>): number {
+  const { date = '' } = answer.headers
+  // Such dates start with the name of a day; Date.parse alone would take far more.
+  const ahead = /^(mon|tue|wed|thu|fri|sat|sun)/i.test(date) ? answer.at - Date.parse(date) : 0
+  return ahead > 0 && ahead < MOST_AHEAD_MS ? ahead : 0
+}
+
 // ── Submits ───────────────────────────────────────────────────────────────────────────────────────
 
 /** Whether an answer that is no success proves that nothing runs (invariant 2). */

@@ -15,6 +15,7 @@ import { parseSecret, verify } from '../net/signature.ts'
 import {
   type Answer,
   type Ask,
+  aheadMs,
   at,
   below,
   codeByStatus,
@@ -220,14 +221,18 @@ export function readList(
 ): Found | { type: 'older'; next: string } {
   const results = answer.status === 200 ? at(answer.json, 'results') : undefined
   if (!Array.isArray(results)) return { type: 'unknown' }
-  const since = attempt.startedAt - SKEW_MS
+  const ours = results.find(result => textAt(result, 'webhook')?.includes(`/${attempt.token}`))
+  if (ours !== undefined) {
+    const id = idAt(ours, 'id')
+    return id === undefined ? { type: 'unknown' } : { type: 'found', jobRef: refTo(id, true), pollAfterMs: 0 }
+  }
+  // When it was submitted, by their clock.
+  const since = attempt.startedAt - aheadMs(answer) - SKEW_MS
   for (const result of results) {
     const created = Date.parse(textAt(result, 'created_at') ?? '')
     if (created < since) return { type: 'none' }
     const id = idAt(result, 'id')
     const hook = textAt(result, 'webhook')
-    if (id !== undefined && hook?.includes(`/${attempt.token}`))
-      return { type: 'found', jobRef: refTo(id, true), pollAfterMs: 0 }
     const foreign = hook !== undefined || (id !== undefined && isKnown(id)) || !isOf(result, attempt.providerModel)
     if (!foreign) return { type: 'unknown' }
   }

@@ -224,6 +224,24 @@ describe('byteplus', () => {
     expect(read({ items: [{ id: 'cgt-1', created_at: 1_000_000_005 }], total: 1 })).toBe('unknown')
   })
 
+  test('a clock of ours that is ahead makes no task too old to be ours', () => {
+    const attempt = { token: 't', startedAt: 1_000_000_000_000 }
+    const page = { items: [{ id: 'cgt-1', created_at: 999_999_880 }], total: 1 }
+    const read = (date?: string) => {
+      const headers: Answer['headers'] = date ? { date } : {}
+      return readList({ status: 200, headers, json: page, at: 1_000_000_000_000 }, attempt, () => false).type
+    }
+    expect(read()).toBe('none')
+    expect(read(new Date(1_000_000_000_000).toUTCString())).toBe('none')
+    expect(read(new Date(999_999_870_000).toUTCString())).toBe('unknown')
+  })
+
+  test('our task whose id cannot be read is there all the same', () => {
+    const items = [{ id: '../x', created_at: 1_000_000_005, safety_identifier: 'bc_t' }]
+    const attempt = { token: 't', startedAt: 1_000_000_000_000 }
+    expect(readList(answer({ items, total: 1 }), attempt, () => false).type).toBe('unknown')
+  })
+
   test('finds a half-price task in its own list', async () => {
     const bench = await openBench(films)
     bench.standIn.script({ type: 'swallow' })

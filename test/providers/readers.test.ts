@@ -9,7 +9,7 @@ import * as dashscope from '../../src/providers/dashscope.ts'
 import * as fal from '../../src/providers/fal.ts'
 import * as google from '../../src/providers/google.ts'
 import * as openai from '../../src/providers/openai.ts'
-import { type Answer, errorOf, quote, type Reading, type Submitted } from '../../src/providers/protocol.ts'
+import { type Answer, aheadMs, errorOf, quote, type Reading, type Submitted } from '../../src/providers/protocol.ts'
 import * as replicate from '../../src/providers/replicate.ts'
 import * as runway from '../../src/providers/runway.ts'
 
@@ -188,6 +188,24 @@ describe('the words of a provider', () => {
       httpStatus: 402,
       provider: 'bfl',
     })
+  })
+})
+
+describe('how far our clock is ahead of a provider', () => {
+  const now = Date.parse('2026-11-22T10:00:00Z')
+  const ahead = (date?: string) => aheadMs({ headers: date === undefined ? {} : { date }, at: now })
+
+  test('is what its answer says', () => {
+    expect(ahead('Sun, 22 Nov 2026 09:58:30 GMT')).toBe(90_000)
+    expect(ahead('Sun, 22 Nov 2026 10:00:00 GMT')).toBe(0)
+    // Behind is no matter here.
+    expect(ahead('Sun, 22 Nov 2026 10:05:00 GMT')).toBe(0)
+  })
+
+  test('is nothing where it does not say, or says what no clock can', () => {
+    for (const date of [undefined, '', 'soon', '7', '2026', 'Thu, 01 Jan 1970 00:00:00 GMT', 'Sun, 99 Foo 2026']) {
+      expect(ahead(date)).toBe(0)
+    }
   })
 })
 

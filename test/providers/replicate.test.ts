@@ -147,6 +147,48 @@ describe('replicate', () => {
     expect(read([{ id: 'p1' }])).toBe('unknown')
   })
 
+  test('the job is found by its mark, however old the page says that it and those before it are', () => {
+    const attempt = { token: 'tok', stepId: 's', providerModel: 'a/b', startedAt: Date.parse('2026-11-22T10:00:00Z') }
+    const old = { model: 'a/b', created_at: '2026-11-22T09:00:00Z' }
+    const mine = { ...old, id: 'p2', webhook: 'https://us.example/tok' }
+    const others = [
+      { ...old, id: 'p1' },
+      { ...old, id: 'p3', webhook: 'https://us.example/other' },
+    ]
+    const read = (results: Json[]) => readList(answer(200, { results, next: null }), attempt, () => false)
+    expect(read([others[0] ?? {}, mine])).toMatchObject({ type: 'found', jobRef: { id: 'p2' } })
+    expect(read(others)).toEqual({ type: 'none' })
+    // Ours, and its id cannot be read: it is there all the same.
+    expect(read([{ ...mine, id: '../x' }])).toEqual({ type: 'unknown' })
+  })
+
+  test('a clock of ours that is ahead makes no job too old to be ours', () => {
+    const attempt = { token: 'tok', stepId: 's', providerModel: 'a/b', startedAt: Date.parse('2026-11-22T10:00:00Z') }
+    // Created when our clock said 10:00:05.
+    const job = { id: 'p1', model: 'a/b', created_at: '2026-11-22T09:58:05Z' }
+    const read = (date?: string) =>
+      readList(answer(200, { results: [job], next: null }, date ? { date } : {}), attempt, () => false).type
+    expect(read()).toBe('none')
+    expect(read('Sun, 22 Nov 2026 10:00:00 GMT')).toBe('none')
+    expect(read('Sun, 22 Nov 2026 09:58:00 GMT')).toBe('unknown')
+  })
+
+  for (const webhooks of [true, false]) {
+    test(`with a clock that is far ahead, a job that was taken is ${webhooks ? 'found' : 'not taken for none'}`, async () => {
+      const bench = await openBench({
+        ...spec,
+        standIn: options => new ReplicateStandIn({ ...options, now: () => (options.now?.() ?? 0) - 3_600_000 }),
+      })
+      const job = bench.job()
+      const callbackUrl = webhooks ? `https://us.example/api/v1/inbound/replicate/${job.token}` : null
+      bench.standIn.script({ type: 'swallow' })
+      await bench.provider.start({ ...job, callbackUrl }, bench.signal)
+      const attempt = { ...job, startedAt: bench.clock.now() }
+      expect((await bench.another().find?.(attempt, bench.signal))?.type).toBe(webhooks ? 'found' : 'unknown')
+      await bench.stop()
+    })
+  }
+
   test('searches page after page, and never off the configured origin', async () => {
     const bench = await openBench(spec)
     const hook = (token: string) => `https://us.example/api/v1/inbound/replicate/${token}`

@@ -295,6 +295,11 @@ export abstract class StandIn {
     return job.gives === 'video' ? sampleFilm() : this.#picture
   }
 
+  /** As every server says it: by its own clock, in whole seconds. */
+  #date(): string {
+    return new Date(this.now()).toUTCString()
+  }
+
   #schedule(job: Job): void {
     const { scene } = job
     if (scene.type === 'forever' || scene.type === 'vanish') return
@@ -316,8 +321,9 @@ export abstract class StandIn {
     saw(`the body of a call to ${this.provider}`, call.bytes)
     const reply = (this.isSubmit(call) ? undefined : this.#disturbances.shift()) ?? (await this.answer(call))
     this.calls.push({ ...call, status: reply.held ? 0 : reply.status })
-    if (!reply.held) return write(reply, request, response)
-    this.#held.push(() => write(reply, request, response))
+    const say = () => write({ ...reply, headers: { date: this.#date(), ...reply.headers } }, request, response)
+    if (!reply.held) return say()
+    this.#held.push(say)
     this.#awaited.resolve()
   }
 
