@@ -36,8 +36,12 @@ export function chainRoutes(context: Context) {
 export function namedChain(slug: string): Chain {
   const chain = findChain(slug)
   if (chain) return chain
-  const known = CHAINS.flatMap(each => [each.slug, ...each.aliases]).join(', ')
-  throw new ApiProblem('not_found', 'There is no such chain.', { hint: `Chains: ${known}.` })
+  throw new ApiProblem('not_found', 'There is no such chain.', { hint: `Chains: ${knownSlugs()}.` })
+}
+
+/** Every slug and alias, for hints. */
+export function knownSlugs(): string {
+  return CHAINS.flatMap(each => [each.slug, ...each.aliases]).join(', ')
 }
 
 async function estimate({ deps }: Context, exchange: Authorized): Promise<Response> {

@@ -2,13 +2,15 @@
  * Lists the runs of a key, newest first.
  *
  * 1. A cursor is a place in the order, not a number of rows: runs that come in meanwhile shift nothing.
- * 2. A parameter that nobody knows, or a value that means nothing, is a mistake: a filter that silently does not filter
- *    shows the wrong runs.
+ * 2. A parameter that nobody knows, that is given twice, or whose value means nothing, is a mistake: a filter that silently
+ *    does not filter shows the wrong runs. Of two bounds at the same end the tighter one holds.
  * 3. A page ends early when it grows large: inputs may hold embedded pictures. `has_more` says so.
  */
 import { Elysia } from 'elysia'
+import { findChain } from '../core/chain.ts'
 import type { RunFilter } from '../core/ports.ts'
 import type { Run, RunStatus } from '../core/run.ts'
+import { knownSlugs } from './chains.ts'
 import { type Authorized, type Context, guarded, json } from './exchange.ts'
 import { list } from './openapi/runs.ts'
 import { ApiProblem, parameterProblem, type RequestError } from './problem.ts'
@@ -61,9 +63,24 @@ function filterOf({ url, principal }: Authorized): RunFilter {
     limit: 20,
   }
   const errors: RequestError[] = []
+  const seen = new Set<string>()
+  const twice = new Set<string>()
   for (const [name, value] of url.searchParams) {
+    if (seen.has(name) && name !== 'status') {
+      twice.add(name)
+      continue
+    }
+    seen.add(name)
     const wrong = read(filter, name, value)
     if (wrong) errors.push(...(wrong.more.errors ?? []))
+  }
+  for (const name of twice) {
+    const wrong = parameterProblem(
+      name.slice(0, 80),
+      'this filter is given more than once',
+      'Only status may be repeated.',
+    )
+    errors.push(...(wrong.more.errors ?? []))
   }
   const [first] = errors
   if (first) throw new ApiProblem('invalid_request', first.detail, { errors })
@@ -82,6 +99,8 @@ function read(
     if (!status) return parameterProblem('status', `status must be one of ${STATUSES.join(', ')}`)
     filter.status.push(status)
   } else if (name === 'chain') {
+    if (!findChain(value))
+      return parameterProblem('chain', 'chain must be the slug or the alias of a chain', `Chains: ${knownSlugs()}.`)
     filter.chain = value
   } else if (name === 'limit') {
     if (!/^\d{1,3}$/.test(value) || Number(value) < 1 || Number(value) > 100)
@@ -94,7 +113,8 @@ function read(
   } else if (bound) {
     const at = timeOf(value)
     if (at === null) return parameterProblem(name, `${name} must be an ISO 8601 time with its zone`, TIME_HINT)
-    filter[bound.end] = at + bound.shift
+    const tighter = bound.end === 'createdFrom' ? Math.max : Math.min
+    filter[bound.end] = tighter(at + bound.shift, filter[bound.end] ?? at + bound.shift)
   } else if (key !== undefined) {
     filter.metadata[key] = value
   } else {
@@ -111,6 +131,10 @@ export function timeOf(value: string): number | null {
   // A plus sign that was not escaped arrives as a space.
   const text = value.replace(/ (?=\d{2}:\d{2}$)/, '+')
   if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})$/.test(text)) return null
+  // Date.parse goes on into the next month where a month has no such day.
+  const day = text.slice(0, 10)
+  const began = Date.parse(day)
+  if (Number.isNaN(began) || !new Date(began).toISOString().startsWith(day)) return null
   const at = Date.parse(text)
   return Number.isNaN(at) ? null : at
 }

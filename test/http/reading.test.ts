@@ -272,6 +272,73 @@ describe('the list', () => {
     ])
   })
 
+  const refusals = async (query: string): Promise<{ parameter: string; detail: string; hint?: string }[]> => {
+    const response = await world.ask('GET', `/api/v1/runs?${query}`)
+    expect([query, response.status]).toEqual([query, 400])
+    return ((await response.json()) as { errors: { parameter: string; detail: string }[] }).errors
+  }
+
+  test('refuses a filter that is given twice and can only have one value', async () => {
+    for (const [query, name] of [
+      ['chain=chain1&chain=chain2', 'chain'],
+      ['chain=chain1&status=queued&chain=chain1', 'chain'],
+      ['limit=5&limit=5&limit=6', 'limit'],
+      ['metadata[order]=1&metadata%5Border%5D=2', 'metadata[order]'],
+      ['created[gte]=2026-05-01T00:00:00Z&created[gte]=2026-05-02T00:00:00Z', 'created[gte]'],
+    ] as const) {
+      const errors = await refusals(query)
+      expect([query, errors.map(error => error.parameter)]).toEqual([query, [name]])
+      expect(errors[0]?.detail).toContain('more than once')
+    }
+    expect((await list('?status=queued&status=queued&metadata[a]=1&metadata[b]=1')).object).toBe('list')
+  })
+
+  test('refuses a chain that nobody knows, and takes slugs and aliases', async () => {
+    for (const chain of ['chain9', '', 'CHAIN1', 'chain101 ', '__proto__']) {
+      const [error] = await refusals(`chain=${encodeURIComponent(chain)}`)
+      expect(error).toMatchObject({ parameter: 'chain', hint: expect.stringContaining('chain101, chain1') })
+    }
+    for (const chain of ['chain1', 'chain101', 'chain3']) expect((await list(`?chain=${chain}`)).object).toBe('list')
+  })
+
+  test('holds both of two bounds at the same end, in any order', async () => {
+    const other = await HttpWorld.open()
+    const ids = async (...bounds: string[]) =>
+      (await other.json<Page>('GET', `/api/v1/runs?${bounds.join('&')}`)).data.map(run => run.id)
+    const made: string[] = []
+    const times: string[] = []
+    for (let i = 0; i < 3; i++) {
+      other.clock.advance(1_000)
+      made.push(await other.run(seed))
+      times.push(new Date(other.clock.now()).toISOString())
+    }
+    const [first, second, third] = times as [string, string, string]
+    const [, b, c] = made as [string, string, string]
+    for (const flip of [false, true]) {
+      const both = (...bounds: string[]) => ids(...(flip ? bounds.toReversed() : bounds))
+      expect(await both(`created[gte]=${second}`, `created[gt]=${first}`)).toEqual([c, b])
+      expect(await both(`created[gte]=${first}`, `created[gt]=${second}`)).toEqual([c])
+      expect(await both(`created[gte]=${second}`, `created[gt]=${second}`)).toEqual([c])
+      expect(await both(`created[lt]=${third}`, `created[lte]=${third}`, `created[gt]=${first}`)).toEqual([b])
+      expect(await both(`created[lte]=${second}`, `created[lt]=${third}`, `created[gt]=${first}`)).toEqual([b])
+    }
+    await other.close()
+  })
+
+  test('refuses times that no calendar has', async () => {
+    for (const time of [
+      '2026-02-31T00:00:00Z',
+      '2026-02-29T00:00:00Z',
+      '2026-04-31T10:00+02:00',
+      '2026-13-01T00:00:00Z',
+    ]) {
+      const [error] = await refusals(`created[lt]=${encodeURIComponent(time)}`)
+      expect([time, error?.parameter]).toEqual([time, 'created[lt]'])
+    }
+    for (const time of ['2024-02-29T23:59:59.999Z', '2026-12-31T23:30:00-02:00', '2026-01-01T00:30:00+02:00'])
+      expect((await list(`?created[lt]=${encodeURIComponent(time)}`)).object).toBe('list')
+  })
+
   test('takes limits from 1 to 100', async () => {
     for (const limit of ['1', '100']) expect((await list(`?limit=${limit}`)).object).toBe('list')
     for (const limit of ['101', '1e1', '-1', '']) {

@@ -103,7 +103,7 @@ export const getByChain = operation({
 const bound = (end: string, words: string): Parameter => ({
   name: `created[${end}]`,
   in: 'query',
-  description: `Only runs created ${words} this time.`,
+  description: `Only runs created ${words} this time; beside another bound at the same end the tighter one holds.`,
   schema: { type: 'string', format: 'date-time' },
 })
 
@@ -129,7 +129,7 @@ export const list = operation({
       name: 'chain',
       in: 'query',
       description: 'Only runs of this chain, by slug or alias.',
-      schema: { type: 'string' },
+      schema: slug.schema,
     },
     {
       name: 'metadata',
