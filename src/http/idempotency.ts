@@ -1,7 +1,8 @@
 /**
  * Idempotency keys: the same request twice makes one run.
  *
- * 1. A key belongs to an API key, a method and a path; somebody else's equal key is another key.
+ * 1. A key belongs to an API key, a method and a path, however that is written; somebody else's equal key is another key.
+ *    The alias of a chain is another path than its slug: a run echoes the name that it was created with.
  * 2. Two bodies are the same when they mean the same JSON: the order of keys, white space and `1.0` for `1` do not count.
  * 3. Only a request that made something is kept; a refusal is not, so a mended request may use the same key.
  * 4. A repeat gets the first answer again, status and body, however the run has gone on since.
@@ -15,7 +16,7 @@ import { ApiProblem } from './problem.ts'
 
 /** The key of a request as the store keeps it, or null when the caller gave none. @throws ApiProblem 400 */
 export function keyOf(exchange: Authorized, body: Json, required: boolean): Omit<Idempotency, 'response'> | null {
-  const { request, url, principal } = exchange
+  const { request, principal } = exchange
   const header = request.headers.get('idempotency-key')
   if (header === null) {
     if (required) throw malformed('This installation requires the header Idempotency-Key.')
@@ -25,11 +26,16 @@ export function keyOf(exchange: Authorized, body: Json, required: boolean): Omit
   const key = /^"(.*)"$/.exec(header.trim())?.[1] ?? header.trim()
   if (!/^[A-Za-z0-9_\-:.]{1,255}$/.test(key))
     throw malformed('The Idempotency-Key has other characters or a wrong length.')
-  const path = url.pathname
+  const path = pathOf(exchange)
   const fingerprint = createHash('sha256')
     .update(`POST ${path}\n${canonical(body)}`)
     .digest('hex')
   return { key: `${principal.apiKeyId} POST ${path} ${key}`, fingerprint }
+}
+
+/** The path of a route as everybody writes it: no slash at its end, no escapes, ids in lower case. */
+function pathOf({ route, params }: Authorized): string {
+  return route.replaceAll(/:(\w+)/g, (_, name: string) => (params[name] ?? '').toLowerCase())
 }
 
 function malformed(detail: string): ApiProblem {

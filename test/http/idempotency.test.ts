@@ -1,5 +1,6 @@
 /** Idempotency-Key: rules ID-1 to ID-7 (numbers of the rules in the names). */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { createHash } from 'node:crypto'
 import { canonical } from '../../src/http/idempotency.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
@@ -92,6 +93,55 @@ describe('the same key with another body', () => {
     ])
     const answers = (await Promise.all(ids.map(each => each.json()))) as Run[]
     expect(new Set(answers.map(run => run.id)).size).toBe(3)
+  })
+})
+
+describe('one path, however it is written,', () => {
+  const idOf = async (response: Response) => ((await response.json()) as Run).id
+
+  test('is one scope: with a slash at its end, with escapes', async () => {
+    const key = newKey()
+    const before = await total()
+    const ids = await Promise.all(
+      [PATH, `${PATH}/`, '/api/v1/chains/chain%31/runs', '/api/v1/chains/%63hain1/runs/', `${PATH}?a=1`].map(
+        async path => idOf(await post(key, seed, { path })),
+      ),
+    )
+    expect([new Set(ids).size, await total()]).toEqual([1, before + 1])
+    const other = await post(key, { ...seed, metadata: { order: '1' } }, { path: `${PATH}/` })
+    expect([other.status, ((await other.json()) as Run).run_id]).toEqual([422, ids[0]])
+  })
+
+  test('of a run is one scope in either case of its id', async () => {
+    const id = await world.run(seed)
+    await world.runToEnd(id)
+    const key = newKey()
+    const body = { from_step_key: 'image_to_video' }
+    const resume = async (which: string) => idOf(await post(key, body, { path: `/api/v1/runs/${which}/resume` }))
+    expect(await resume(id.toUpperCase())).toBe(await resume(id))
+  })
+
+  // A run echoes the slug that it was created with, so that the answer to one name is not the answer to the other.
+  test('is not the path with the alias of its chain', async () => {
+    const key = newKey()
+    const alias = await (await post(key)).text()
+    const slug = await (await post(key, seed, { path: '/api/v1/chains/chain101/runs' })).text()
+    expect([alias, slug].map(text => (JSON.parse(text) as { chain_slug: string }).chain_slug)).toEqual([
+      'chain1',
+      'chain101',
+    ])
+  })
+
+  test('is stored as before, so that keys of earlier versions still match', async () => {
+    const key = newKey()
+    const id = await idOf(await post(key))
+    const fingerprint = createHash('sha256')
+      .update(`POST ${PATH}\n${canonical(seed)}`)
+      .digest('hex')
+    expect(await world.store.replay(`ada POST ${PATH} ${key}`, fingerprint)).toMatchObject({
+      type: 'replayed',
+      runId: id,
+    })
   })
 })
 
