@@ -5,11 +5,12 @@
  * 2. Texts are shown once and known by their SHA-256. A text that cannot be a key is refused before it is hashed.
  * 3. The bootstrap key has all scopes and no limits. Where the environment gives its text, only the environment changes it.
  * 4. The last use is written now and then, never by the request that it was.
+ * 5. Changes of keys come one after the other: what a revocation has ended, no change beside it brings back.
  */
 import { randomBytes } from 'node:crypto'
 import { type ApiKey, type KeyLimits, SCOPES } from '../core/keys.ts'
 import type { Clock, Store } from '../core/ports.ts'
-import type { KeyDesk, KeyOrder, KeyPatch, Locked, MadeKey, MadeSecret, Principal } from '../http/deps.ts'
+import type { KeyBounds, KeyDesk, KeyOrder, KeyPatch, Locked, MadeKey, MadeSecret, Principal } from '../http/deps.ts'
 import { isPossible, KEY_PREFIX, newKeyText } from './key-text.ts'
 import { sha256 } from './secrets.ts'
 
@@ -49,6 +50,8 @@ export class Keyring implements KeyDesk {
   /** Which key a text belongs to, by its hash. */
   readonly #owners = new Map<string, string>()
   readonly #givenHash: string | null
+  /** Settles when the newest change has. */
+  #changed: Promise<unknown> = Promise.resolve()
   #used: Record<string, number> = {}
   #disarm: (() => void) | null = null
 
@@ -99,6 +102,11 @@ export class Keyring implements KeyDesk {
     return this.#keys.get(apiKeyId) ?? NO_LIMITS
   }
 
+  bounds(id: string): KeyBounds {
+    const key = id === BOOTSTRAP ? undefined : this.#keys.get(id)
+    return key ?? { ...NO_LIMITS, expiresAt: null }
+  }
+
   list(): ApiKey[] {
     return [...this.#keys.values()].map(key => this.#shown(key))
   }
@@ -124,34 +132,30 @@ export class Keyring implements KeyDesk {
     return { key, text, secret: made.text }
   }
 
-  async change(id: string, patch: KeyPatch): Promise<ApiKey | null> {
-    const known = this.#keys.get(id)
-    if (!known) return null
+  async change(id: string, patch: KeyPatch): Promise<ApiKey | Locked | null> {
     if (patch.dailyBudgetUsd) await this.#deps.counted()
-    await this.#save({ ...known, ...patch })
-    this.#deps.changed(id)
-    return this.find(id)
+    return this.#change(id, async known => {
+      await this.#save({ ...known, ...patch })
+      this.#deps.changed(id)
+      return this.#shown(this.#keys.get(id) ?? known)
+    })
   }
 
   async rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null> {
-    const known = this.#keys.get(id)
-    if (!known) return null
-    const locked = this.#lock(known)
-    if (locked) return { locked }
-    const text = newKeyText(bytes => randomBytes(bytes))
-    const previous = overlapMs > 0 ? { hash: known.hash, until: this.#deps.clock.now() + overlapMs } : null
-    const key = { ...known, ...textFacts(text), previous }
-    await this.#save(key)
-    return { key, text }
+    return this.#change(id, async known => {
+      const text = newKeyText(bytes => randomBytes(bytes))
+      const previous = overlapMs > 0 ? { hash: known.hash, until: this.#deps.clock.now() + overlapMs } : null
+      const key = { ...known, ...textFacts(text), previous }
+      await this.#save(key)
+      return { key, text }
+    })
   }
 
   async revoke(id: string): Promise<ApiKey | Locked | null> {
-    const known = this.#keys.get(id)
-    if (!known) return null
-    const locked = this.#lock(known)
-    if (locked) return { locked }
-    if (known.revokedAt === null) await this.#save({ ...known, revokedAt: this.#deps.clock.now(), previous: null })
-    return this.find(id)
+    return this.#change(id, async known => {
+      if (known.revokedAt === null) await this.#save({ ...known, revokedAt: this.#deps.clock.now(), previous: null })
+      return this.#shown(this.#keys.get(id) ?? known)
+    })
   }
 
   /** Writes what was last used when. */
@@ -161,6 +165,18 @@ export class Keyring implements KeyDesk {
     const used = this.#used
     this.#used = {}
     if (Object.keys(used).length > 0) await this.#deps.store.touchApiKeys(used)
+  }
+
+  /** Changes a key as the change before has left it; null when there is none. */
+  #change<T>(id: string, act: (known: ApiKey) => Promise<T>): Promise<T | Locked | null> {
+    const turn = this.#changed.then(async () => {
+      const known = this.#keys.get(id)
+      if (!known) return null
+      const locked = this.#lock(known)
+      return locked ? { locked } : act(known)
+    })
+    this.#changed = turn.catch(() => {}) // told to who asked for it
+    return turn
   }
 
   /** Why a key cannot be changed here. */

@@ -62,6 +62,9 @@ export interface KeyOrder extends KeyLimits {
   expiresAt: number | null
 }
 
+/** What a key may give, to itself and to others: null is anything. */
+export type KeyBounds = KeyLimits & Pick<ApiKey, 'expiresAt'>
+
 export type KeyPatch = Partial<KeyLimits & Pick<ApiKey, 'name' | 'expiresAt'>>
 
 /** Texts are shown with the answer that made them, and never again. */
@@ -89,8 +92,10 @@ export interface KeyDesk {
   find(id: string): ApiKey | null
   /** Spent and under way today (UTC), in US dollars. */
   spentUsd(id: string): number
+  /** What a key may use is what it may give; the bootstrap key may give anything. */
+  bounds(id: string): KeyBounds
   create(order: KeyOrder): Promise<MadeKey | Locked>
-  change(id: string, patch: KeyPatch): Promise<ApiKey | null>
+  change(id: string, patch: KeyPatch): Promise<ApiKey | Locked | null>
   /** A new text; the one before works for `overlapMs` more. */
   rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null>
   revoke(id: string): Promise<ApiKey | Locked | null>

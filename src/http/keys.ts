@@ -2,14 +2,16 @@
  * API keys: make, list, limit, rotate, revoke.
  *
  * 1. A text is shown with the answer that made it, and never again.
- * 2. A key can give, and take over, no more than it may do itself.
+ * 2. A key can give, to itself too, and take over, no more than it may do itself: scopes, limits and end. The bootstrap
+ *    key, which the owner of the machine has, may do everything.
  * 3. What an answer says is true for the next request: a revoked key is refused at once, everywhere.
  */
 import { Elysia } from 'elysia'
 import type { ApiKey, Scope } from '../core/keys.ts'
 import { readJson } from './body.ts'
-import type { ApiDeps, KeyPatch, Locked } from './deps.ts'
+import type { ApiDeps, KeyBounds, KeyPatch, Locked } from './deps.ts'
 import { type ChangeKeyDto, type CreateKeyDto, changeKey, createKey, presentKey } from './dto/keys.ts'
+import { iso } from './dto/run.ts'
 import { type Authorized, type Context, guarded, json } from './exchange.ts'
 import { timeOf } from './list.ts'
 import * as docs from './openapi/keys.ts'
@@ -44,7 +46,10 @@ async function create(deps: ApiDeps, { request, principal }: Authorized): Promis
   const order = body as CreateKeyDto
   const scopes = [...new Set(order.scopes ?? DEFAULT_SCOPES)]
   mustHave(principal.scopes, scopes)
-  const made = unlocked(await deps.keys.create({ ...DEFAULTS, ...patchOf(order), name: order.name, scopes }))
+  const own = deps.keys.bounds(principal.apiKeyId)
+  const given = patchOf(order)
+  mustBeWithin(own, given)
+  const made = unlocked(await deps.keys.create({ ...within(own, DEFAULTS), ...given, name: order.name, scopes }))
   const shown = { ...show(deps, made.key), key: made.text, webhook_secret: made.secret }
   return json(201, shown, { location: `/api/v1/keys/${made.key.id}` })
 }
@@ -63,13 +68,16 @@ async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
   const body = await readJson(exchange.request)
   const errors = [...checkChange(body), ...expiryErrors(body, deps.clock.now())]
   if (errors.length > 0) throw refusal(errors)
-  return json(200, show(deps, (await deps.keys.change(id, patchOf(body as ChangeKeyDto))) ?? unknown()))
+  const patch = patchOf(body as ChangeKeyDto)
+  mustBeWithin(deps.keys.bounds(exchange.principal.apiKeyId), patch)
+  return json(200, show(deps, unlocked((await deps.keys.change(id, patch)) ?? unknown())))
 }
 
 async function rotate(deps: ApiDeps, exchange: Authorized): Promise<Response> {
   const { id, scopes, revokedAt } = named(deps, exchange)
   const overlapMs = await overlapOf(exchange.request)
   mustHave(exchange.principal.scopes, scopes)
+  mustBeWithin(deps.keys.bounds(exchange.principal.apiKeyId), deps.keys.bounds(id))
   if (revokedAt !== null) throw new ApiProblem('conflict', 'The key is revoked.', { hint: 'Make a new key.' })
   const made = unlocked((await deps.keys.rotate(id, overlapMs)) ?? unknown())
   return json(200, { ...show(deps, made.key), key: made.text })
@@ -97,6 +105,36 @@ function unlocked<T extends object>(made: T | Locked): T {
 function mustHave(own: readonly Scope[], wanted: readonly Scope[]): void {
   const lacking = wanted.find(scope => !own.includes(scope))
   if (lacking) throw new ApiProblem('forbidden', `Your key lacks the scope ${lacking}, so it cannot hand it out.`)
+}
+
+const BOUNDED = {
+  ratePerMinute: 'rate_per_minute',
+  maxRunning: 'max_running',
+  maxQueued: 'max_queued',
+  dailyBudgetUsd: 'daily_budget_usd',
+  expiresAt: 'expires_at',
+} as const
+const FIELDS = Object.keys(BOUNDED) as (keyof typeof BOUNDED)[]
+
+/** @throws ApiProblem 403 when somebody would give, or take over, more than they may use */
+function mustBeWithin(own: KeyBounds, wanted: Partial<KeyBounds>): void {
+  const beyond = FIELDS.find(field => {
+    const [most, value] = [own[field], wanted[field]]
+    return most !== null && value !== undefined && (value === null || value > most)
+  })
+  if (beyond === undefined) return
+  const most = beyond === 'expiresAt' ? iso(own.expiresAt ?? 0) : String(own[beyond])
+  const detail = `Your key has ${BOUNDED[beyond]} ${most}, so it can neither give more nor take over a key with more.`
+  throw new ApiProblem('forbidden', detail, { hint: 'Give at most what your key has; null is more than any limit.' })
+}
+
+/** What a key gets that its maker says nothing of: never more than the maker has. */
+function within(own: KeyBounds, usual: KeyBounds): KeyBounds {
+  const least = FIELDS.map(field => {
+    const values = [own[field], usual[field]].filter(value => value !== null)
+    return [field, values.length > 0 ? Math.min(...values) : null] as const
+  })
+  return { ...usual, ...Object.fromEntries(least) }
 }
 
 function expiryErrors(body: unknown, now: number): RequestError[] {

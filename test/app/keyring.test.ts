@@ -118,12 +118,31 @@ describe('the keyring', () => {
     // The key is known to who gave it; the secret of its callbacks is known to nobody yet.
     expect(await first.begin()).toEqual({ text: null, secret: expect.stringContaining('whsec_') })
     expect(await first.begin()).toEqual({ text: null, secret: null })
-    for (const said of [await first.keys.revoke('bootstrap'), await first.keys.rotate('bootstrap', 0)])
+    for (const said of [
+      await first.keys.revoke('bootstrap'),
+      await first.keys.rotate('bootstrap', 0),
+      await first.keys.change('bootstrap', { expiresAt: clock.now() + 1 }),
+      await first.keys.change('bootstrap', { dailyBudgetUsd: 1 }),
+    ])
       expect(said).toMatchObject({ locked: expect.stringContaining('BABYCHAIN_API_KEY') })
     const second = await open({ apiKey: `${GIVEN}-2` })
     await second.begin()
     expect([second.keys.auth(GIVEN), second.keys.auth(`${GIVEN}-2`)?.apiKeyId]).toEqual([null, 'bootstrap'])
     expect((await temp.store.apiKeys()).map(key => key.id)).toEqual(['bootstrap'])
+  })
+
+  test('changes one after the other: what is revoked stays so, whatever else is changed at the same time', async () => {
+    const { keys } = await open()
+    const { key, text } = await make(keys)
+    const [revoked, changed, rotated] = await Promise.all([
+      keys.revoke(key.id),
+      keys.change(key.id, { name: 'later', dailyBudgetUsd: 1 }),
+      keys.rotate(key.id, 60_000),
+    ])
+    for (const said of [revoked, changed, rotated && 'key' in rotated ? rotated.key : null])
+      expect(said).toMatchObject({ revokedAt: clock.now() })
+    expect(keys.auth(text)).toBeNull()
+    expect((await temp.store.apiKeys())[0]).toMatchObject({ name: 'later', revokedAt: clock.now() })
   })
 
   test('takes the environment’s secret; a new one signs beside the old one for a day', async () => {

@@ -95,6 +95,70 @@ describe('a new key', () => {
   })
 })
 
+describe('a key with limits that may make keys', () => {
+  const LIMITS = { rate_per_minute: 50, max_running: 20, max_queued: 30, daily_budget_usd: 5 }
+  const ENDS = '2027-01-01T00:00:00.000+00:00'
+  const scopes = ['keys:manage', 'runs:read', 'runs:write', 'callbacks:manage']
+  const manager = () => make({ ...LIMITS, expires_at: ENDS, scopes, rate_per_minute: 1_000 })
+  const bounds = { ...LIMITS, rate_per_minute: 1_000, expires_at: ENDS }
+  const beyond: [string, unknown][] = [
+    ['rate_per_minute', 1_001],
+    ['max_running', 21],
+    ['max_queued', 31],
+    ['daily_budget_usd', 5.01],
+    ['expires_at', '2027-01-01T00:00:00.001Z'],
+    ...Object.keys(bounds).map((field): [string, null] => [field, null]),
+  ]
+
+  test.each(beyond)('gives nobody, itself neither, %s %p', async (field, value) => {
+    const { key, id } = await manager()
+    const child = await make({ scopes: ['runs:read'], ...bounds })
+    for (const [method, path, name] of [
+      ['POST', '/api/v1/keys', { name: 'x' }],
+      ['PATCH', `/api/v1/keys/${id}`, {}],
+      ['PATCH', `/api/v1/keys/${child.id}`, {}],
+    ] as const) {
+      const refused = await world.ask(method, path, { key, body: { ...name, [field]: value } })
+      expect([path, refused.status]).toEqual([path, 403])
+      const detail = `Your key has ${field} ${bounds[field as keyof typeof bounds]}, so it can neither give more`
+      expect(await refused.json()).toMatchObject({ code: 'forbidden', detail: expect.stringContaining(detail) })
+    }
+    for (const each of [id, child.id]) expect(await world.json('GET', `/api/v1/keys/${each}`)).toMatchObject(bounds)
+    expect((await world.json<{ data: object[] }>('GET', '/api/v1/keys')).data).toHaveLength(4)
+  })
+
+  test('gives what it has, less of it, and that too where it is not asked', async () => {
+    const { key, id } = await manager()
+    const give = async (body: object) => world.json<Key>('POST', '/api/v1/keys', { key, body: { name: 'x', ...body } })
+    expect(await give(bounds)).toMatchObject(bounds)
+    // 600 requests a minute are usual, and less than it has.
+    expect(await give({})).toMatchObject({ ...bounds, rate_per_minute: 600 })
+    const less = { daily_budget_usd: 0, max_running: 1, expires_at: '2026-12-31T00:00:00.000+00:00' }
+    const child = await give(less)
+    expect(child).toMatchObject(less)
+    const patched = await world.ask('PATCH', `/api/v1/keys/${child.id}`, { key, body: { daily_budget_usd: 5 } })
+    expect([patched.status, await patched.json()]).toEqual([200, expect.objectContaining({ daily_budget_usd: 5 })])
+    expect((await world.ask('PATCH', `/api/v1/keys/${id}`, { key, body: { max_running: 19 } })).status).toBe(200)
+    expect((await world.ask('PATCH', `/api/v1/keys/${id}`, { key, body: { max_running: 20 } })).status).toBe(403)
+  })
+
+  test('takes over no key that may do more', async () => {
+    await world.access.begin()
+    const { key, id } = await manager()
+    const free = await make({ scopes: ['runs:read'], ...bounds, daily_budget_usd: null })
+    const tight = await make({ scopes: ['runs:read'], ...bounds })
+    const rotate = async (which: string) => {
+      const response = await world.ask('POST', `/api/v1/keys/${which}/rotate`, { key, body: { overlap_seconds: 60 } })
+      return response.status
+    }
+    // The bootstrap key may lift its own limits: one that was given some is no weaker for that.
+    await world.ask('PATCH', '/api/v1/keys/bootstrap', { body: bounds })
+    expect([await rotate(free.id), await rotate('bootstrap'), await rotate(tight.id), await rotate(id)]).toEqual([
+      ...[403, 403, 200, 200],
+    ])
+  })
+})
+
 describe('a key ends', () => {
   test('at once when it is revoked, for every route, and for ever', async () => {
     const { id, key } = await make()
@@ -224,6 +288,15 @@ describe('the limits of a key', () => {
 })
 
 describe('the bootstrap key', () => {
+  test('may give anything, and take back a limit that it was given', async () => {
+    const key = (await world.access.begin()).text ?? ''
+    const patch = (body: object) => world.ask('PATCH', '/api/v1/keys/bootstrap', { key, body })
+    expect((await patch({ daily_budget_usd: 5, max_running: 1 })).status).toBe(200)
+    const body = { name: 'x', daily_budget_usd: 6, max_running: null, expires_at: null }
+    expect((await world.ask('POST', '/api/v1/keys', { key, body })).status).toBe(201)
+    expect(await (await patch({ daily_budget_usd: null })).json()).toMatchObject({ daily_budget_usd: null })
+  })
+
   test('made at the first start is a key like the others: it can be rotated and revoked', async () => {
     const made = await world.access.begin()
     expect(made.text).toMatch(/^bck_live_/)
