@@ -5,7 +5,8 @@
  *    be an error while the call is 200; the good ones are kept.
  * 2. Films are tasks. A failed task is HTTP 200; only `status` tells. An unknown status is pending.
  * 3. Every task carries our token as its `safety_identifier`, which the list gives back: so a task is found whose submit
- *    was never answered. `none` needs a list that reaches back to the submit and holds no task that could be ours.
+ *    was never answered. `none` needs a list that reaches back to the submit and holds no task that could be ours. A
+ *    caller's own identifier replaces the token: such a task is not found, and not taken for none either.
  * 4. DELETE cancels a queued task and erases a finished one, so the status is read before.
  * 5. Callbacks are not signed: the token in the address is the proof, and the task is fetched again.
  */
@@ -134,9 +135,10 @@ export function submitAsk(
 }
 
 const TASKS = 'contents/generations/tasks'
-const MARK = 'bc_'
 /** What a task is recognised by. */
-const markOf = (token: string): string => `${MARK}${token}`
+const markOf = (token: string): string => `bc_${token}`
+/** The mark of any attempt: 128 bits in base64url. A caller's own value that only begins like it proves nothing. */
+const MARK = /^bc_[\w-]{21}[AQgw]$/
 
 const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
 
@@ -271,7 +273,7 @@ export function readList(
   const newestFirst = times.every((time, i) => i === 0 || time <= (times[i - 1] ?? 0))
   const reachesBack = whole || (newestFirst && (times.at(-1) ?? Number.POSITIVE_INFINITY) < since)
   const mayBeOurs = items.some((item, i) => {
-    const foreign = textAt(item, 'safety_identifier')?.startsWith(MARK) || isKnown(textAt(item, 'id') ?? '')
+    const foreign = MARK.test(textAt(item, 'safety_identifier') ?? '') || isKnown(textAt(item, 'id') ?? '')
     return !foreign && (times[i] ?? 0) >= since
   })
   return reachesBack && !mayBeOurs ? { type: 'none' } : { type: 'unknown' }

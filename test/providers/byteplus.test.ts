@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test'
+import { systemClock } from '../../src/app/clock.ts'
 import type { ErrorCode } from '../../src/core/errors.ts'
 import type { JsonObject } from '../../src/core/json.ts'
 import {
@@ -95,6 +96,8 @@ protocolContract('byteplus pictures', pictures, {
 })
 
 const dialect = arkDialect('key-of-the-test')
+/** The mark of another attempt. */
+const markOf = () => `bc_${systemClock.token()}`
 const answer = (json: Answer['json'], status = 200): Answer => ({ status, headers: {}, json, at: 0 })
 
 describe('byteplus', () => {
@@ -212,7 +215,7 @@ describe('byteplus', () => {
     const task = (id: number, seconds: number) => ({
       id: `cgt-${id}`,
       created_at: seconds,
-      safety_identifier: 'bc_other',
+      safety_identifier: markOf(),
     })
     const page = (...times: number[]) => ({ items: times.map((time, i) => task(i, time)), total: 900 })
     const read = (json: Answer['json']) => readList(answer(json), attempt, () => false).type
@@ -222,6 +225,18 @@ describe('byteplus', () => {
     expect(read(page(999_999_000, 1_000_000_020, 999_999_000))).toBe('unknown')
     expect(read({ items: [], total: 0 })).toBe('none')
     expect(read({ items: [{ id: 'cgt-1', created_at: 1_000_000_005 }], total: 1 })).toBe('unknown')
+  })
+
+  test("only a whole mark is another attempt's: a caller's own value that looks like one may be on our task", () => {
+    const attempt = { token: systemClock.token(), startedAt: 1_000_000_000_000 }
+    const read = (safety_identifier: string) => {
+      const items = [{ id: 'cgt-1', created_at: 1_000_000_005, safety_identifier }]
+      return readList(answer({ items, total: 1 }), attempt, () => false).type
+    }
+    for (let i = 0; i < 50; i++) expect(read(markOf())).toBe('none')
+    expect(read(`bc_${attempt.token}`)).toBe('found')
+    const callers = ['bc_', 'bc_customer42', `bc_${'x'.repeat(22)}`, `${markOf()}A`, ` ${markOf()}`, `my_${markOf()}`]
+    for (const own of [...callers, `bc_${'+'.repeat(21)}A`]) expect([own, read(own)]).toEqual([own, 'unknown'])
   })
 
   test('a clock of ours that is ahead makes no task too old to be ours', () => {
@@ -234,6 +249,16 @@ describe('byteplus', () => {
     expect(read()).toBe('none')
     expect(read(new Date(1_000_000_000_000).toUTCString())).toBe('none')
     expect(read(new Date(999_999_870_000).toUTCString())).toBe('unknown')
+  })
+
+  test("a task under the caller's own identifier is never taken for another attempt's", async () => {
+    const bench = await openBench(films)
+    bench.standIn.script({ type: 'swallow' })
+    const job = bench.job({ body: { ...film.body, safety_identifier: 'bc_customer42' } })
+    await bench.provider.start(job, bench.signal)
+    const find = () => bench.another().find?.({ ...job, startedAt: bench.clock.now() }, bench.signal)
+    expect(await find()).toEqual({ type: 'unknown' })
+    await bench.stop()
   })
 
   test('our task whose id cannot be read is there all the same', () => {

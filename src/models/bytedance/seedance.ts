@@ -92,7 +92,12 @@ function seedance(model: Seedance): Model {
           min: 3_600,
           max: 259_200,
         }),
-        safety_identifier: text({ title: 'End user', description: 'A stable id of your user.', max: 64 }),
+        safety_identifier: text({
+          title: 'End user',
+          description:
+            'A stable id of your user. At BytePlus it takes the place of the mark by which a task is found again when the answer to its submit is lost; the step may then end as outcome_unknown.',
+          max: 64,
+        }),
       },
       ['content'],
     ),

@@ -98,7 +98,8 @@ export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<
     another: () => spec.provider(options),
     signal: new AbortController().signal,
     job(more = {}) {
-      const token = `token${String(made++).padStart(17, '0')}`
+      // Of the form that a clock's tokens have: 128 bits in base64url.
+      const token = `token${String(made++).padStart(16, '0')}A`
       return {
         runId: 'run',
         stepId: 'step',
