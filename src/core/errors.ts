@@ -176,7 +176,7 @@ export const ERRORS = {
     'caller',
     false,
     'The run cannot be resumed',
-    'Only a failed or canceled run can be resumed.',
+    'Wait until the run has ended. One that has succeeded is run again from the step that from_step_key names.',
   ),
   idempotency_key_invalid: row(
     400,

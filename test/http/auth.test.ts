@@ -113,6 +113,21 @@ test('a key that may only read is 403 where something is made, and the answer na
   expect(estimate.status).toBe(200)
 })
 
+test('a key without the scope is 403 everywhere, and twice a key is 400, as the document says of every operation', async () => {
+  const other = await HttpWorld.open(deps => ({
+    ...deps,
+    auth: async key => (key === 'key-of-nothing' ? { apiKeyId: 'ada', scopes: [] } : deps.auth(key)),
+  }))
+  for (const [method, path] of GUARDED) {
+    const refused = await other.ask(method, path, { key: 'key-of-nothing' })
+    expect([path, refused.status]).toEqual([path, 403])
+    const authorization = 'Bearer key-of-ada, Bearer key-of-ada'
+    const unclear = await other.ask(method, path, { key: null, headers: { authorization } })
+    expect([path, unclear.status]).toEqual([path, 400])
+  }
+  await other.close()
+})
+
 test('while keys cannot be looked up nobody is turned away as a stranger', async () => {
   const down = await HttpWorld.open(deps => ({
     ...deps,

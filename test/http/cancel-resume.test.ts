@@ -137,6 +137,21 @@ describe('resume', () => {
     expect(await say(running)).toEqual([409, 'not_resumable'])
   })
 
+  test('of a run that has succeeded says to name a step, and then runs again from there', async () => {
+    world.provider.instant = true
+    const id = await world.run(seed)
+    const early = (await (await world.ask('POST', `/api/v1/runs/${id}/resume`)).json()) as { hint: string }
+    expect(early.hint).toMatch(/ended/)
+    await world.runToEnd(id)
+    const refused = (await (await world.ask('POST', `/api/v1/runs/${id}/resume`)).json()) as { hint: string }
+    expect(refused.hint).toContain('from_step_key')
+    expect(refused.hint).not.toMatch(/only a failed/i)
+    const body = { from_step_key: 'image_to_video' }
+    const again = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`, { body })
+    expect(again).toMatchObject({ resumed_from: id, steps: [{ inherited: true }, { inherited: false }] })
+    await world.runToEnd(again.id)
+  })
+
   test('refuses bad bodies as creating does', async () => {
     const id = await failed()
     for (const [body, status, pointer] of [

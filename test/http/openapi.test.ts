@@ -139,6 +139,13 @@ describe('the document', () => {
     for (const status of Object.keys(document.components.responses)) expect([...statuses, '416']).toContain(status)
   })
 
+  test('lists what every operation may answer, and what every operation with a key may', () => {
+    for (const [, path, { responses, security }] of operations()) {
+      const common = security?.length ? ['400', '401', '403', '429'] : ['400']
+      expect([path, ...Object.keys(responses)]).toEqual(expect.arrayContaining([path, ...common]))
+    }
+  })
+
   test('has no reference that leads nowhere', () => {
     for (const [, ref] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
       const target = (ref ?? '')

@@ -42,7 +42,8 @@ export interface Operation {
 /** In the form that Elysia's `detail` takes. */
 export function operation(is: Operation) {
   const { id, tag, summary, description, scope, parameters = [], body, answers, problems } = is
-  const refused = scope === null ? problems : [...new Set([...problems, 401, 429, ...(scope === 'link' ? [] : [403])])]
+  // Any request may be refused for its headers; any key that is given may lack the scope, also beside a link.
+  const refused = [...new Set([...problems, 400, ...(scope === null ? [] : [401, 403, 429])])]
   const security = scope === null ? [] : scope === 'link' ? [{ bearer: [] }, {}] : [{ bearer: [] }]
   return {
     operationId: id,
