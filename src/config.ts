@@ -67,7 +67,7 @@ export const VARIABLES: readonly Variable[] = [
   },
   {
     name: 'BABYCHAIN_API_KEY',
-    meaning: 'bootstrap API key, 20 characters or more',
+    meaning: 'bootstrap API key: 20 to 512 characters of printable ASCII, no blanks and no commas',
     default: 'created and printed once',
     secret: true,
   },
@@ -201,6 +201,9 @@ export interface Config {
 }
 
 export type ConfigResult = { ok: true; config: Config } | { ok: false; problems: string[] }
+
+/** What the API reads from the header Authorization (http/exchange.ts): any other key would be refused for ever. */
+const API_KEY = /^[\x21-\x2b\x2d-\x7e]{20,512}$/
 
 type Env = Readonly<Record<string, string | undefined>>
 
@@ -337,8 +340,10 @@ class Reader {
 
   apiKey(): string | null {
     const key = this.text('BABYCHAIN_API_KEY')
-    if (key !== null && (key.length < 20 || /\s/.test(key)))
-      this.problem('BABYCHAIN_API_KEY must have 20 characters or more, and no blanks')
+    if (key !== null && !API_KEY.test(key))
+      this.problem(
+        'BABYCHAIN_API_KEY must have 20 characters or more and 512 at most, of printable ASCII without blanks and commas',
+      )
     return key
   }
 

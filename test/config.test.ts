@@ -2,6 +2,8 @@ import { describe, expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Config, readConfig, redacted, VARIABLES } from '../src/config.ts'
+import type { ApiDeps } from '../src/http/deps.ts'
+import { authenticate, type Exchange } from '../src/http/exchange.ts'
 
 const read = (env: Record<string, string>): Config => {
   const result = readConfig(env)
@@ -41,6 +43,10 @@ describe('the environment', () => {
     [{ BABYCHAIN_MODE: 'prod' }, 'sandbox, byok'],
     [{ BABYCHAIN_MODE: 'byok' }, 'no provider key is set'],
     [{ BABYCHAIN_API_KEY: 'short' }, '20 characters'],
+    [{ BABYCHAIN_API_KEY: 'a key with some blanks in it' }, 'without blanks'],
+    [{ BABYCHAIN_API_KEY: 'key,of,more,than,twenty' }, 'without blanks and commas'],
+    [{ BABYCHAIN_API_KEY: 'schlüssel-von-mehr-als-20' }, 'printable ASCII'],
+    [{ BABYCHAIN_API_KEY: 'k'.repeat(513) }, '512 at most'],
     [{ BABYCHAIN_CALLBACK_SECRET: 'whsec_AAAA' }, 'BABYCHAIN_CALLBACK_SECRET'],
     [{ BABYCHAIN_MASTER_KEY: 'c2hvcnQ=' }, '32 bytes'],
     [{ BABYCHAIN_PUBLIC_URL: 'example.com' }, 'BABYCHAIN_PUBLIC_URL must be an http or https URL'],
@@ -57,6 +63,27 @@ describe('the environment', () => {
     [{ OTEL_EXPORTER_OTLP_HEADERS: 'a=%zz' }, 'entry 1 is none'],
   ])('%o stops the start with a sentence', (env, words) => {
     expect(problems(env as Record<string, string>).join('\n')).toContain(words)
+  })
+
+  test('takes a bootstrap key of 20 characters where the API reads it from its header, and nowhere else', async () => {
+    const reads = async (key: string): Promise<boolean> => {
+      const headers = { authorization: `Bearer ${key}` }
+      const request = new Request('http://x.test/', { headers })
+      const deps = { auth: async (text: string) => (text === key ? { apiKeyId: 'a', scopes: [] } : null) }
+      const asked = authenticate(
+        deps as unknown as ApiDeps,
+        { request, charge() {} } as unknown as Exchange,
+        'runs:read',
+      )
+      // Read, and then without the scope.
+      return asked.catch((error: { code: string }) => error.code === 'forbidden') as Promise<boolean>
+    }
+    const letters = Array.from({ length: 255 }, (_, i) => String.fromCharCode(i + 1)).filter(each =>
+      /[^\0\r\n]/.test(each),
+    )
+    const keys = letters.map(letter => `${'k'.repeat(19)}${letter}k`)
+    for (const key of [...keys, 'k'.repeat(20), 'k'.repeat(512), 'k'.repeat(513)])
+      expect([key, problems({ BABYCHAIN_API_KEY: key }).length === 0]).toEqual([key, await reads(key)])
   })
 
   test('tells all problems at once', () => {
