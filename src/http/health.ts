@@ -2,8 +2,10 @@
  * Whether the process lives, whether it can take a run, and what it measures.
  *
  * 1. `/healthz` asks nobody: a full disk must not get the process killed and restarted into the same full disk.
- * 2. `/metrics` tells volumes and models, not content. It is open to this machine and to holders of a key; what comes
- *    through a proxy counts as from elsewhere.
+ * 2. `/metrics` tells volumes and models, not content. It is open to holders of a key, and to this machine when it asks for
+ *    this machine: the peer is loopback, the Host names loopback, and no header says that it was forwarded. A proxy on this
+ *    machine that passes on the Host of its readers, or names itself, is thereby from elsewhere; one that does neither
+ *    cannot be told from a local reader, and must keep `/metrics` to itself.
  */
 import { Elysia } from 'elysia'
 import type { ApiDeps } from './deps.ts'
@@ -50,7 +52,10 @@ async function metrics(deps: ApiDeps, exchange: Exchange): Promise<Response> {
   })
 }
 
-function isLocal({ peer, request }: Exchange): boolean {
-  const forwarded = ['forwarded', 'x-forwarded-for', 'via', 'fly-client-ip'].some(name => request.headers.has(name))
-  return !forwarded && /^(127\.|::1$|::ffff:127\.)/.test(peer)
+function isLocal({ peer, request: { headers }, url }: Exchange): boolean {
+  const forwarded = [...headers.keys()].some(name => FORWARDED.test(name))
+  const named = headers.has('host') && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)
+  return !forwarded && named && /^(127\.|::1$|::ffff:127\.)/.test(peer)
 }
+
+const FORWARDED = /^(forwarded|x-forwarded-.+|x-real-ip|via|fly-client-ip)$/

@@ -319,7 +319,34 @@ test('metrics are open to this machine, and closed to what came through a proxy'
   const { url } = await serve()
   expect((await fetch(`${url}/metrics`)).status).toBe(200)
   expect((await fetch(`${url}/metrics`, { headers: { 'x-forwarded-for': '127.0.0.1' } })).status).toBe(401)
+  for (const name of ['Forwarded', 'Via', 'X-Real-IP', 'X-Forwarded-Proto', 'Fly-Client-IP'])
+    expect([name, (await fetch(`${url}/metrics`, { headers: { [name]: 'x' } })).status]).toEqual([name, 401])
   expect((await fetch(`${url}/metrics`, { headers: { ...auth, via: '1.1 proxy' } })).status).toBe(200)
+})
+
+test('metrics are closed to a proxy on this machine that adds no header: the Host tells', async () => {
+  const { port } = await serve()
+  const status = async (host: string) =>
+    (await raw(port, `GET /metrics HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`)).status
+  const own = ['127.0.0.1:3000', '127.0.0.1', '127.8.9.10:80', 'localhost', 'LocalHost:3000', '[::1]', '[::1]:3000']
+  for (const host of own) expect([host, await status(host)]).toEqual([host, 200])
+  const others = [
+    'runs.example.com',
+    '127.0.0.1.example.com',
+    'localhost.example.com:3000',
+    'example.localhost',
+    '127.example.com',
+    '10.0.0.1',
+    '0.0.0.0',
+    '[::2]',
+    'x',
+  ]
+  for (const host of others) expect([host, await status(host)]).toEqual([host, 401])
+  expect((await raw(port, 'GET /metrics HTTP/1.0\r\n\r\n')).status).toBe(401)
+  const absolute = 'GET http://127.0.0.1/metrics HTTP/1.1\r\nhost: runs.example.com\r\nconnection: close\r\n\r\n'
+  expect((await raw(port, absolute)).status).toBe(401)
+  const key = 'authorization: Bearer key-of-ada\r\nconnection: close'
+  expect((await raw(port, `GET /metrics HTTP/1.1\r\nhost: runs.example.com\r\n${key}\r\n\r\n`)).status).toBe(200)
 })
 
 /** A store whose runs have `many` events. */

@@ -143,7 +143,8 @@ export const metrics = operation({
   id: 'metrics',
   tag: 'Operations',
   summary: 'Metrics (Prometheus)',
-  description: 'Open to this machine; from elsewhere, and through a proxy, with a key.',
+  description:
+    'Open to this machine when the Host names it too (localhost, 127.0.0.1, [::1]); from elsewhere, and through a proxy, with a key.',
   scope: 'link',
   answers: {
     200: { description: 'Prometheus text format.', content: { 'text/plain': { schema: { type: 'string' } } } },
