@@ -111,7 +111,8 @@ export type Checked =
   /** The question failed, not the job. */
   | { type: 'unreachable'; error: StepError; pollAfterMs: number }
 
-export type Found = { type: 'found'; jobRef: Json; pollAfterMs: number } | { type: 'none' } | { type: 'unknown' }
+/** What a look-up tells. `unknown`: not now. `untraceable`: nobody ever will, not even a webhook; there is nothing to wait for. */
+export type Found = { type: 'found'; jobRef: Json; pollAfterMs: number } | { type: 'none' | 'unknown' | 'untraceable' }
 
 export interface FindJob {
   token: string

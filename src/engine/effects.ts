@@ -243,6 +243,12 @@ async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
   const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
   if (found.type === 'found')
     return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
+  const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
+  // Nobody will ever say: nothing to wait for.
+  if (found.type === 'untraceable' || (!provider.find && !mayHear))
+    return deps.resubmitUnknown
+      ? { type: 'step.not_found', isCertain: false }
+      : { type: 'step.still_unknown', askAt: null }
   // That the job is there is true at once; that it is not, only when the provider has had its time.
   const trusted = (lookup?.since ?? startedAt) + provider.settleMs
   if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
@@ -250,8 +256,6 @@ async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
   const measured = deps.soundSince() + provider.settleMs
   if (found.type === 'none' && deps.clock.now() < measured) return { type: 'step.still_unknown', askAt: measured }
   if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found', isCertain: found.type === 'none' }
-  const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
-  if (!provider.find && !mayHear) return { type: 'step.still_unknown', askAt: null }
   const pause = Math.min(LOOKUP_PAUSE_MS.last, LOOKUP_PAUSE_MS.first * 2 ** Math.min(lookup?.tries ?? 0, 10))
   return { type: 'step.still_unknown', askAt: deps.clock.now() + pause }
 }

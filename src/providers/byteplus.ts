@@ -2,7 +2,7 @@
  * BytePlus ModelArk: Seedream pictures and Seedance films (providers.md section 2).
  *
  * 1. Pictures are synchronous: the answer holds links (24 hours) or base64, which is stashed at once. A single item may
- *    be an error while the call is 200; the good ones are kept.
+ *    be an error while the call is 200; the good ones are kept. A picture whose answer is lost can be found nowhere.
  * 2. Films are tasks. A failed task is HTTP 200; only `status` tells. An unknown status is pending.
  * 3. Every task carries our token as its `safety_identifier`, which the list gives back: so a task is found whose submit
  *    was never answered. `none` needs a list that reaches back to the submit and holds no task that could be ours. A
@@ -76,13 +76,15 @@ export function createBytePlus(options: ProtocolOptions): Provider {
       return deleted.type === 'answered' && deleted.answer.status < 300 ? 'confirmed' : 'failed'
     },
     async find(attempt, signal) {
+      // A picture is no task: it is in no list, and no callback comes.
+      if (attempt.providerModel.includes('seedream')) return { type: 'untraceable' }
       for (const tier of tiersOf(attempt.providerModel)) {
         const asked = await wire.ask(listAsk(baseUrl, tier), signal)
         const found: Found =
           asked.type === 'answered' ? readList(asked.answer, attempt, wire.isKnown) : { type: 'unknown' }
         if (found.type !== 'none') return found
       }
-      // A picture is no task: it is in no list, and nobody can tell.
+      // What an endpoint of one's own (`ep-…`) gives, its name does not say.
       return attempt.providerModel.includes('seedance') ? { type: 'none' } : { type: 'unknown' }
     },
     async webhook(request) {

@@ -21,7 +21,7 @@ export interface Traits {
   cancel: Readonly<Record<'queued' | 'running' | 'ended', CancelOutcome>>
   /**
    * What a look-up can do. `token`: our mark stands on the job. `token or absence`: only with a webhook address does it.
-   * `absence only`: there is no mark. `never`: it cannot tell. `none`: there is no look-up.
+   * `absence only`: there is no mark. `never`: nobody can tell. `none`: there is no look-up.
    */
   find: 'token' | 'token or absence' | 'absence only' | 'never' | 'none'
   /** A poll's answer with a status that nobody knows. */
@@ -436,11 +436,15 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
       }
 
       if (traits.find === 'never') {
-        test('a look-up cannot tell', async () => {
-          const job = bench.job()
+        test('a look-up says at once that nobody can ever tell, without a call', async () => {
+          const job = hooked()
           bench.standIn.script({ type: 'swallow' })
           await start(job)
-          expect((await find(job))?.type).toBe('unknown')
+          const before = bench.standIn.calls.length
+          expect(await find(job)).toEqual({ type: 'untraceable' })
+          expect(bench.standIn.calls).toHaveLength(before)
+          // Nor will the provider call us.
+          expect(JSON.stringify(bench.standIn.submits())).not.toContain('us.example')
         })
         return
       }

@@ -18,6 +18,7 @@ interface Drill {
   /** Which step is watched; by default the first. */
   step?: 'text_to_image' | 'image_to_video'
   order?: readonly string[]
+  body?: object
   play(hosts: Hosts): void | Promise<void>
   line: string
   /** Seconds between the step's begin and end. */
@@ -43,6 +44,16 @@ const LIMITED = refuse({ because: 'rate_limited' })
 const LIMITED_30 = refuse({ because: 'rate_limited', retryAfterS: 30 })
 const TAKEN = { type: 'hang', takes: true } as const
 const NOT_TAKEN = { type: 'hang', takes: false } as const
+
+/** A chain that begins with a picture of ModelArk: one call, no task, no callback. */
+const quietAtArk = {
+  ...quiet,
+  input: {
+    ...quiet.input,
+    chain_models: { ...quiet.input.chain_models, text_to_image_model: 'bytedance/seedream-4.5' },
+    text_to_image_params: { prompt: 'a red boat' },
+  },
+}
 
 /** A step's deadline: 15 minutes for a picture of FLUX.2, and the second in which a run that waits long is taken up. */
 const DEADLINE = { least: 900, most: 903 }
@@ -115,6 +126,15 @@ const refusals: Drill[] = [
     when: 'BFL refuses the input (Request Moderated)',
     play: ({ bfl }) => bfl.script({ type: 'fail', how: 'input' }),
     line: 'bfl content_rejected; jobs: bfl 1; failed: content_rejected',
+  },
+  {
+    when: 'ModelArk refuses the input by a code without Input before it',
+    step: 'image_to_video',
+    play({ byteplus }) {
+      const error = { code: 'SensitiveContentDetected.SevereViolation', message: 'no' }
+      byteplus.script({ type: 'say', reply: { status: 400, json: { error } } })
+    },
+    line: 'byteplus content_rejected; jobs: none; failed: content_rejected',
   },
   {
     when: 'BFL refuses the output (Content Moderated)',
@@ -214,6 +234,29 @@ const silences: Drill[] = [
     line: 'byteplus network_error, byteplus succeeded; jobs: byteplus 1; succeeded',
   },
   {
+    when: 'ModelArk paints the picture and cuts the line: nobody can ever tell, so nobody is asked and nothing awaited',
+    body: quietAtArk,
+    play: ({ byteplus }) => byteplus.script({ type: 'swallow' }),
+    line: 'byteplus outcome_unknown; jobs: byteplus 1; failed: outcome_unknown',
+    lasts: { least: 0, most: 10 },
+  },
+  {
+    when: 'ModelArk paints the picture and cuts the line: a picture has no webhook, wherever webhooks come',
+    world: { webhooks: 'come' },
+    body: quietAtArk,
+    play: ({ byteplus }) => byteplus.script({ type: 'swallow' }),
+    line: 'byteplus outcome_unknown; jobs: byteplus 1; failed: outcome_unknown',
+    lasts: { least: 0, most: 10 },
+  },
+  {
+    when: 'ModelArk paints the picture and cuts the line, and the operator accepts to pay twice',
+    world: { env: { BABYCHAIN_RESUBMIT_UNKNOWN: '1' } },
+    body: quietAtArk,
+    play: ({ byteplus }) => byteplus.script({ type: 'swallow' }),
+    line: 'byteplus network_error, fal succeeded; jobs: byteplus 1, fal 1; succeeded',
+    lasts: { least: 0, most: 15 },
+  },
+  {
     when: 'Replicate takes the job and never answers: found by the webhook address that it carries',
     world: { webhooks: 'are lost' },
     order: ['replicate'],
@@ -262,12 +305,12 @@ afterEach(async () => {
   for (const hosts of open.splice(0)) await hosts.close()
 })
 
-async function drill({ world, step = 'text_to_image', order, play }: Drill) {
+async function drill({ world, step = 'text_to_image', order, body: given, play }: Drill) {
   const hosts = await Hosts.open(world)
   open.push(hosts)
   await play(hosts)
   const isBflAlone = world?.keys?.every(id => id === 'bfl') ?? false
-  const chain = isBflAlone ? quietAtBfl : quiet
+  const chain = given ?? (isBflAlone ? quietAtBfl : quiet)
   const body = order ? { ...chain, provider_order: { [step]: order } } : chain
   const index = step === 'text_to_image' ? 0 : 1
   const run = await hosts.stepEnd(await hosts.create(body), index)

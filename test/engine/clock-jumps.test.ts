@@ -243,6 +243,11 @@ describe('a look-up', () => {
     expect(await look()).toMatchObject({ type: 'step.submitted', jobRef: 'job', pollAt: clock.now() + 1 })
   })
 
+  test('that nobody can ever answer has nothing to wait for, not even the time that an absence needs', async () => {
+    const { look } = made(async () => ({ type: 'untraceable' }))
+    expect(await look()).toMatchObject(asksAgain(null))
+  })
+
   test('is not made up for a provider that has none', async () => {
     const { look } = made()
     expect(await look()).toMatchObject(asksAgain(null))
