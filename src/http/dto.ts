@@ -278,6 +278,34 @@ export const backendMetadata = define(
   }),
 )
 
+export const shortRun = define(
+  'ShortRun',
+  Type.Object(
+    {
+      ...Type.Partial(Type.Object(runFields)).properties,
+      id: runFields.id,
+      object: runFields.object,
+      status: runFields.status,
+      created_at: runFields.created_at,
+      updated_at: runFields.updated_at,
+      steps: Type.Optional(
+        Type.Array(Type.Partial(step.schema), {
+          description:
+            'Always without `attempts` and `outputs`; of a still larger run with names, status and links only.',
+        }),
+      ),
+      error: Type.Optional(nullable(Type.Partial(failure.schema))),
+      backend_metadata: Type.Optional(backendMetadata.ref),
+      truncated: Type.Literal(true, { description: 'Something was left out.' }),
+      url: text('The whole run; asking needs the key.', { format: 'uri' }),
+    },
+    {
+      description:
+        'A run that is too large for one message. Left out, until it fits: `attempts` and `outputs` of every step; then `input`, `provider_order`, the words of errors and most of each step; then `metadata` and `webhook_url`; then all but the outcome.',
+    },
+  ),
+)
+
 export const callbackMessage = define(
   'CallbackMessage',
   Type.Object({
@@ -285,18 +313,19 @@ export const callbackMessage = define(
     timestamp: time('When the run ended.'),
     data: Type.Unsafe<Record<string, unknown>>({
       description:
-        'The run as GET shows it, and `backend_metadata`. A message never exceeds 64 KiB: then details are left out, `truncated` is true and `url` names the whole run.',
-      allOf: [
-        { $ref: '#/components/schemas/ChainRun' },
+        'The run as GET shows it, and `backend_metadata`. A message never exceeds 64 KiB: of a larger run details are left out, and then `truncated` is true and `url` names the whole run.',
+      anyOf: [
         {
-          type: 'object',
-          required: ['backend_metadata'],
-          properties: {
-            backend_metadata: backendMetadata.ref,
-            truncated: { type: 'boolean' },
-            url: { type: 'string', format: 'uri' },
-          },
+          allOf: [
+            run.ref,
+            {
+              type: 'object',
+              required: ['backend_metadata'],
+              properties: { backend_metadata: backendMetadata.ref },
+            },
+          ],
         },
+        shortRun.ref,
       ],
     }),
   }),

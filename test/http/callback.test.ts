@@ -20,9 +20,14 @@ afterAll(() => world.close())
 
 const view = { link: (id: string) => `${BASE}/api/v1/media/${id}`, runUrl: `${BASE}/api/v1/runs/x` }
 const read = (body: Uint8Array) => JSON.parse(new TextDecoder().decode(body)) as Message
+/** What was left out is said, and the message is as the document has it. */
 const compose = (run: Run) => {
   const { type, body } = presentCallback(run, view)
-  return { type, bytes: body.length, message: read(body) }
+  const message = read(body)
+  const { backend_metadata, ...shown } = message.data
+  if (message.data.truncated) new Conformity(world.api).shape('ShortRun', message.data)
+  else new Conformity(world.api).shape('ChainRun', shown)
+  return { type, bytes: body.length, message }
 }
 
 test('holds the run as GET shows it, and what the backend did', async () => {
@@ -57,19 +62,20 @@ describe('a message that grows', () => {
     return { ...ended, ...change(ended) }
   }
 
-  test('first leaves out the attempts', async () => {
+  test('first leaves out the attempts and the outputs, and says where the whole run is', async () => {
     const many = await run(({ steps }) => ({
       steps: steps.map(step => ({ ...step, attempts: Array.from({ length: 200 }, () => step.attempts[0] ?? never()) })),
     }))
     const { bytes, message } = compose(many)
     expect(bytes).toBeLessThanOrEqual(65_536)
     expect(message.data).toMatchObject({ input: seed.input, backend_metadata: { attempts: 400 } })
-    expect(message.data).not.toHaveProperty('truncated')
+    expect(message.data).toMatchObject({ truncated: true, url: view.runUrl })
     expect(message.data.steps?.[0]).not.toHaveProperty('attempts')
+    expect(message.data.steps?.[0]).not.toHaveProperty('outputs')
     expect(message.data.steps?.[1]).toHaveProperty('generation_output_file')
   })
 
-  test('then the input, and says where the whole run is', async () => {
+  test('then the input', async () => {
     const { bytes, message } = compose(await run(() => ({ input: { picture: 'A'.repeat(900_000) } })))
     expect(bytes).toBeLessThanOrEqual(65_536)
     expect(message.data).toMatchObject({ truncated: true, url: view.runUrl, metadata: {}, status: 'succeeded' })

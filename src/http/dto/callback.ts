@@ -2,8 +2,8 @@
  * The terminal callback: one message with the run as GET shows it, and what the backend did for it.
  *
  * 1. Its bytes are made once, when the run ends, and never again: every attempt sends the same.
- * 2. It never exceeds `MOST_BYTES`, whatever the run holds. Details go first, then the input; what is left names where
- *    the whole run is. A delivery never fails for its size.
+ * 2. It never exceeds `MOST_BYTES`, whatever the run holds. Details go first, then the input. What lacks anything says so
+ *    (`truncated`) and names where the whole run is. A delivery never fails for its size.
  */
 import { attemptsOf, type Run } from '../../core/run.ts'
 import type { BackendMetadataDto, RunDto } from '../dto.ts'
@@ -21,39 +21,39 @@ export interface CallbackView extends View {
 export function presentCallback(run: Run, view: CallbackView): { type: string; body: Uint8Array } {
   const type = `run.${run.status}`
   const whole = { ...presentRun(run, view), backend_metadata: presentBackend(run) }
+  const bodyOf = (data: object): Uint8Array =>
+    new TextEncoder().encode(JSON.stringify({ type, timestamp: iso(run.updatedAt), data }))
+  const body = bodyOf(whole)
+  if (body.length <= MOST_BYTES) return { type, body }
   for (const shorten of SHORTER) {
-    const data = shorten(whole, view.runUrl)
-    const body = new TextEncoder().encode(JSON.stringify({ type, timestamp: iso(run.updatedAt), data }))
-    if (body.length <= MOST_BYTES) return { type, body }
+    const shorter = bodyOf({ ...shorten(whole), truncated: true, url: view.runUrl })
+    if (shorter.length <= MOST_BYTES) return { type, body: shorter }
   }
   throw new Error(`the callback of run ${run.id} cannot be made small enough`)
 }
 
 type Whole = RunDto & { backend_metadata: BackendMetadataDto }
 
-/** From the whole message to one whose size does not depend on the run's content. */
-const SHORTER: readonly ((run: Whole, url: string) => object)[] = [
-  run => run,
+/** From a message without details to one whose size does not depend on the run's content. */
+const SHORTER: readonly ((run: Whole) => object)[] = [
   run => ({ ...run, steps: run.steps.map(({ attempts: _, outputs: __, ...step }) => step) }),
-  (run, url) => bare(run, url),
-  (run, url) => {
-    const { metadata: _, webhook_url: __, ...rest } = bare(run, url)
+  bare,
+  run => {
+    const { metadata: _, webhook_url: __, ...rest } = bare(run)
     return rest
   },
-  ({ id, object, status, created_at, updated_at }, url) => {
-    return { id, object, status, created_at, updated_at, truncated: true, url }
-  },
+  ({ id, object, status, created_at, updated_at }) => ({ id, object, status, created_at, updated_at }),
 ]
 
 /** Without the input and without the words of errors; with the links to the outputs. */
-function bare(run: Whole, url: string) {
+function bare(run: Whole) {
   const { input: _, error, provider_order: __, ...rest } = run
   const steps = run.steps.map(({ id, step_index, step_key, step_kind, model_identifier, status, ...step }) => {
     const files = step.generation_output_file
     const outputs = files ? { generation_output_file: files } : {}
     return { id, step_index, step_key, step_kind, model_identifier, status, ...outputs }
   })
-  return { ...rest, error: error && { code: error.code, retryable: error.retryable }, steps, truncated: true, url }
+  return { ...rest, error: error && { code: error.code, retryable: error.retryable }, steps }
 }
 
 function presentBackend(run: Run): BackendMetadataDto {

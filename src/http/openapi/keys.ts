@@ -12,7 +12,7 @@ export const create = operation({
   tag: 'Keys',
   summary: 'Make an API key',
   description:
-    'The key and the secret of its callbacks are in this answer and nowhere else. Without limits of its own a key may make 600 requests a minute, have 100 runs under way and 1000 waiting. It owns its runs, media and deliveries: no other key sees them.',
+    'The key and the secret of its callbacks are in this answer and nowhere else. Without limits of its own a key may make 600 requests a minute, have 100 runs under way and 1000 waiting. It owns its runs, media and deliveries: no other key sees them. A key gives no scope, limit or end beyond its own, and no null where it has a limit: that is 403. What is left out is at most its own, too. The bootstrap key may give anything.',
   scope: 'keys:manage',
   body: {
     content: {
@@ -49,12 +49,13 @@ export const change = operation({
   id: 'changeApiKey',
   tag: 'Keys',
   summary: 'Change the name, the expiry or the limits of a key',
-  description: 'Fields that are left out stay as they are; null takes a limit away. Counts from the next request on.',
+  description:
+    'Fields that are left out stay as they are; null takes a limit away. Counts from the next request on. A key gives no limit or end beyond its own, itself included. 409 for the key of BABYCHAIN_API_KEY, which only the environment changes.',
   scope: 'keys:manage',
   parameters: [keyId],
   body: { content: { 'application/json': { schema: schemaRef('ChangeApiKey'), example: { daily_budget_usd: 50 } } } },
   answers: { 200: { description: 'The key as it is now.', json: 'ApiKey' } },
-  problems: [400, 404, 413, 415, 503],
+  problems: [400, 404, 409, 413, 415, 503],
 })
 
 export const rotate = operation({
@@ -62,7 +63,7 @@ export const rotate = operation({
   tag: 'Keys',
   summary: 'Give a key a new text',
   description:
-    'Its id, runs, limits and secrets stay. The text before works for `overlap_seconds` more; one that was still working from an earlier rotation ends at once.',
+    'Its id, runs, limits and secrets stay. The text before works for `overlap_seconds` more; one that was still working from an earlier rotation ends at once. A key that may do more than yours is 403.',
   scope: 'keys:manage',
   parameters: [keyId],
   body: rotationBody,

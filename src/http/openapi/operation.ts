@@ -94,7 +94,7 @@ const HEADERS = {
 const REFUSALS: Readonly<Record<number, string>> = {
   400: 'The request has problems; `errors` lists all of them.',
   401: 'No valid API key.',
-  403: 'The key lacks a scope.',
+  403: 'The key lacks a scope, or would give more than it has.',
   404: 'There is no such thing, or it belongs to another key.',
   409: 'The state does not allow it.',
   413: 'The body is too large.',
