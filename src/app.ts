@@ -15,6 +15,7 @@ import { calm, createClock, type SystemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
 import { BOOTSTRAP, type MadeBootstrap } from './app/keyring.ts'
 import { createNotifier } from './app/notifier.ts'
+import { output } from './app/output.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
 import { readinessOf } from './app/readiness.ts'
@@ -25,6 +26,7 @@ import { SCOPES } from './core/keys.ts'
 import type { Clock, Observer, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
+import { mustEmbed } from './engine/pictures.ts'
 import { Registry } from './engine/registry.ts'
 import { Sweeper } from './engine/sweeper.ts'
 import { createApi } from './http/api.ts'
@@ -195,6 +197,7 @@ async function compose(
     mode: config.mode,
     version: pkg.version,
     routesOf,
+    embeds: route => mustEmbed(providers.get(route.provider), route, config.publicUrl !== null),
     providers: own.providers,
     auth: async key => (key === operator ? OPERATOR : access.keys.auth(key)),
     keys: access.keys,
@@ -332,12 +335,9 @@ function logged(observer: Observer, log: Logger): Observer {
   }
 }
 
-/** JSON lines on stdout; written in larger pieces, flushed at the end. */
+/** JSON lines on stdout. */
 function logger(level: string): Logger {
-  return pino(
-    { level, redact: ['headers.authorization', '*.apiKey', '*.secret'] },
-    pino.destination({ dest: 1, sync: true }),
-  )
+  return pino({ level, redact: ['headers.authorization', '*.apiKey', '*.secret'] }, output)
 }
 
 function mediaRoot(config: Config): string {

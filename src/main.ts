@@ -1,38 +1,44 @@
 /**
  * The commands: serve (default), demo, check, keys, models, health.
  *
- * 1. A wrong setting stops the start with a sentence for each, before anything is opened.
- * 2. SIGTERM and SIGINT drain: nothing new is taken, what must finish finishes, and the exit code is 0. A second one ends at once.
+ * 1. A wrong setting stops the start with a sentence for each, before anything is opened. So does a word that a command does
+ *    not know: `serve --port 4000` must not serve elsewhere.
+ * 2. SIGTERM and SIGINT drain: nothing new is taken, what must finish finishes, and the exit code is 0. A second one, of
+ *    either, ends at once.
  * 3. Whatever goes wrong is said in a sentence that tells what to do; a stack is for bugs only.
+ * 4. Standard output that cannot be written stops nothing.
  */
 import pkg from '../package.json' with { type: 'json' }
+import { output } from './app/output.ts'
 import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
+import { serverOf } from './main/address.ts'
 import { check } from './main/check.ts'
 import { demo } from './main/demo.ts'
-import { keys } from './main/keys.ts'
+import { KEYS_HELP, keys } from './main/keys.ts'
 import { models } from './main/models.ts'
 import { labPages } from './main/pages.ts'
 
-const COMMANDS: Record<string, (config: Config, args: readonly string[]) => Promise<number>> = {
-  serve,
-  demo,
-  check,
-  keys,
-  models,
-  health,
+interface Command {
+  run(config: Config, args: readonly string[]): Promise<number>
+  /** The words that it knows; null: it reads them itself. */
+  words: readonly string[] | null
+  help: string
 }
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name = 'serve', ...args] = argv
-  if (name === '--version' || name === 'version') return say(pkg.version)
-  if (name === '--help' || name === 'help') return say(HELP)
-  const command = COMMANDS[name]
+  if (HELP_WORDS.includes(name)) return say(HELP)
+  if (['version', '--version', '-v'].includes(name)) return say(pkg.version)
+  const command = COMMANDS.get(name)
   if (!command) return fail(`there is no command ${JSON.stringify(name)}\n\n${HELP}`)
+  if (args.some(word => HELP_WORDS.includes(word) && word !== 'help')) return say(command.help)
+  const unknown = args.find(word => command.words?.includes(word) === false)
+  if (unknown !== undefined) return fail(`${name} does not know ${JSON.stringify(unknown)}\n\n${command.help}`)
   const read = readConfig(process.env)
   if (!read.ok) return fail(`cannot start:\n${read.problems.map(problem => `  - ${problem}`).join('\n')}`)
   try {
-    return await command(read.config, args)
+    return await command.run(read.config, args)
   } catch (error) {
     if (error instanceof Error && error.name !== 'Error' && error.name !== 'TypeError') return fail(error.message)
     return fail(error instanceof Error ? (error.stack ?? error.message) : String(error))
@@ -48,35 +54,56 @@ const HELP = `babychain ${pkg.version}: one call, one durable run of image and v
   models   every model with its routes: configured, eligible, price
   health   exit 0 when the server of this machine answers
 
-Settings are environment variables; the README has the table.`
+Settings are environment variables, such as PORT=4000; the README has the table. --help and --version tell more.`
+
+const HELP_WORDS: readonly string[] = ['help', '--help', '-h']
+
+// A map: `babychain toString` must not find what every object has.
+const COMMANDS = new Map<string, Command>([
+  ['serve', { run: serve, words: ['--resume'], help: HELP }],
+  ['demo', { run: demo, words: [], help: HELP }],
+  ['check', { run: check, words: [], help: HELP }],
+  ['keys', { run: keys, words: null, help: KEYS_HELP }],
+  ['models', { run: models, words: [], help: HELP }],
+  ['health', { run: health, words: [], help: HELP }],
+])
 
 async function serve(config: Config, args: readonly string[]): Promise<number> {
   const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
   const { url } = await app.start(labPages())
   // A key that was just made is shown wherever the output goes: nobody could ask for it again.
   const isNew = app.apiKey !== config.apiKey
-  if (process.stdout.isTTY || config.mode === 'sandbox' || isNew) process.stdout.write(app.greeting(url))
-  const signal = await nextSignal()
+  if (process.stdout.isTTY || config.mode === 'sandbox' || isNew) output.write(app.greeting(url))
+  const signal = await firstSignal(() => process.exit(1))
   app.log.info({ signal }, 'draining')
-  process.once(signal, () => process.exit(1))
   await app.stop()
   return 0
 }
 
-function nextSignal(): Promise<NodeJS.Signals> {
+/** Signals of one moment are one: a terminal and npm, systemd and Litestream, each give the same one twice. */
+const SAME_MOMENT_MS = 500
+
+/** Resolves with the first signal; from then on the next one, whichever it is, calls `again`. */
+function firstSignal(again: () => void): Promise<NodeJS.Signals> {
+  let since: number | null = null
   return new Promise(resolve => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal))
+    for (const signal of ['SIGTERM', 'SIGINT'] as const)
+      process.on(signal, () => {
+        if (since !== null && performance.now() - since > SAME_MOMENT_MS) again()
+        since ??= performance.now()
+        resolve(signal)
+      })
   })
 }
 
 /** For container health checks: no shell, no curl. */
 async function health(config: Config): Promise<number> {
-  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
+  const url = serverOf(config)
   try {
-    const answer = await fetch(`http://${host}:${config.port}/healthz`, { signal: AbortSignal.timeout(2_000) })
+    const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2_000) })
     return answer.ok ? 0 : fail(`the server answers ${answer.status}`)
   } catch {
-    return fail(`no server answers on ${host}:${config.port}`)
+    return fail(`no server answers on ${url}`)
   }
 }
 
@@ -90,4 +117,7 @@ function fail(text: string): number {
   return 1
 }
 
-process.exit(await main(Bun.argv.slice(2)))
+process.on('exit', () => output.end())
+const code = await main(Bun.argv.slice(2))
+await output.settled()
+process.exit(code)

@@ -61,6 +61,14 @@ test('the panels of the dashboard do not overlap', () => {
   for (const { gridPos } of panels) expect(gridPos.x + gridPos.w).toBeLessThanOrEqual(24)
 })
 
+test('whoever runs the image gives a stop the time that it takes', () => {
+  const [, seconds = '0'] = /docker run --stop-timeout (\d+) /.exec(read('Dockerfile')) ?? []
+  const [, graceMs = '0'] = /GRACE_MS = (\d+_000)\n/.exec(read('src/app.ts')) ?? []
+  expect(Number(graceMs.replace('_', ''))).toBeGreaterThan(10_000)
+  expect(Number(seconds) * 1_000).toBeGreaterThan(Number(graceMs.replace('_', '')) + 5_000)
+  expect(read('docs/operations.md')).toContain(`--stop-timeout ${seconds}`)
+})
+
 test('the unit and its drop-in run the binary as the Dockerfile does', () => {
   const unit = read('ops/babychain.service')
   expect(unit).toContain('ExecStart=/usr/local/bin/babychain serve')

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import pino from 'pino'
 import { createApp } from '../app.ts'
 import { type Config, redacted } from '../config.ts'
+import { serverOf } from './address.ts'
 
 interface Finding {
   level: 'ok' | 'note' | 'wrong'
@@ -51,7 +52,7 @@ async function database(config: Config): Promise<Finding[]> {
         {
           level: 'ok',
           what: `database: ${message}`,
-          advice: `A server is running; ask it: curl http://${config.host}:${config.port}/readyz`,
+          advice: `A server is running; ask it: curl ${serverOf(config)}/readyz`,
         },
       ]
     return [{ level: 'wrong', what: `database: ${message}`, advice: 'The server cannot start before this is mended.' }]

@@ -2,7 +2,7 @@
  * The seed's chain from the command line: a server of its own on the sandbox, one run, a live line per step, and where
  * the picture and the film lie. It speaks to the server as any client does: over HTTP.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import pino from 'pino'
 import { createApp } from '../app.ts'
@@ -17,9 +17,7 @@ interface Seen {
 
 /** Runs the demonstration; the exit code is 0 when the run succeeded. */
 export async function demo(config: Config): Promise<number> {
-  const dataDir = join(config.dataDir, 'demo')
-  rmSync(dataDir, { recursive: true, force: true })
-  mkdirSync(dataDir, { recursive: true })
+  const dataDir = freshDir(config.dataDir)
   const settings = readConfig({
     PORT: '0',
     BABYCHAIN_MODE: 'sandbox',
@@ -49,6 +47,23 @@ export async function demo(config: Config): Promise<number> {
   } finally {
     await app.stop()
   }
+}
+
+/** A folder for this demonstration alone: what lies in the data directory, also of demonstrations before, is nobody's to remove. */
+function freshDir(dataDir: string): string {
+  try {
+    mkdirSync(dataDir, { recursive: true })
+    return mkdtempSync(join(dataDir, 'demo-'))
+  } catch (error) {
+    const why = error instanceof Error ? error.message : error
+    throw new DemoRefused(
+      `no folder can be made in ${dataDir} (${why}); set BABYCHAIN_DATA_DIR to one that can be written`,
+    )
+  }
+}
+
+class DemoRefused extends Error {
+  override name = 'DemoRefused'
 }
 
 /** Prints a line per event of the run, as they come. */

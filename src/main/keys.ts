@@ -9,8 +9,9 @@ import { parseArgs } from 'node:util'
 import pino from 'pino'
 import { createApp } from '../app.ts'
 import type { Config } from '../config.ts'
+import { serverOf } from './address.ts'
 
-const HELP = `babychain keys: API keys of this installation
+export const KEYS_HELP = `babychain keys: API keys of this installation
 
   keys list
   keys create NAME [--scopes runs:read,runs:write] [--expires 2027-01-01T00:00:00Z]
@@ -19,8 +20,7 @@ const HELP = `babychain keys: API keys of this installation
   keys rotate ID   [--overlap SECONDS]   (the text before works for a day unless you say otherwise)
   keys revoke ID   (at once)
 
-  --json prints what the API answers. While a server runs, BABYCHAIN_API_KEY must be a key with keys:manage.
-`
+  --json prints what the API answers. While a server runs, BABYCHAIN_API_KEY must be a key with keys:manage.`
 
 interface Key {
   id: string
@@ -46,14 +46,14 @@ type Flags = Record<string, string | boolean | undefined>
 
 export async function keys(config: Config, args: readonly string[]): Promise<number> {
   const [verb = 'list', ...rest] = args
-  const { values, positionals } = read(rest)
-  if (verb === 'help' || values.help === true) {
-    process.stdout.write(HELP)
+  if (verb === 'help') {
+    process.stdout.write(`${KEYS_HELP}\n`)
     return 0
   }
+  const { values, positionals } = read(verb, rest)
   const order = orderOf(verb, positionals, values)
   if (order === null) {
-    process.stderr.write(HELP)
+    process.stderr.write(`${KEYS_HELP}\n`)
     return 1
   }
   const answer = await withApi(config, ask => ask(order.method, order.path, order.body))
@@ -61,18 +61,22 @@ export async function keys(config: Config, args: readonly string[]): Promise<num
   return 0
 }
 
-/** @throws KeysRefused for a flag that nobody knows */
-function read(args: readonly string[]) {
-  const text = { type: 'string' } as const
-  const options = {
-    ...{ scopes: text, expires: text, rate: text, running: text, queued: text, budget: text, overlap: text },
-    json: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  } as const
+const LIMITS = ['rate', 'running', 'queued', 'budget', 'expires'] as const
+/** The flags of each verb, beside --json. */
+const FLAGS = new Map<string, readonly string[]>([
+  ['create', ['scopes', ...LIMITS]],
+  ['limit', LIMITS],
+  ['rotate', ['overlap']],
+])
+
+/** @throws KeysRefused for a flag that the verb does not know */
+function read(verb: string, args: readonly string[]) {
+  const text = (flag: string) => [flag, { type: 'string' }] as const
+  const options = { ...Object.fromEntries((FLAGS.get(verb) ?? []).map(text)), json: { type: 'boolean' } } as const
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true })
   } catch (error) {
-    throw new KeysRefused(`${error instanceof Error ? error.message : error}\n\n${HELP}`)
+    throw new KeysRefused(`keys ${verb}: ${error instanceof Error ? error.message : error}\n\n${KEYS_HELP}`)
   }
 }
 
@@ -161,9 +165,7 @@ function asking(send: (request: Request) => Promise<Response>): Ask {
 async function atServer(config: Config, request: Request, locked: Error): Promise<Response> {
   const advice = 'set BABYCHAIN_API_KEY to a key with keys:manage, or stop the server first'
   if (config.apiKey === null) throw new KeysRefused(`${locked.message}\nThe running server can be asked: ${advice}.`)
-  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
-  const { pathname } = new URL(request.url)
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${config.port}${pathname}`
+  const url = `${serverOf(config)}${new URL(request.url).pathname}`
   const headers = { authorization: `Bearer ${config.apiKey}`, 'content-type': 'application/json' }
   const body = request.body === null ? undefined : await request.text()
   try {

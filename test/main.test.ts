@@ -1,0 +1,197 @@
+/** The commands as they are typed: their words, their exit codes, and a server whose output or signals are odd. */
+import { afterAll, expect, test } from 'bun:test'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pkg from '../package.json' with { type: 'json' }
+import { smallRun } from './support/chaos.ts'
+import { API_KEY, until } from './support/server.ts'
+
+const scratch = mkdtempSync(join(tmpdir(), 'babychain-main-'))
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+const makeDir = () => mkdtempSync(join(scratch, 'dir-'))
+
+const COMMAND = ['bun', join(import.meta.dir, '../src/main.ts')]
+type Env = Readonly<Record<string, string>>
+const envOf = (env: Env = {}): Env => ({
+  ...{ PATH: process.env.PATH ?? '', HOME: scratch, BABYCHAIN_API_KEY: API_KEY, BABYCHAIN_SANDBOX_LATENCY_MS: '0' },
+  ...env,
+})
+
+/** Runs a command in a directory of its own to its end. */
+async function run(args: readonly string[], env: Env = {}) {
+  const cwd = makeDir()
+  const child = Bun.spawn([...COMMAND, ...args], { cwd, env: envOf(env), stdout: 'pipe', stderr: 'pipe' })
+  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()])
+  return { code: await child.exited, out, err, left: readdirSync(cwd) }
+}
+
+function freePort(hostname = '127.0.0.1'): number {
+  const socket = Bun.listen({ hostname, port: 0, socket: { data() {} } })
+  socket.stop(true)
+  return socket.port
+}
+
+test.each([
+  [['--help'], /^babychain .*serve/s],
+  [['-h'], /^babychain .*serve/s],
+  [['serve', '--help'], /^babychain .*serve/s],
+  [['demo', '-h'], /^babychain .*serve/s],
+  [['keys', '--help'], /^babychain keys.*rotate/s],
+  [['keys', 'create', '-h'], /^babychain keys.*rotate/s],
+  [['-v'], new RegExp(`^${pkg.version}\n$`)],
+] as const)('%p tells and does nothing else', async (args, words) => {
+  expect(await run(args, { PORT: 'no port' })).toEqual({
+    code: 0,
+    out: expect.stringMatching(words),
+    err: '',
+    left: [],
+  })
+})
+
+test.each([
+  [['serve', '--port', '4000'], 'serve does not know "--port"'],
+  [['serve', '--resum'], 'serve does not know "--resum"'],
+  [['check', '--fix'], 'check does not know "--fix"'],
+  [['keys', 'list', '--rate', '3'], "Unknown option '--rate'"],
+  [['toString'], 'there is no command "toString"'],
+] as const)('%p is refused, with the help', async (args, words) => {
+  const { code, err, out, left } = await run(args)
+  expect({ code, err, out, left }).toEqual({ code: 1, err: expect.stringContaining(words), out: '', left: [] })
+  expect(err).toContain('babychain')
+  expect(err).toMatch(/--version|keys rotate/)
+})
+
+test('a demonstration leaves alone what lies in the data directory, another demonstration too', async () => {
+  const data = makeDir()
+  mkdirSync(join(data, 'demo'))
+  writeFileSync(join(data, 'demo', 'mine.txt'), 'mine')
+  const env = { BABYCHAIN_DATA_DIR: data }
+  const demos = await Promise.all([run(['demo'], env), run(['demo'], env)])
+  const films = demos.map(({ out }) => /image_to_video: (.*\.mp4)/.exec(out)?.[1] ?? '')
+  expect(demos.map(({ code }) => code)).toEqual([0, 0])
+  expect(films.map(path => existsSync(path))).toEqual([true, true])
+  expect(films[0]).not.toBe(films[1])
+  expect(readFileSync(join(data, 'demo', 'mine.txt'), 'utf8')).toBe('mine')
+}, 60_000)
+
+interface Served {
+  child: Bun.Subprocess
+  url: string
+  stderr: string
+}
+
+/** A server whose output goes to `stdout`; serves when this resolves. */
+async function serving(stdout: 'ignore' | number | ReturnType<typeof Bun.file>, env: Env = {}): Promise<Served> {
+  const cwd = makeDir()
+  const host = env.HOST ?? '127.0.0.1'
+  const port = freePort(host)
+  const stderr = join(cwd, 'stderr.txt')
+  const child = Bun.spawn([...COMMAND, 'serve'], {
+    ...{ cwd, env: envOf({ PORT: String(port), ...env }), stdin: 'ignore', stdout, stderr: Bun.file(stderr) },
+  })
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+  await until('it serves', async () => (await fetch(`${url}/readyz`).catch(() => null))?.ok)
+  return { child, url, stderr }
+}
+
+async function order(url: string, webhookUrl?: string): Promise<string> {
+  const answer = await fetch(`${url}/api/v1/chains/chain101/runs`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json', prefer: 'wait=20' },
+    body: JSON.stringify({ ...smallRun(1, ''), webhook_url: webhookUrl }),
+  })
+  expect(answer.ok).toBe(true)
+  return ((await answer.json()) as { status: string }).status
+}
+
+test('a server whose output cannot be written serves, says so on standard error, and drains', async () => {
+  const { child, url, stderr } = await serving(Bun.file('/dev/full'))
+  try {
+    expect(await order(url)).toBe('succeeded')
+    child.kill('SIGTERM')
+    expect(await child.exited).toBe(0)
+    expect(readFileSync(stderr, 'utf8')).toMatch(/^babychain: lines of the log cannot be written \(ENOSPC\).*\n$/)
+  } finally {
+    child.kill('SIGKILL')
+  }
+}, 30_000)
+
+test('a server whose output nobody reads serves and drains', async () => {
+  const pipe = join(makeDir(), 'pipe')
+  Bun.spawnSync(['mkfifo', pipe])
+  // Open to read and to write: it fills up, and never breaks.
+  const fd = openSync(pipe, 'r+')
+  const { child, url } = await serving(fd, { LOG_LEVEL: 'trace' })
+  try {
+    // Of lines beyond the 64 KB that a pipe holds.
+    for (let n = 0; n < 20; n += 1)
+      await Promise.all(Array.from({ length: 50 }, () => fetch(`${url}/api/v1/runs/${'x'.repeat(100)}`)))
+    expect(await order(url)).toBe('succeeded')
+    child.kill('SIGTERM')
+    expect(await child.exited).toBe(0)
+  } finally {
+    child.kill('SIGKILL')
+    closeSync(fd)
+  }
+}, 60_000)
+
+test.each([
+  ['SIGTERM', 'SIGINT'],
+  ['SIGINT', 'SIGTERM'],
+] as const)(
+  '%s drains, and %s after it ends at once',
+  async (first, second) => {
+    const { promise: reached, resolve } = Promise.withResolvers<void>()
+    const { promise: never } = Promise.withResolvers<Response>()
+    const receiver = Bun.serve({
+      ...{ hostname: '127.0.0.1', port: 0 },
+      fetch() {
+        resolve()
+        return never
+      },
+    })
+    const host = `127.0.0.1:${receiver.port}`
+    const { child, url } = await serving('ignore', { BABYCHAIN_EGRESS_ALLOW: host })
+    try {
+      await order(url, `http://${host}/hook`)
+      await reached
+      child.kill(first)
+      // A callback that hangs is waited for; what comes in the same moment as the first signal is no second one.
+      await until(
+        'the second signal ends it',
+        async () => {
+          child.kill(second)
+          return child.exitCode !== null
+        },
+        5_000,
+      )
+      expect(child.exitCode).toBe(1)
+    } finally {
+      child.kill('SIGKILL')
+      await receiver.stop(true)
+    }
+  },
+  30_000,
+)
+
+test('health finds a server that listens on an IPv6 address', async () => {
+  const { child, url } = await serving('ignore', { HOST: '::1' })
+  try {
+    const { port } = new URL(url)
+    expect(await run(['health'], { HOST: '::1', PORT: port })).toMatchObject({ code: 0, err: '' })
+  } finally {
+    child.kill('SIGKILL')
+  }
+  expect(await run(['health'], { HOST: '::1', PORT: '1' })).toMatchObject({ err: expect.stringContaining('[::1]:1') })
+}, 30_000)
