@@ -6,7 +6,7 @@
  * 3. The key goes to the API's own origin only; the download of a film redirects, and the key stays behind.
  * 4. There is no list, no cancel and no webhook.
  */
-import type { ErrorCode, StepError } from '../core/errors.ts'
+import { type ErrorCode, type StepError, stepError } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
 import type { Provider, StartJob } from '../core/ports.ts'
 import {
@@ -41,13 +41,16 @@ export function createGoogle(options: ProtocolOptions): Provider {
     id: 'google',
     missing: key === null ? 'Set GEMINI_API_KEY.' : null,
     concurrency: options.concurrency ?? 10,
-    // A request is at most 20 MB with its pictures in base64.
+    // One picture that fits into a request in base64; several may not (`tooLarge`).
     takes: { url: false, dataUriBytes: 14_000_000 },
     settleMs: 0,
-    start: (job, signal) =>
-      wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
+    async start(job, signal) {
+      const error = tooLarge(job)
+      if (error !== null) return { type: 'refused', error }
+      return wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
         job.role === 'image_to_video' ? readOperation(dialect, answer) : readPicture(dialect, answer),
-      ),
+      )
+    },
     async check(ref, signal) {
       const name = nameAt(ref)
       if (name === undefined) return wire.foreign()
@@ -75,6 +78,16 @@ function nameAt(json: Json): string | undefined {
 }
 
 // ── Requests ──────────────────────────────────────────────────────────────────────────────────────
+
+/** A request is at most 20 MB, with its pictures in base64. */
+const MOST_BYTES = 20_000_000
+
+function tooLarge({ body }: Pick<StartJob, 'body'>): StepError | null {
+  const bytes = Buffer.byteLength(JSON.stringify(body))
+  if (bytes <= MOST_BYTES) return null
+  const words = `the request has ${bytes} bytes with its pictures; google takes at most ${MOST_BYTES}: give fewer or smaller pictures`
+  return stepError('invalid_input', words, { provider: 'google' })
+}
 
 function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
   const film = job.role === 'image_to_video'

@@ -77,6 +77,29 @@ describe('google', () => {
     await bench.stop()
   })
 
+  test('a request that is too large as a whole is refused before it is sent, however small each picture is', async () => {
+    const bench = await openBench({ ...spec, order: picture })
+    const started = (bytes: number) => {
+      const body = (data: string) => ({
+        contents: [{ parts: [{ text: 'ü' }, { inlineData: { ...inlineData, data } }] }],
+      })
+      const rest = Buffer.byteLength(JSON.stringify(body('')))
+      return bench.provider.start(bench.job({ body: body('A'.repeat(bytes - rest)) }), bench.signal)
+    }
+    expect(await started(20_000_001)).toMatchObject({
+      type: 'refused',
+      error: {
+        code: 'invalid_input',
+        provider: 'google',
+        message:
+          'the request has 20000001 bytes with its pictures; google takes at most 20000000: give fewer or smaller pictures',
+      },
+    })
+    expect(bench.standIn.calls).toEqual([])
+    expect((await started(20_000_000)).type).toBe('succeeded')
+    await bench.stop()
+  })
+
   test('a refusal in HTTP 200 is a refusal, of the input or of the output', () => {
     for (const blockReason of [
       'SAFETY',
