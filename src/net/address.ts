@@ -3,8 +3,7 @@
 // Invariants
 // 1. An address is public only if it is proven to be: everything unknown, malformed or zoned is not.
 // 2. An IPv6 address that embeds an IPv4 address (mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP) is never
-//    public, even when the embedded address is. The one exception is the NAT64 prefix of this network, when it is
-//    configured: then the embedded address is judged in its place.
+//    public, even when the embedded address is.
 // 3. Input is a resolved address or the host of a parsed URL. `ipaddr.js` reads `0177.0.0.1` and `127.1` as IPv4, so
 //    nothing reaches it that `node:net` does not call an address.
 
@@ -12,13 +11,10 @@ import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
 /** What is wrong with an address as a target on the public internet, as a short phrase for logs; null: it is public. */
-export function privateBecause(address: string, nat64Prefix?: string): string | null {
+export function privateBecause(address: string): string | null {
   const parsed = parse(address)
   if (parsed === null) return 'not an address'
-  if (parsed.kind() === 'ipv4') return v4Because(parsed as ipaddr.IPv4)
-  const v6 = parsed as ipaddr.IPv6
-  if (nat64Prefix !== undefined && v6.match(ipaddr.IPv6.parse(nat64Prefix), 96)) return v4Because(embedded(v6))
-  return v6Because(v6)
+  return parsed.kind() === 'ipv4' ? v4Because(parsed as ipaddr.IPv4) : v6Because(parsed as ipaddr.IPv6)
 }
 
 /** One spelling per address, so that `::1` and `0:0:0:0:0:0:0:1` compare equal; null if it is none or has a zone. */
@@ -79,8 +75,4 @@ function v6Because(address: ipaddr.IPv6): string | null {
   const [, , , , high, low] = address.parts
   if (low === 0x5efe && (high === 0 || high === 0x200)) return 'isatap'
   return null
-}
-
-function embedded(address: ipaddr.IPv6): ipaddr.IPv4 {
-  return new ipaddr.IPv4(address.toByteArray().slice(12))
 }

@@ -33,10 +33,6 @@ export type EgressOptions = {
   readonly allow: readonly AllowEntry[]
   /** The public host names of this process, with or without port: a callback to ourselves is a loop. */
   readonly ownHosts?: readonly string[]
-  /** Whether `https://8.8.8.8/` is a target at all. Default false: no certificate of a real receiver needs it. */
-  readonly ipLiterals?: boolean
-  /** The /96 prefix with which this network translates IPv4 (RFC 6052), as `64:ff9b::`. Only where there is no IPv4. */
-  readonly nat64Prefix?: string
   /** Default 2,000. */
   readonly dnsTimeoutMs?: number
   /** Every address of a name. Default: the resolver of the system. */
@@ -109,8 +105,6 @@ export function createEgress(options: EgressOptions): Egress {
   const rules: DialRules = {
     allow: options.allow,
     ownHosts: new Set((options.ownHosts ?? []).map(host => host.toLowerCase().replace(/:\d+$/, ''))),
-    ipLiterals: options.ipLiterals ?? false,
-    nat64Prefix: options.nat64Prefix,
     resolver: options.resolver ?? (host => lookup(host, { all: true })),
     dnsTimeoutMs: options.dnsTimeoutMs ?? 2000,
     pool,

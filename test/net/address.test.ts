@@ -45,13 +45,6 @@ test('no IPv6 address outside 2000::/3 is public, and none that embeds an IPv4 a
   )
 })
 
-test('a NAT64 prefix is judged by the address inside it, and only where it is configured', () => {
-  expect(privateBecause('64:ff9b::808:808', '64:ff9b::')).toBeNull()
-  expect(privateBecause('64:ff9b::a00:1', '64:ff9b::')).toBe('private')
-  expect(privateBecause('2a00:64::7f00:1', '2a00:64::')).toBe('loopback')
-  expect(privateBecause('64:ff9b::808:808', '2a00:64::')).toBeString()
-})
-
 test('an address has one spelling', () => {
   expect(canonicalAddress('0:0:0:0:0:0:0:1')).toBe('::1')
   expect(canonicalAddress('FDAA::3')).toBe('fdaa::3')

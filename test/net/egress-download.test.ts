@@ -65,7 +65,7 @@ describe('a file', () => {
     })
     const wanted = request({ accept: ['image/*'], headers: { range: 'bytes=0-' } })
     const result = await egressTo(server.port).download(FILE, wanted)
-    expect(result).toMatchObject({ type: 'opened', status: 206, mime: 'image/png', length: 5, finalUrl: FILE })
+    expect(result).toMatchObject({ type: 'opened', status: 206, mime: 'image/png', length: 5 })
     expect(result.type === 'opened' && (await readAll(result.stream))).toEqual({ bytes: 5, error: null })
   })
 
@@ -240,7 +240,7 @@ describe('a body that lies', () => {
 })
 
 describe('a redirect', () => {
-  test('is followed three times, and the final address is told', async () => {
+  test('is followed three times', async () => {
     const hops = {
       'cdn.example.com/file.png': '/1',
       'cdn.example.com/1': '//b.example.com/2',
@@ -248,7 +248,7 @@ describe('a redirect', () => {
     }
     const server = await redirector(hops, (_incoming, reply) => reply.end('file'))
     const result = await egressTo(server.port).download(FILE, request())
-    expect(result).toMatchObject({ type: 'opened', finalUrl: 'https://c.example.com/3' })
+    expect(result).toMatchObject({ type: 'opened' })
     expect(result.type === 'opened' && (await readAll(result.stream)).bytes).toBe(4)
     expect(server.requests).toBe(4)
   })

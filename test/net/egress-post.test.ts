@@ -442,16 +442,3 @@ describe('an allow entry', () => {
     expect(server.requests).toBe(0)
   })
 })
-
-test('an IPv6-only network judges the address inside its own NAT64 prefix, and inside no other', async () => {
-  const server = await httpsServer((_incoming, reply) => reply.end('ok'))
-  const to = (address: string) =>
-    egressTo(server.port, { nat64Prefix: '64:ff9b::', resolver: async () => [{ address, family: 6 }] }).post(
-      HOOK,
-      request(),
-    )
-  expect(await to('64:ff9b::8.8.8.8')).toMatchObject({ status: 200 })
-  expect(await to('64:ff9b::10.0.0.1')).toMatchObject({ errorClass: 'blocked_address' })
-  expect(await to('64:ff9b::169.254.169.254')).toMatchObject({ errorClass: 'blocked_address' })
-  expect(await to('64:ff9b:1::808:808')).toMatchObject({ errorClass: 'blocked_address' })
-})

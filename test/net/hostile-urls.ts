@@ -277,13 +277,12 @@ export const HOSTILE: Readonly<Record<string, readonly HostileUrl[]>> = {
   ),
 }
 
-/** What must pass, and the address that must be dialled for it. `literal`: only where addresses in URLs are enabled. */
+/** What must pass, and the address that must be dialled for it. */
 export const MUST_ALLOW: readonly {
   url: string
   answers: readonly string[]
   dialled: string
   host: string
-  literal?: boolean
 }[] = [
   {
     url: 'https://hooks.example.com/x?y=1',
@@ -320,13 +319,5 @@ export const MUST_ALLOW: readonly {
     answers: ['11.0.0.1'],
     dialled: '11.0.0.1',
     host: 'internal.example.com',
-  },
-  { url: 'https://8.8.8.8/', answers: [], dialled: '8.8.8.8', host: '8.8.8.8', literal: true },
-  {
-    url: 'https://[2606:4700::6810:1]/',
-    answers: [],
-    dialled: '2606:4700::6810:1',
-    host: '[2606:4700::6810:1]',
-    literal: true,
   },
 ]

@@ -96,7 +96,7 @@ function refusedBecause(address: string, judged: Judged, rules: DialRules): stri
   if (judged.addresses === 'any') return canonicalAddress(address) === null ? 'not an address' : null
   if (allowsAddress(rules.allow, address, judged.port)) return null
   if (judged.addresses === 'listed') return `not listed for port ${judged.port}`
-  return privateBecause(address, rules.nat64Prefix)
+  return privateBecause(address)
 }
 
 async function resolve(host: string, signal: AbortSignal, rules: DialRules): Promise<readonly Address[]> {

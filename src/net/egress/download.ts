@@ -41,7 +41,6 @@ export type DownloadResult =
       readonly length: number | null
       /** Read it to the end or cancel it. */
       readonly stream: ReadableStream<Uint8Array>
-      readonly finalUrl: string
     }
   | {
       readonly type: 'failed'
@@ -57,8 +56,7 @@ export async function download(url: string, request: DownloadRequest, rules: Dia
   const deadline = startDeadline(request.timeoutMs, request.signal)
   let reply: Reply | undefined
   try {
-    const opened = await follow(url, request, rules, deadline.signal)
-    reply = opened.reply
+    reply = await follow(url, request, rules, deadline.signal)
     const status = reply.status
     checkStatus(status, request)
     const mime = declaredType(reply)
@@ -70,7 +68,7 @@ export async function download(url: string, request: DownloadRequest, rules: Dia
       throw new EgressError('too_large', `${length} bytes declared, at most ${request.maxBytes}`)
     }
     const stream = bodyStream(reply, request, deadline)
-    return { type: 'opened', status, mime, length, stream, finalUrl: opened.url.href }
+    return { type: 'opened', status, mime, length, stream }
   } catch (error) {
     deadline.clear()
     reply?.destroy()
@@ -81,7 +79,7 @@ export async function download(url: string, request: DownloadRequest, rules: Dia
   }
 }
 
-async function follow(first: string, request: DownloadRequest, rules: DialRules, signal: AbortSignal) {
+async function follow(first: string, request: DownloadRequest, rules: DialRules, signal: AbortSignal): Promise<Reply> {
   const accept: Record<string, string> = request.accept ? { accept: request.accept.join(', ') } : {}
   const connectTimeoutMs = request.connectTimeoutMs ?? 5000
   let target = first
@@ -91,7 +89,7 @@ async function follow(first: string, request: DownloadRequest, rules: DialRules,
     if (!judged.ok) throw new EgressError('blocked_address', judged.reason)
     const headers = { ...callerHeaders, ...accept }
     const reply = await dial(judged, { method: 'GET', headers, body: null, connectTimeoutMs, signal, onPeer }, rules)
-    if (!REDIRECTS.has(reply.status)) return { reply, url: judged.url }
+    if (!REDIRECTS.has(reply.status)) return reply
     // The body of a redirect is of no interest, and neither is its connection.
     reply.destroy()
     target = nextTarget(judged.url, reply.headers.location)

@@ -10,15 +10,12 @@
 
 import { isIP } from 'node:net'
 import { domainToUnicode } from 'node:url'
-import { privateBecause } from '../address.ts'
 import { type AllowEntry, allowsAddress, allowsHost, allowsSomeAddressAt, isHostName } from './allow.ts'
 
 export type UrlRules = {
   readonly allow: readonly AllowEntry[]
   /** Lower case names under which this process is reached itself. */
   readonly ownHosts: ReadonlySet<string>
-  readonly ipLiterals: boolean
-  readonly nat64Prefix: string | undefined
 }
 
 export type Judged = {
@@ -83,14 +80,9 @@ function judgeName(url: URL, host: string, port: number, rules: UrlRules): Judge
 }
 
 function judgeLiteral(url: URL, host: string, port: number, rules: UrlRules): Judged | Refused {
-  const judged = { ok: true, url, host, port, literal: true } as const
-  if (allowsAddress(rules.allow, host, port)) return { ...judged, addresses: 'listed' }
-  if (!rules.ipLiterals) return refuse('address in place of a name')
-  const because = privateBecause(host, rules.nat64Prefix)
-  if (because !== null) return refuse(`address: ${because}`)
-  if (url.protocol !== 'https:') return refuse('scheme')
-  if (port !== PUBLIC_PORT) return refuse('port')
-  return { ...judged, addresses: 'public_or_listed' }
+  if (allowsAddress(rules.allow, host, port)) return { ok: true, url, host, port, literal: true, addresses: 'listed' }
+  // Public or not: no certificate of a real receiver needs it.
+  return refuse('address in place of a name')
 }
 
 // Names that only mean something inside a network: RFC 6761, 6762 and 8375, `.internal` (ICANN; Fly, Google Cloud),
