@@ -15,13 +15,10 @@ import { json } from './exchange.ts'
 import { ApiProblem } from './problem.ts'
 
 /** The key of a request as the store keeps it, or null when the caller gave none. @throws ApiProblem 400 */
-export function keyOf(exchange: Authorized, body: Json, required: boolean): Omit<Idempotency, 'response'> | null {
+export function keyOf(exchange: Authorized, body: Json): Omit<Idempotency, 'response'> | null {
   const { request, principal } = exchange
   const header = request.headers.get('idempotency-key')
-  if (header === null) {
-    if (required) throw malformed('This installation requires the header Idempotency-Key.')
-    return null
-  }
+  if (header === null) return null
   // The draft standard quotes the key, most callers do not. A comma means two headers, joined.
   const key = /^"(.*)"$/.exec(header.trim())?.[1] ?? header.trim()
   if (!/^[A-Za-z0-9_\-:.]{1,255}$/.test(key))

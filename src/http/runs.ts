@@ -50,7 +50,7 @@ async function create(context: Context, exchange: Authorized): Promise<Response>
   const slug = exchange.params.slug ?? ''
   const chain = namedChain(slug)
   const body = await readJson(exchange.request)
-  const idempotency = keyOf(exchange, body, deps.requireIdempotencyKey ?? false)
+  const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
   if (repeat) return answerRepeat(repeat)
 
@@ -71,7 +71,6 @@ async function create(context: Context, exchange: Authorized): Promise<Response>
     maxCostUsd,
     steps,
     at: clock.now(),
-    ...(deps.runDeadlineMs === undefined ? {} : { deadlineMs: deps.runDeadlineMs }),
   })
   return accept(context, exchange, made, idempotency)
 }
@@ -140,7 +139,7 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const { request, params } = exchange
   const body = hasBody(request) ? await readJson(request) : {}
   const before = await ownRun(deps, exchange)
-  const idempotency = keyOf(exchange, body, false)
+  const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
   if (repeat) return answerRepeat(repeat)
 
