@@ -1,6 +1,7 @@
 /** Keys through the API: made, limited, rotated, revoked; what they may do, and how often. */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { isPossible } from '../../src/app/key-text.ts'
+import { overlay } from '../../src/app/tracing/overlay.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
 
@@ -311,6 +312,26 @@ describe('the bootstrap key', () => {
     expect((await world.ask('POST', '/api/v1/keys/bootstrap/revoke', { key: next })).status).toBe(200)
     expect(await statusOf(next)).toBe(401)
   })
+})
+
+test('what somebody else decides is 409 with their sentence: the key of the environment', async () => {
+  const locked = { locked: 'The key comes from BABYCHAIN_API_KEY: change it there and restart.' }
+  const other = await HttpWorld.open(deps => ({
+    ...deps,
+    keys: overlay(deps.keys, { change: async () => locked, rotate: async () => locked, revoke: async () => locked }),
+  }))
+  await other.access.begin()
+  const body = { expires_at: new Date(other.clock.now() + 1_000).toISOString() }
+  for (const [method, path, asked] of [
+    ['PATCH', '/api/v1/keys/bootstrap', { body }],
+    ['POST', '/api/v1/keys/bootstrap/rotate', {}],
+    ['POST', '/api/v1/keys/bootstrap/revoke', {}],
+  ] as const) {
+    const refused = await other.ask(method, path, asked)
+    expect([path, refused.status]).toEqual([path, 409])
+    expect(await refused.json()).toMatchObject({ code: 'conflict', detail: locked.locked })
+  }
+  await other.close()
 })
 
 test('a key that nobody has, or whose id is nonsense, is 404', async () => {
