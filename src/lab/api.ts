@@ -3,6 +3,7 @@
  *
  * 1. Every refusal becomes an `ApiFailure` that holds the problem document; no answer at all is one too (status 0).
  * 2. A 401 anywhere means that the session has ended: the page asks to sign in and keeps what was typed.
+ * 3. What one key has seen is not shown to another: the page is loaded anew between two sessions.
  */
 import { signal } from '@preact/signals'
 import type { ProblemDto } from '../http/dto.ts'
@@ -35,6 +36,11 @@ export class ApiFailure extends Error {
   get missing(): boolean {
     return this.status === 404 || this.status === 405
   }
+
+  /** It may be over in a moment: no answer, too many requests, trouble of the server. */
+  get passes(): boolean {
+    return this.status === 0 || this.status === 429 || this.status >= 500
+  }
 }
 
 export interface Call {
@@ -51,11 +57,13 @@ export async function api<T>(method: string, path: string, call: Call = {}): Pro
   const init: RequestInit = { method, headers, credentials: 'same-origin' }
   if (call.body !== undefined) init.body = raw ? (call.body as Blob) : JSON.stringify(call.body)
   if (call.signal) init.signal = call.signal
-  const response = await fetch(path, init).catch((error: unknown) => {
+  const lost = (error: unknown): never => {
     if (call.signal?.aborted) throw error
     throw new ApiFailure(0, null)
-  })
-  if (response.ok) return (response.status === 204 ? null : await response.json()) as T
+  }
+  const response = await fetch(path, init).catch(lost)
+  // An answer that breaks off is none.
+  if (response.ok) return (response.status === 204 ? null : await response.json().catch(lost)) as T
   throw await failureOf(response)
 }
 
@@ -72,13 +80,16 @@ export async function askSession(): Promise<void> {
 
 /** @throws ApiFailure 401 */
 export async function signIn(credential: { key: string } | { token: string }): Promise<void> {
+  const ended = session.value?.scopes !== undefined
   await api<Session>('POST', '/api/v1/session', { body: credential })
-  await askSession()
+  if (ended) location.reload()
+  else await askSession()
 }
 
+/** @throws ApiFailure */
 export async function signOut(): Promise<void> {
   await api('DELETE', '/api/v1/session')
-  await askSession()
+  location.reload()
 }
 
 /** Links name the server as others reach it; the page stays on the origin that it came from. */

@@ -1,5 +1,6 @@
 /** The callback of a run: where it stands, each POST and its answer, and sending it again. */
 import { useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import type { RunDto } from '../http/dto.ts'
 import { ApiFailure } from './api.ts'
 import { type DeliveryDetail, deliveryOf, resend } from './delivery.ts'
@@ -64,6 +65,10 @@ export function DeliveryLog({ id, attempts, refresh }: { id: string; attempts: n
     act(async () => {
       detail.value = await deliveryOf(id)
     })
+  // Who looks at the attempts sees a new one come.
+  useEffect(() => {
+    if (detail.value && detail.value.attempt_log.length !== attempts) void show()
+  }, [attempts])
   return (
     <>
       <p class="adds">

@@ -5,6 +5,7 @@
 import { computed, signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import type { RunDto, RunListDto } from '../http/dto.ts'
+import { untilAnswered } from './again.ts'
 import { api, session } from './api.ts'
 import { models } from './catalog.ts'
 
@@ -40,11 +41,13 @@ const items = computed(() => {
 
 export function Checklist() {
   useEffect(() => {
-    void api<RunListDto>('GET', '/api/v1/runs?limit=30')
+    const left = new AbortController()
+    untilAnswered(() => api<RunListDto>('GET', '/api/v1/runs?limit=30'), { gone: left.signal })
       .then(list => {
         recent.value = list.data
       })
       .catch(() => {})
+    return () => left.abort()
   }, [])
   const done = items.value.filter(item => item.done).length
   if (dismissed.value || done === items.value.length) return null

@@ -12,27 +12,27 @@ import {
   checking,
   chooseChain,
   chooseModel,
+  choosing,
   draft,
   errors,
   estimate,
   hindrance,
-  randomKey,
   setParams,
   startRun,
-  unreadable,
 } from './draft.ts'
 import { Form } from './form.tsx'
 import { money, plural, roleName, span } from './format.ts'
+import { useJsonText } from './json-text.ts'
 import { go } from './nav.ts'
+import { Options } from './options.tsx'
 import { handOver } from './run-page.tsx'
-import { isPicture, type Params, type Schema } from './schema.ts'
+import { isPicture, type Json, type Params, type Schema } from './schema.ts'
 import { Wire } from './strip.tsx'
 
 type TemplateStep = ChainDto['steps'][number]
 
 export function Compose() {
   const current = chain.value
-  const snippetKey = useSignal(randomKey())
   const ready = details.value.has(draft.value.models[current?.steps[0]?.step_key ?? ''] ?? '')
   useEffect(() => {
     document.title = 'Compose · BabyChain Lab'
@@ -73,7 +73,7 @@ export function Compose() {
           topics={[
             {
               title: 'create this run',
-              subject: { does: 'create', slug: current.slug, body: body.value, key: snippetKey.value },
+              subject: { does: 'create', slug: current.slug, body: body.value },
             },
             { title: 'verify the callback', subject: { does: 'verify' } },
           ]}
@@ -130,7 +130,8 @@ function StepCard({ step }: { step: TemplateStep }) {
   ]
   // A picture that starts from words needs none; it may take some, and that is for those who look for it.
   const aside = step.role === 'text_to_image' && wiredSchema && isPicture(wiredSchema) ? wiredField : null
-  const wired = step.depends_on.length > 0 && wiredSchema && isPicture(wiredSchema) ? wiredField : null
+  const [before] = step.depends_on
+  const wired = before && wiredSchema && isPicture(wiredSchema) ? { field: wiredField, from: roleName(before) } : null
   return (
     <article class={`card pane ${step.step_kind}`} aria-labelledby={`h-${key}`}>
       <header class="pane-head">
@@ -147,17 +148,18 @@ function StepCard({ step }: { step: TemplateStep }) {
         </fieldset>
       </header>
       <ModelPicker step={step} chosen={chosen} />
-      {step.depends_on.map(before => (
-        <p class="takes" key={before}>
-          <span aria-hidden="true">⟵</span> takes the picture of <b>{roleName(before)}</b>
+      {step.depends_on.map(each => (
+        <p class="takes" key={each}>
+          <span aria-hidden="true">⟵</span> takes the picture of <b>{roleName(each)}</b>
         </p>
       ))}
       {!detail ? (
         <p class="dim">loading its parameters …</p>
       ) : asJson.value ? (
-        <JsonEditor step={key} value={params} />
+        <JsonEditor key={chosen} step={key} value={params} />
       ) : (
         <Form
+          key={chosen}
           schema={detail.params_schema}
           value={params}
           pointer={base}
@@ -191,6 +193,8 @@ function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
   const able = step.models.flatMap(id => models.value.get(id) ?? [])
   const makers = Map.groupBy(able, (model: ModelRow) => model.id.split('/')[0] ?? '')
   const blocked = models.value.get(chosen)
+  const choice = choosing.value[step.step_key]
+  const wished = choice?.failure === null ? choice.id : chosen
   return (
     <div class="field wide model">
       <label class="offscreen" for={`m-${step.step_key}`}>
@@ -198,7 +202,7 @@ function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
       </label>
       <select
         id={`m-${step.step_key}`}
-        value={chosen}
+        value={wished}
         onChange={event => void chooseModel(step.step_key, event.currentTarget.value)}
       >
         {[...makers].map(([maker, list]) => (
@@ -215,34 +219,24 @@ function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
           </optgroup>
         ))}
       </select>
+      {choice?.failure && (
+        <small class="wrong" role="alert">
+          {choice.id} could not be loaded, {chosen} stays. {choice.failure}
+        </small>
+      )}
       {blocked && !blocked.available && <small class="wrong">{blockedBy(blocked)}</small>}
     </div>
   )
 }
 
 function JsonEditor({ step, value }: { step: string; value: Params }) {
-  const text = useSignal(JSON.stringify(value, null, 2))
-  const bad = unreadable.value[step]
-  const read = (typed: string) => {
-    text.value = typed
-    const { [step]: _, ...others } = unreadable.value
-    try {
-      const parsed: unknown = JSON.parse(typed)
-      if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-        throw new Error('params are an object')
-      unreadable.value = others
-      setParams(step, parsed as Params)
-    } catch (error) {
-      unreadable.value = { ...others, [step]: error instanceof Error ? error.message : String(error) }
-    }
-  }
-  useEffect(
-    () => () => {
-      const { [step]: _, ...others } = unreadable.value
-      unreadable.value = others
-    },
-    [step],
-  )
+  const { text, bad, type } = useJsonText({
+    name: step,
+    value,
+    write: given => JSON.stringify(given, null, 2),
+    read: paramsOf,
+    set: params => setParams(step, params as Params),
+  })
   return (
     <div class={`field wide${bad ? ' bad' : ''}`}>
       <label class="offscreen" for={`j-${step}`}>
@@ -253,76 +247,18 @@ function JsonEditor({ step, value }: { step: string; value: Params }) {
         class="raw"
         rows={12}
         spellcheck={false}
-        value={text.value}
-        onInput={event => read(event.currentTarget.value)}
+        value={text}
+        onInput={event => type(event.currentTarget.value)}
       />
       {bad && <small class="wrong">{bad}</small>}
     </div>
   )
 }
 
-function Options() {
-  const urlErrors = errors.value.get('/webhook_url') ?? []
-  const costErrors = errors.value.get('/max_cost_usd') ?? []
-  return (
-    <section class="options pane" aria-label="Callback and limit">
-      <div class={`field${urlErrors.length ? ' bad' : ''}`}>
-        <label for="webhook">Final callback</label>
-        <input
-          id="webhook"
-          type="url"
-          value={draft.value.webhookUrl}
-          placeholder="https://your-app.example.com/hook (optional)"
-          onInput={event => (draft.value = { ...draft.value, webhookUrl: event.currentTarget.value.trim() })}
-        />
-        {urlErrors.map(error => (
-          <small class="wrong" key={error.code}>
-            {error.detail} {error.hint}
-          </small>
-        ))}
-        <InboxButton />
-      </div>
-      <div class={`field${costErrors.length ? ' bad' : ''}`}>
-        <label for="maxcost">Spend at most, US$</label>
-        <input
-          id="maxcost"
-          type="number"
-          min="0"
-          step="0.01"
-          value={draft.value.maxCostUsd}
-          placeholder="no limit"
-          onInput={event => (draft.value = { ...draft.value, maxCostUsd: event.currentTarget.value })}
-        />
-        {costErrors.map(error => (
-          <small class="wrong" key={error.code}>
-            {error.detail}
-          </small>
-        ))}
-      </div>
-    </section>
-  )
-}
-
-/** In the sandbox the server has a receiver of its own, so that a callback can be seen without setting one up. */
-function InboxButton() {
-  const url = session.value?.inbox_url
-  if (!url) return null
-  const used = draft.value.webhookUrl === url
-  return (
-    <span class="adds">
-      <button
-        type="button"
-        class="quiet"
-        aria-pressed={used}
-        onClick={() => (draft.value = { ...draft.value, webhookUrl: used ? '' : url })}
-      >
-        {used ? '✓ ' : ''}built-in inbox
-      </button>
-      <a class="quiet as-button" href="/lab/inbox">
-        open it
-      </a>
-    </span>
-  )
+function paramsOf(text: string): Params {
+  const parsed = JSON.parse(text) as Json
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new Error('params are an object')
+  return parsed
 }
 
 function RunBar() {

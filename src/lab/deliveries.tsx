@@ -1,7 +1,8 @@
 /** Every callback: filters in the address, attempts, resend, recover after an outage, a test ping. */
 import { signal, useSignal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
+import { useEffect, useMemo } from 'preact/hooks'
 import type { DeliveryDto } from '../http/dto/deliveries.ts'
+import { untilAnswered } from './again.ts'
 import { ApiFailure, session } from './api.ts'
 import { DeliveryLog } from './callback-pane.tsx'
 import { deliveries, ping, recover } from './delivery.ts'
@@ -14,26 +15,35 @@ const shown = signal<readonly DeliveryDto[] | null>(null)
 const cursor = signal<string | null>(null)
 const failure = signal<ApiFailure | null>(null)
 
-async function load(query: string, after: string | null = null): Promise<void> {
+/** What comes when the reader has gone on to another query is dropped. */
+async function load(query: string, gone: AbortSignal, after: string | null = null): Promise<void> {
   const page = new URLSearchParams(query)
   if (after) page.set('cursor', after)
+  const failing = (problem: ApiFailure) => {
+    failure.value = problem
+  }
   try {
-    const list = await deliveries(page.toString())
+    const list = await untilAnswered(() => deliveries(page.toString(), gone), { gone, failing })
     shown.value = after ? [...(shown.value ?? []), ...list.data] : list.data
     cursor.value = list.next_cursor
     failure.value = null
   } catch (error) {
-    if (error instanceof ApiFailure) failure.value = error
+    if (!gone.aborted && error instanceof ApiFailure) failing(error)
   }
 }
 
 export function Deliveries() {
   const params = place.value.searchParams
   const query = params.toString()
+  const left = useMemo(() => new AbortController(), [query])
+  const reload = () => void load(query, left.signal)
   useEffect(() => {
     document.title = 'Deliveries · BabyChain Lab'
-    void load(query)
-  }, [query])
+    shown.value = null
+    failure.value = null
+    reload()
+    return () => left.abort()
+  }, [left])
   const pick = (status: string) => {
     const next = new URLSearchParams(params)
     if (next.get('status') === status) next.delete('status')
@@ -68,11 +78,11 @@ export function Deliveries() {
         </fieldset>
       </header>
       {failure.value && <p class="notice">{failure.value.message}</p>}
-      <Tools reload={() => void load(query)} />
+      <Tools reload={reload} />
       {shown.value?.length === 0 && (
         <div class="empty">
-          <p>No callback was sent yet.</p>
-          <p class="dim">A run with a webhook_url gets one signed message when it ends.</p>
+          <p>{query ? 'No delivery fits these filters.' : 'No callback was sent yet.'}</p>
+          {!query && <p class="dim">A run with a webhook_url gets one signed message when it ends.</p>}
         </div>
       )}
       <ul class="deliverylist">
@@ -92,12 +102,12 @@ export function Deliveries() {
               {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
               <time dateTime={each.created_at}>{age(each.created_at, slowNow.value)}</time>
             </p>
-            <DeliveryLog id={each.id} attempts={each.attempts} refresh={() => void load(query)} />
+            <DeliveryLog id={each.id} attempts={each.attempts} refresh={reload} />
           </li>
         ))}
       </ul>
       {cursor.value && (
-        <button type="button" class="secondary more-button" onClick={() => void load(query, cursor.value)}>
+        <button type="button" class="secondary more-button" onClick={() => void load(query, left.signal, cursor.value)}>
           older deliveries
         </button>
       )}

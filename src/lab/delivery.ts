@@ -13,8 +13,8 @@ export function deliveryOf(id: string): Promise<DeliveryDetail> {
   return api('GET', `/api/v1/deliveries/${id}`)
 }
 
-export function deliveries(query: string): Promise<DeliveryPage> {
-  return api('GET', `/api/v1/deliveries${query ? `?${query}` : ''}`)
+export function deliveries(query: string, signal: AbortSignal): Promise<DeliveryPage> {
+  return api('GET', `/api/v1/deliveries${query ? `?${query}` : ''}`, { signal })
 }
 
 /** The same message with the same webhook-id, once more. */

@@ -5,12 +5,16 @@
  * 2. While it changes, the server says what is wrong and what it would cost (estimate); the page has no rules of its own.
  * 3. It is kept in this browser until it runs, so that a reload or a sign-in loses nothing.
  */
-import { computed, effect, signal } from '@preact/signals'
-import type { ChainDto, EstimateDto } from '../http/dto/catalog.ts'
+import { batch, computed, effect, signal } from '@preact/signals'
+import type { ChainDto, EstimateDto, ModelDto } from '../http/dto/catalog.ts'
 import type { CreateRunDto, RequestErrorDto, RunDto } from '../http/dto.ts'
+import { untilAnswered } from './again.ts'
 import { ApiFailure, api, session } from './api.ts'
+import { carryOver } from './carry.ts'
 import { chains, detailOf, details, models } from './catalog.ts'
-import { at, firstParams, type Params, promptPath } from './schema.ts'
+import { unreadable } from './json-text.ts'
+import { order } from './orders.ts'
+import type { Params } from './schema.ts'
 
 export interface Draft {
   slug: string
@@ -18,6 +22,15 @@ export interface Draft {
   params: Record<string, Params>
   webhookUrl: string
   maxCostUsd: string
+  /** What the page has no field for, from a run that is run again. */
+  metadata: Record<string, string>
+  providerOrder: Record<string, string[]>
+}
+
+export interface Choice {
+  id: string
+  /** Why it could not be loaded; the step keeps the model that it had. */
+  failure: string | null
 }
 
 const KEPT = 'babychain.draft'
@@ -53,6 +66,8 @@ export const body = computed<CreateRunDto | null>(() => {
   return {
     input,
     ...(value.webhookUrl === '' ? {} : { webhook_url: value.webhookUrl }),
+    ...(Object.keys(value.metadata).length === 0 ? {} : { metadata: value.metadata }),
+    ...(Object.keys(value.providerOrder).length === 0 ? {} : { provider_order: value.providerOrder }),
     ...(value.maxCostUsd === '' || Number.isNaN(cost) ? {} : { max_cost_usd: cost }),
   }
 })
@@ -60,8 +75,8 @@ export const body = computed<CreateRunDto | null>(() => {
 export const estimate = signal<EstimateDto | null>(null)
 /** True from a change until the server has spoken about it. */
 export const checking = signal(false)
-/** JSON that somebody types and that is not JSON yet, by step key. */
-export const unreadable = signal<Readonly<Record<string, string>>>({})
+/** Models that were chosen and are not there yet, and why not, by step key. */
+export const choosing = signal<Readonly<Record<string, Choice>>>({})
 const trouble = signal<ApiFailure | null>(null)
 
 export const errors = computed<ReadonlyMap<string, readonly RequestErrorDto[]>>(() => {
@@ -76,7 +91,9 @@ export const errors = computed<ReadonlyMap<string, readonly RequestErrorDto[]>>(
 /** Why Run is disabled, or null. */
 export const hindrance = computed<string | null>(() => {
   const bad = Object.keys(unreadable.value)[0]
-  if (bad) return `the JSON of ${bad} cannot be read`
+  if (bad) return `the JSON of ${bad.replace('/input/', '')} cannot be read`
+  const awaited = Object.values(choosing.value).find(choice => choice.failure === null)
+  if (awaited) return `loading ${awaited.id} …`
   if (trouble.value) return trouble.value.message
   if (!body.value || !estimate.value) return 'checking …'
   const [first, ...more] = estimate.value.errors
@@ -92,40 +109,70 @@ export function chooseChain(slug: string): void {
   void completeModels()
 }
 
-/** Changes the model of a step and takes the prompt along. */
+/** Changes the model of a step and takes along what fits. Only the newest choice counts, however slow an older one is. */
 export async function chooseModel(step: string, id: string): Promise<void> {
-  const detail = await detailOf(id)
-  draft.value = {
-    ...draft.value,
-    models: { ...draft.value.models, [step]: id },
-    params: { ...draft.value.params, [step]: firstParams(detail.params_schema, promptOf(step)) },
+  const mine: Choice = { id, failure: null }
+  choosing.value = { ...choosing.value, [step]: mine }
+  const isNewest = () => choosing.value[step] === mine
+  try {
+    const detail = await detailOf(id)
+    if (isNewest()) adopt(step, detail)
+  } catch (error) {
+    if (!(error instanceof ApiFailure)) throw error
+    if (isNewest()) choosing.value = { ...choosing.value, [step]: { id, failure: error.message } }
   }
+}
+
+function adopt(step: string, model: ModelDto): void {
+  const { value } = draft
+  const wired = (chain.value?.steps.find(each => each.step_key === step)?.depends_on.length ?? 0) > 0
+  const before = details.value.get(value.models[step] ?? '') ?? null
+  const params = carryOver(before, value.params[step] ?? {}, model, { prompt: FIRST_PROMPT[step] ?? '', wired })
+  const { [step]: _, ...others } = choosing.value
+  batch(() => {
+    choosing.value = others
+    draft.value = {
+      ...value,
+      models: { ...value.models, [step]: model.id },
+      params: { ...value.params, [step]: params },
+    }
+  })
 }
 
 export function setParams(step: string, params: Params): void {
   draft.value = { ...draft.value, params: { ...draft.value.params, [step]: params } }
 }
 
-function promptOf(step: string): string {
-  const schema = details.value.get(draft.value.models[step] ?? '')?.params_schema
-  const path = schema && promptPath(schema)
-  const text = path ? at(draft.value.params[step], path) : undefined
-  return typeof text === 'string' && text !== '' ? text : (FIRST_PROMPT[step] ?? '')
-}
+let completing = new AbortController()
 
 /** Every step of the chain gets a model that can run here. */
 export async function completeModels(): Promise<void> {
-  for (const step of chain.value?.steps ?? []) {
-    const had = draft.value.models[step.step_key]
-    if (had && step.models.includes(had)) {
-      await detailOf(had)
-      continue
-    }
-    const wished = FIRST_MODEL[step.step_key] ?? ''
-    const able = step.models.filter(id => models.value.get(id)?.available)
-    const id = able.includes(wished) ? wished : (able[0] ?? wished)
-    await chooseModel(step.step_key, id)
+  completing.abort()
+  completing = new AbortController()
+  const gone = completing.signal
+  const failing = (failure: ApiFailure) => {
+    trouble.value = failure
   }
+  try {
+    for (const step of chain.value?.steps ?? []) {
+      const had = draft.value.models[step.step_key]
+      const stays = had !== undefined && step.models.includes(had)
+      const id = stays ? had : firstModel(step)
+      const model = await untilAnswered(() => detailOf(id), { gone, failing })
+      gone.throwIfAborted()
+      if (!stays && draft.value.models[step.step_key] === had) adopt(step.step_key, model)
+    }
+  } catch (error) {
+    if (gone.aborted) return
+    if (!(error instanceof ApiFailure)) throw error
+    failing(error)
+  }
+}
+
+function firstModel(step: ChainDto['steps'][number]): string {
+  const wished = FIRST_MODEL[step.step_key] ?? ''
+  const able = step.models.filter(id => models.value.get(id)?.available)
+  return able.includes(wished) ? wished : (able[0] ?? wished)
 }
 
 /** The request of a run, to be changed and run again. */
@@ -133,33 +180,37 @@ export function composeFrom(run: RunDto): void {
   const given = run.input as { chain_models?: Record<string, string> } & Record<string, unknown>
   const template = chains.value.find(each => each.slug === run.chain_slug || each.aliases.includes(run.chain_slug))
   const steps = template?.steps ?? []
+  choosing.value = {}
   draft.value = {
     slug: template?.slug ?? run.chain_slug,
     models: Object.fromEntries(steps.map(step => [step.step_key, given.chain_models?.[step.model_field] ?? ''])),
     params: Object.fromEntries(steps.map(step => [step.step_key, (given[step.params_field] ?? {}) as Params])),
     webhookUrl: run.webhook_url ?? '',
     maxCostUsd: run.max_cost_usd === null ? '' : String(run.max_cost_usd),
+    metadata: run.metadata,
+    providerOrder: run.provider_order,
   }
   void completeModels()
 }
 
 /** @throws ApiFailure */
 export async function startRun(): Promise<RunDto> {
-  const run = await api<RunDto>('POST', `/api/v1/chains/${draft.value.slug}/runs`, {
-    body: body.value,
-    headers: { 'idempotency-key': randomKey() },
-  })
+  const run = await order(`/api/v1/chains/${draft.value.slug}/runs`, body.value)
   const mine = new Set(JSON.parse(localStorage.getItem('babychain.mine') ?? '[]') as string[])
   localStorage.setItem('babychain.mine', JSON.stringify([...mine, run.id].slice(-200)))
   return run
 }
 
-export function randomKey(): string {
-  return `lab-${[...crypto.getRandomValues(new Uint8Array(12))].map(byte => byte.toString(16).padStart(2, '0')).join('')}`
-}
-
 function kept(): Draft {
-  const empty = { slug: 'chain101', models: {}, params: {}, webhookUrl: '', maxCostUsd: '' }
+  const empty: Draft = {
+    slug: 'chain101',
+    models: {},
+    params: {},
+    webhookUrl: '',
+    maxCostUsd: '',
+    metadata: {},
+    providerOrder: {},
+  }
   try {
     return { ...empty, ...(JSON.parse(localStorage.getItem(KEPT) ?? '{}') as Partial<Draft>) }
   } catch {
@@ -167,8 +218,20 @@ function kept(): Draft {
   }
 }
 
+/** A picture pasted as text can be larger than all that a browser keeps for a page; it lives as long as the page. */
+const LONGEST_KEPT = 200_000
+
 effect(() => {
-  localStorage.setItem(KEPT, JSON.stringify(draft.value))
+  const tooLong = (value: unknown) => typeof value === 'string' && value.length > LONGEST_KEPT
+  const text = JSON.stringify(draft.value, (_, value: unknown) => {
+    if (Array.isArray(value)) return value.filter(each => !tooLong(each))
+    return tooLong(value) ? undefined : value
+  })
+  try {
+    localStorage.setItem(KEPT, text)
+  } catch {
+    // No room, or none given: then the draft is not there after a reload, and nothing else is lost.
+  }
 })
 
 /** As long as somebody types, nobody wants to be corrected. */
@@ -186,8 +249,14 @@ effect(() => {
   const mine = new AbortController()
   current = mine
   timer = setTimeout(() => {
-    api<EstimateDto>('POST', `/api/v1/chains/${slug}/estimate`, { body: value, signal: mine.signal })
+    const ask = () => api<EstimateDto>('POST', `/api/v1/chains/${slug}/estimate`, { body: value, signal: mine.signal })
+    const failing = (failure: ApiFailure) => {
+      trouble.value = failure
+      checking.value = false
+    }
+    untilAnswered(ask, { gone: mine.signal, failing })
       .then(answer => {
+        if (mine.signal.aborted) return
         estimate.value = answer
         trouble.value = null
       })

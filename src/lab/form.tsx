@@ -2,12 +2,29 @@
  * A form for any JSON Schema of the catalogue: every field has its help, its range and its default, and says what is
  * wrong with it where it stands. What is left empty is not sent, so the model's own default holds.
  */
+import { useSignal } from '@preact/signals'
 import { useId } from 'preact/hooks'
 import type { RequestErrorDto } from '../http/dto.ts'
+import { useJsonText } from './json-text.ts'
 import { PictureInput } from './pictures.tsx'
-import { isCommon, isPicture, type Json, labelOf, type Params, type Schema, sample } from './schema.ts'
+import {
+  choicesOf,
+  isCommon,
+  isPicture,
+  type Json,
+  labelOf,
+  type Params,
+  picturesAt,
+  type Schema,
+  sample,
+} from './schema.ts'
 
 export type Errors = ReadonlyMap<string, readonly RequestErrorDto[]>
+
+interface Wired {
+  field: string
+  from: string
+}
 
 interface FieldProps {
   schema: Schema
@@ -16,6 +33,8 @@ interface FieldProps {
   pointer: string
   required: boolean
   errors: Errors
+  /** The step that gives the first picture here. */
+  from?: string | undefined
   set(value: Json | undefined): void
 }
 
@@ -24,15 +43,17 @@ export interface FormProps {
   value: Params
   pointer: string
   errors: Errors
-  /** Filled by the step before: not asked for. */
-  wired: string | null
+  /** The field that a step before fills, and its name: not asked for, but for further pictures where it takes some. */
+  wired: Wired | null
   /** Not needed here, so not among the first. */
   aside: string | null
   set(value: Params): void
 }
 
 export function Form({ schema, value, pointer, errors, wired, aside, set }: FormProps) {
-  const fields = Object.entries(schema.properties ?? {}).filter(([key]) => key !== wired)
+  const fields = Object.entries(schema.properties ?? {}).filter(
+    ([key, inner]) => key !== wired?.field || picturesAt(inner) > 1,
+  )
   const field = ([key, inner]: [string, Schema]) => (
     <Field
       key={key}
@@ -40,12 +61,13 @@ export function Form({ schema, value, pointer, errors, wired, aside, set }: Form
       name={key}
       value={value[key]}
       pointer={`${pointer}/${key}`}
-      required={schema.required?.includes(key) ?? false}
+      required={key !== wired?.field && (schema.required?.includes(key) ?? false)}
       errors={errors}
+      from={key === wired?.field ? wired.from : undefined}
       set={next => set(withKey(value, key, next))}
     />
   )
-  const isFirst = (key: string) => key !== aside && isCommon(key, schema)
+  const isFirst = (key: string) => key !== aside && key !== wired?.field && isCommon(key, schema)
   const common = fields.filter(([key]) => isFirst(key))
   const rest = fields
     .filter(([key]) => !isFirst(key))
@@ -119,18 +141,23 @@ function isWide(schema: Schema): boolean {
 
 type ControlProps = FieldProps & { id: string; described: string | undefined; wrong: boolean }
 
-function Control({ schema, value, set, id, described, wrong, name }: ControlProps) {
+function Control(props: ControlProps) {
+  const { schema, value, set, id, described, wrong, name, pointer } = props
   const common = { id, 'aria-describedby': described, 'aria-invalid': wrong || undefined }
   const read = (event: Event) => (event.currentTarget as HTMLInputElement).value
   const hint = schema.default === undefined ? '' : `default ${String(schema.default)}`
-  if (isPicture(schema)) {
-    const list = Array.isArray(value)
-    const first = list ? value[0] : value
+  if (picturesAt(schema) > 1 && isPicture(schema)) return <Pictures {...props} common={common} />
+  if (isPicture(schema))
     return (
-      <PictureInput {...common} label={name} value={String(first ?? '')} set={ref => set(pictureValue(schema, ref))} />
+      <PictureInput
+        {...common}
+        label={name}
+        value={String(value ?? '')}
+        set={ref => set(ref === '' ? undefined : ref)}
+      />
     )
-  }
-  if (schema.enum)
+  const choices = schema.enum || schema.anyOf ? choicesOf(schema) : null
+  if (choices)
     return (
       <select
         {...common}
@@ -141,7 +168,7 @@ function Control({ schema, value, set, id, described, wrong, name }: ControlProp
         }}
       >
         <option value="">{hint || '–'}</option>
-        {schema.enum.map(each => (
+        {[...new Set([...choices, ...(value === undefined ? [] : [value])])].map(each => (
           <option key={String(each)} value={JSON.stringify(each)}>
             {String(each)}
           </option>
@@ -182,13 +209,51 @@ function Control({ schema, value, set, id, described, wrong, name }: ControlProp
         onInput={event => set(read(event) || undefined)}
       />
     )
-  return <RawInput {...common} value={value} set={set} />
+  return <RawInput {...common} name={pointer} value={value} set={set} />
 }
 
-function pictureValue(schema: Schema, ref: string): Json | undefined {
-  if (ref === '') return undefined
-  const one = schema.format === 'picture' || schema.anyOf?.some(each => each.format === 'picture')
-  return one ? ref : [ref]
+/** A picture, or several: one alone stands as it is where it may, those after a wired one always stand in a list. */
+function Pictures({ schema, value, from, set, name, common }: ControlProps & { common: { id: string } }) {
+  const adding = useSignal(false)
+  const given = (value === undefined ? [] : [value].flat()).map(String)
+  const wired = from !== undefined
+  const slots = adding.value || (given.length === 0 && !wired) ? [...given, ''] : given
+  const most = picturesAt(schema) - (wired ? 1 : 0)
+  const change = (i: number, ref: string) => {
+    const refs = slots.map((had, k) => (k === i ? ref : had)).filter(each => each !== '')
+    // Who empties a field goes on to write in it.
+    adding.value = ref === ''
+    const single = refs.length === 1 && !wired && schema.type !== 'array'
+    set(refs.length === 0 ? undefined : single ? (refs[0] ?? '') : refs)
+  }
+  return (
+    <>
+      {wired && <small>The picture of {from} comes first; those given here follow it.</small>}
+      {slots.map((ref, i) => (
+        <PictureInput
+          key={i}
+          {...common}
+          {...(i > 0 && { id: `${common.id}-${i}`, 'aria-label': `Further picture ${i + 1}` })}
+          label={name}
+          value={ref}
+          set={next => change(i, next)}
+        />
+      ))}
+      {slots.length === given.length && given.length < most && (
+        <span class="adds">
+          {/* The field above folds when it loses the focus, and the button would be gone from under the pointer. */}
+          <button
+            type="button"
+            class="quiet"
+            onMouseDown={event => event.preventDefault()}
+            onClick={() => (adding.value = true)}
+          >
+            + further picture
+          </button>
+        </span>
+      )}
+    </>
+  )
 }
 
 interface InputProps {
@@ -237,23 +302,26 @@ function NumberInput({ schema, value, set, hint, ...common }: InputProps & { sch
 }
 
 /** What no other control can express, as JSON. */
-function RawInput({ value, set, ...common }: InputProps) {
+function RawInput({ name, value, set, ...common }: InputProps & { name: string }) {
+  const { text, bad, type } = useJsonText({
+    name,
+    value,
+    write: given => (given === undefined ? '' : JSON.stringify(given)),
+    read: typed => (typed.trim() === '' ? undefined : (JSON.parse(typed) as Json)),
+    set,
+  })
   return (
-    <textarea
-      {...common}
-      class="raw"
-      rows={2}
-      spellcheck={false}
-      value={value === undefined ? '' : JSON.stringify(value)}
-      onChange={event => {
-        const text = event.currentTarget.value
-        try {
-          set(text.trim() === '' ? undefined : (JSON.parse(text) as Json))
-        } catch {
-          set(text) // the server says what is wrong with it
-        }
-      }}
-    />
+    <>
+      <textarea
+        {...common}
+        class="raw"
+        rows={2}
+        spellcheck={false}
+        value={text}
+        onInput={event => type(event.currentTarget.value)}
+      />
+      {bad && <small class="wrong">{bad}</small>}
+    </>
   )
 }
 

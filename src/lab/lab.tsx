@@ -2,6 +2,7 @@
 import { effect, signal } from '@preact/signals'
 import { render } from 'preact'
 import { useEffect } from 'preact/hooks'
+import { untilAnswered } from './again.ts'
 import { ApiFailure, askSession, session } from './api.ts'
 import { loadCatalog } from './catalog.ts'
 import { Compose } from './compose.tsx'
@@ -21,6 +22,7 @@ type Theme = 'auto' | 'dark' | 'light'
 
 const theme = signal<Theme>((localStorage.getItem('babychain.theme') as Theme | null) ?? 'auto')
 const line = signal<LiveRun | null>(null)
+/** Why the session or the catalogue is not there; only composing needs the catalogue. */
 const broken = signal<string | null>(null)
 
 effect(() => {
@@ -66,13 +68,12 @@ function Lab() {
         <ThemeSwitch />
       </header>
       <main id="main" tabIndex={-1}>
-        {broken.value ? (
+        {broken.value && (!session.value || pathname === '/') && (
           <p class="notice" role="alert">
             {broken.value}
           </p>
-        ) : (
-          <Page pathname={pathname} />
         )}
+        <Page pathname={pathname} />
       </main>
       <StatusBar />
       <Viewer />
@@ -140,35 +141,45 @@ function StatusBar() {
         </span>
       )}
       <span class="grow" />
-      <span class="keys">⌃↵ run</span>
+      {state?.signed_in && place.value.pathname === '/' && <span class="keys">⌃↵ run</span>}
       <span>v{state?.version ?? '…'}</span>
     </footer>
   )
 }
 
-async function boot(): Promise<void> {
-  try {
-    await askSession()
-    await signInByLink()
-  } catch (error) {
-    broken.value = error instanceof Error ? error.message : String(error)
+/** What every page needs, asked for until it is there; meanwhile the page says what it waits for. */
+async function first(ask: () => Promise<void>): Promise<void> {
+  const failing = (failure: ApiFailure) => {
+    broken.value = `${failure.message} Trying again …`
   }
+  try {
+    await untilAnswered(ask, { failing })
+    broken.value = null
+  } catch (error) {
+    const ended = error instanceof ApiFailure && error.status === 401
+    broken.value = ended ? null : error instanceof Error ? error.message : String(error)
+    throw error
+  }
+}
+
+async function boot(): Promise<void> {
+  await first(askSession)
+  await signInByLink()
 }
 
 let loaded = false
 effect(() => {
   if (!session.value?.signed_in || loaded) return
   loaded = true
-  loadCatalog()
+  first(loadCatalog)
     .then(completeModels)
-    .catch(error => {
+    .catch(() => {
       loaded = false
-      if (!(error instanceof ApiFailure) || error.status !== 401) broken.value = String(error.message)
     })
 })
 
 const root = document.getElementById('lab')
 if (root) render(<Lab />, root)
-void boot()
+void boot().catch(() => {}) // it stands on the page
 // A link may also be pasted into a page that is open.
 addEventListener('hashchange', () => void signInByLink())

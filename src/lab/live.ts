@@ -4,9 +4,11 @@
  * 1. The events say when something changed, the run says what is true: the page never computes a state of its own.
  * 2. A lost connection is not a lost run: it is taken up after the last event seen, with growing pauses.
  * 3. At most one request for the run is under way; events that come meanwhile lead to one more.
+ * 4. One timer asks again: while the callback is pending, and after a failure that may be over in a moment.
  */
 import { batch, type Signal, signal } from '@preact/signals'
 import type { EventDto, RunDto } from '../http/dto.ts'
+import { pause, pauseMs } from './again.ts'
 import { ApiFailure, api, failureOf } from './api.ts'
 
 export type Line = 'connecting' | 'live' | 'paused' | 'ended'
@@ -21,7 +23,8 @@ export interface LiveRun {
   close(): void
 }
 
-const PAUSES_MS = [500, 1000, 2000, 4000, 8000]
+/** The callback goes on after the run has ended, without an event of its own. */
+const CALLBACK_MS = 1500
 
 export function isOver(run: Pick<RunDto, 'status'>): boolean {
   return run.status !== 'queued' && run.status !== 'running'
@@ -35,21 +38,35 @@ export function watchRun(id: string, known: RunDto | null = null): LiveRun {
     line: signal<Line>('connecting'),
     failure: signal<ApiFailure | null>(null),
   }
-  const refresh = coalesced(async () => {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let failures = 0
+  const later = (ms: number) => {
+    clearTimeout(timer)
+    if (!gone.signal.aborted) timer = setTimeout(refresh, ms)
+  }
+  const ask = async () => {
     const run = await api<RunDto>('GET', `/api/v1/runs/${id}`, { signal: gone.signal })
+    failures = 0
     batch(() => {
       live.run.value = run
       live.failure.value = null
     })
-    // The callback goes on after the run has ended, without an event of its own.
-    if (run.callback?.status === 'pending') setTimeout(() => !gone.signal.aborted && refresh(), 1500)
-  }, live.failure)
+    if (run.callback?.status === 'pending') later(CALLBACK_MS)
+  }
+  const refresh = coalesced(ask, failure => {
+    live.failure.value = failure
+    if (failure.passes) later(pauseMs(failures++))
+  })
   refresh()
   void follow(id, live, refresh, gone.signal)
-  return { ...live, refresh, close: () => gone.abort() }
+  const close = () => {
+    gone.abort()
+    clearTimeout(timer)
+  }
+  return { ...live, refresh, close }
 }
 
-function coalesced(ask: () => Promise<void>, failure: Signal<ApiFailure | null>): () => void {
+function coalesced(ask: () => Promise<void>, failed: (failure: ApiFailure) => void): () => void {
   let busy = false
   let again = false
   const go = async (): Promise<void> => {
@@ -59,7 +76,7 @@ function coalesced(ask: () => Promise<void>, failure: Signal<ApiFailure | null>)
     }
     busy = true
     await ask().catch(error => {
-      if (error instanceof ApiFailure) failure.value = error
+      if (error instanceof ApiFailure) failed(error)
     })
     busy = false
     if (again) {
@@ -87,7 +104,7 @@ async function follow(id: string, live: Parts, refresh: () => void, gone: AbortS
       }
     }
     live.line.value = 'paused'
-    await pause(PAUSES_MS[Math.min(failed, PAUSES_MS.length - 1)] ?? 8000, gone)
+    await pause(pauseMs(failed), gone)
     failed += 1
   }
   if (!gone.aborted) {
@@ -136,16 +153,4 @@ async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Event
     })
     if (events.length > 0) yield events
   }
-}
-
-function pause(ms: number, gone: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const timer = setTimeout(resolve, ms)
-    gone.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-    // A network that is back, or a reader who is, need not wait for the timer.
-    addEventListener('online', () => resolve(), { once: true })
-  })
 }

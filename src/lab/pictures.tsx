@@ -1,5 +1,6 @@
 /** Input pictures: by link, upload, paste, drop, or from an earlier output. What is kept in the form is a reference. */
 import { signal, useSignal } from '@preact/signals'
+import { useEffect, useRef } from 'preact/hooks'
 import type { MediaDto } from '../http/dto/catalog.ts'
 import type { RunListDto } from '../http/dto.ts'
 import { ApiFailure, api } from './api.ts'
@@ -9,19 +10,30 @@ interface Props {
   label: string
   value: string
   set(ref: string): void
+  'aria-label'?: string
   'aria-describedby'?: string | undefined
   'aria-invalid'?: boolean | undefined
 }
 
 /** Pictures that runs made, newest first, as `media:` references. */
-const earlier = signal<readonly string[] | null>(null)
+const earlier = signal<readonly string[]>([])
 
-async function loadEarlier(): Promise<void> {
-  if (earlier.value) return
-  const list = await api<RunListDto>('GET', '/api/v1/runs?status=succeeded&limit=12')
-  const outputs = list.data.flatMap(run => run.steps.flatMap(step => step.outputs ?? []))
-  const pictures = outputs.filter(output => output.mime.startsWith('image/')).map(output => output.media_id)
-  earlier.value = [...new Set(pictures)].slice(0, 8).map(id => `media:${id}`)
+let asking = false
+
+/** Asked anew for every form, once for all of its fields. */
+function loadEarlier(): void {
+  if (asking) return
+  asking = true
+  void api<RunListDto>('GET', '/api/v1/runs?status=succeeded&limit=12')
+    .then(list => {
+      const outputs = list.data.flatMap(run => run.steps.flatMap(step => step.outputs ?? []))
+      const pictures = outputs.filter(output => output.mime.startsWith('image/')).map(output => output.media_id)
+      earlier.value = [...new Set(pictures)].slice(0, 8).map(id => `media:${id}`)
+    })
+    .catch(() => {}) // a convenience: without it, one writes the reference
+    .finally(() => {
+      asking = false
+    })
 }
 
 const shownAt = (ref: string): string | null =>
@@ -30,11 +42,20 @@ const shownAt = (ref: string): string | null =>
 export function PictureInput({ id, label, value, set, ...aria }: Props) {
   const state = useSignal<string | null>(null)
   const over = useSignal(false)
+  /** An upload takes its time: what was typed meanwhile must stand. */
+  const newest = useRef<typeof set | null>(set)
+  newest.current = set
+  useEffect(
+    () => () => {
+      newest.current = null
+    },
+    [],
+  )
   const upload = async (file: Blob) => {
     state.value = 'uploading …'
     try {
       const media = await api<MediaDto>('POST', '/api/v1/media', { body: file })
-      set(media.ref)
+      newest.current?.(media.ref)
       state.value = null
     } catch (error) {
       state.value = error instanceof ApiFailure ? error.message : String(error)
@@ -49,7 +70,7 @@ export function PictureInput({ id, label, value, set, ...aria }: Props) {
     return true
   }
   const shown = shownAt(value)
-  void loadEarlier().catch(() => {})
+  useEffect(loadEarlier, [])
   return (
     <fieldset
       class={`picture${over.value ? ' over' : ''}`}
@@ -101,9 +122,9 @@ export function PictureInput({ id, label, value, set, ...aria }: Props) {
         </div>
       </div>
       {state.value && <small role="status">{state.value}</small>}
-      {(earlier.value?.length ?? 0) > 0 && (
+      {earlier.value.length > 0 && (
         <ul class="earlier" aria-label="Earlier outputs">
-          {earlier.value?.map(ref => (
+          {earlier.value.map(ref => (
             <li key={ref}>
               <button
                 type="button"

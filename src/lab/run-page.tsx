@@ -6,12 +6,13 @@ import type { FailureDto, RunDto } from '../http/dto.ts'
 import { ApiFailure, api } from './api.ts'
 import { CallbackPane } from './callback-pane.tsx'
 import { CodePanel, Copy } from './code.tsx'
-import { composeFrom, randomKey } from './draft.ts'
+import { composeFrom } from './draft.ts'
 import { EventLog } from './event-log.tsx'
 import { age, money, plural, roleName, shortId, span } from './format.ts'
 import { isOver, type LiveRun, watchRun } from './live.ts'
 import { go } from './nav.ts'
 import { now } from './now.ts'
+import { order } from './orders.ts'
 import { sentence } from './sentence.ts'
 import { Strip } from './strip.tsx'
 import { Attempts, Timeline } from './timeline.tsx'
@@ -133,9 +134,7 @@ function Order({ act, children, primary }: { act(): Promise<void>; children: Com
 }
 
 async function resume(run: RunDto): Promise<void> {
-  const next = await api<RunDto>('POST', `/api/v1/runs/${run.id}/resume`, {
-    headers: { 'idempotency-key': randomKey() },
-  })
+  const next = await order(`/api/v1/runs/${run.id}/resume`)
   handOver(next)
   go(`/runs/${next.id}`)
 }

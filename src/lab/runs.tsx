@@ -1,8 +1,9 @@
 /** All runs, newest first: filters in the address, pages by cursor, new ones announced and not thrust in. */
 import { signal, useComputed, useSignal } from '@preact/signals'
 import type { VNode } from 'preact'
-import { useEffect } from 'preact/hooks'
+import { useEffect, useMemo } from 'preact/hooks'
 import type { RunDto, RunListDto } from '../http/dto.ts'
+import { untilAnswered } from './again.ts'
 import { ApiFailure, api, local } from './api.ts'
 import { chains } from './catalog.ts'
 import { age, money, plural, shortId, span } from './format.ts'
@@ -14,6 +15,8 @@ const STATUSES = ['queued', 'running', 'succeeded', 'failed', 'canceled'] as con
 const PAGE = 50
 /** How often the top of the list is compared; only while somebody looks. */
 const LOOK_MS = 3000
+/** How many runs that left the newest page are asked for by id at each look: in turn, so that every one comes to it. */
+const BY_ID = 8
 
 interface Listed {
   query: string
@@ -32,30 +35,43 @@ function queryOf(url: URL): string {
   return query.toString()
 }
 
-async function load(query: string, cursor: string | null = null): Promise<void> {
+/** What comes when the reader has gone on to another query is dropped. */
+async function load(query: string, gone: AbortSignal, cursor: string | null = null): Promise<void> {
   const page = new URLSearchParams(query)
   page.set('limit', String(PAGE))
   if (cursor) page.set('cursor', cursor)
+  const failing = (failure: ApiFailure) => {
+    failed.value = failure
+  }
   try {
-    const list = await api<RunListDto>('GET', `/api/v1/runs?${page}`)
+    const list = await untilAnswered(() => api<RunListDto>('GET', `/api/v1/runs?${page}`, { signal: gone }), {
+      gone,
+      failing,
+    })
     const before = cursor && listed.value?.query === query ? listed.value.runs : []
     listed.value = { query, runs: [...before, ...list.data], cursor: list.next_cursor, news: [] }
     failed.value = null
   } catch (error) {
-    if (error instanceof ApiFailure) failed.value = error
+    if (!gone.aborted && error instanceof ApiFailure) failing(error)
   }
 }
 
 /** Updates the runs that are shown and announces those that are not. */
-async function look(query: string): Promise<void> {
+async function look(query: string, turn: number): Promise<void> {
   const shown = listed.value
   if (shown?.query !== query || document.hidden) return
   const page = new URLSearchParams(query)
   page.set('limit', String(PAGE))
   const list = await api<RunListDto>('GET', `/api/v1/runs?${page}`).catch(() => null)
+  if (!list) return
+  const newest = new Set(list.data.map(run => run.id))
+  const left = shown.runs.filter(run => !newest.has(run.id) && !isOver(run))
+  const later = await Promise.all(
+    inTurn(left, turn).map(run => api<RunDto>('GET', `/api/v1/runs/${run.id}`).catch(() => null)),
+  )
   const current = listed.value
-  if (!list || current?.query !== query) return
-  const fresh = new Map(list.data.map(run => [run.id, run]))
+  if (current?.query !== query) return
+  const fresh = new Map([...list.data, ...later.filter(run => run !== null)].map(run => [run.id, run]))
   const known = new Set(current.runs.map(run => run.id))
   const top = current.runs[0]?.created_at ?? ''
   listed.value = {
@@ -65,6 +81,12 @@ async function look(query: string): Promise<void> {
   }
 }
 
+function inTurn<T>(all: readonly T[], turn: number): readonly T[] {
+  if (all.length <= BY_ID) return all
+  const from = (turn * BY_ID) % all.length
+  return [...all, ...all].slice(from, from + BY_ID)
+}
+
 /** A run that is as it was stays the object that it was. */
 function changed(before: RunDto, now: RunDto | undefined): RunDto {
   return now && (now.updated_at !== before.updated_at || now.status !== before.status) ? now : before
@@ -72,13 +94,19 @@ function changed(before: RunDto, now: RunDto | undefined): RunDto {
 
 export function Runs() {
   const query = queryOf(place.value)
+  const left = useMemo(() => new AbortController(), [query])
   useEffect(() => {
     document.title = 'Runs · BabyChain Lab'
     if (listed.value?.query !== query) listed.value = null
-    void load(query)
-    const timer = setInterval(() => void look(query), LOOK_MS)
-    return () => clearInterval(timer)
-  }, [query])
+    failed.value = null
+    void load(query, left.signal)
+    let turn = 0
+    const timer = setInterval(() => void look(query, turn++), LOOK_MS)
+    return () => {
+      left.abort()
+      clearInterval(timer)
+    }
+  }, [left])
   const list = listed.value
   return (
     <div class="listpage">
@@ -88,7 +116,7 @@ export function Runs() {
       </header>
       {failed.value && <p class="notice">{failed.value.message}</p>}
       {list && list.news.length > 0 && (
-        <button type="button" class="pill" onClick={() => void load(query)}>
+        <button type="button" class="pill" onClick={() => void load(query, left.signal)}>
           ↑ {plural(list.news.length, 'new run')}
         </button>
       )}
@@ -101,7 +129,7 @@ export function Runs() {
         </div>
       )}
       <ul class="runlist">{list?.runs.map(rowOf)}</ul>
-      {list?.cursor && <More load={() => load(query, list.cursor)} />}
+      {list?.cursor && <More load={() => load(query, left.signal, list.cursor)} />}
     </div>
   )
 }

@@ -17,6 +17,7 @@ export interface Schema {
   multipleOf?: number
   minLength?: number
   maxLength?: number
+  pattern?: string
   minItems?: number
   maxItems?: number
   properties?: Record<string, Schema>
@@ -39,7 +40,7 @@ export function at(value: Json | undefined, path: Path): Json | undefined {
 }
 
 /** A copy with the value at the path; undefined removes it. */
-function withAt(value: Json | undefined, path: Path, next: Json | undefined): Json | undefined {
+export function withAt(value: Json | undefined, path: Path, next: Json | undefined): Json | undefined {
   const [key, ...rest] = path
   if (key === undefined) return next
   if (typeof key === 'number') {
@@ -138,6 +139,28 @@ export function isPicture(schema: Schema): boolean {
   if (schema.format === 'picture') return true
   if (schema.anyOf) return schema.anyOf.every(isPicture)
   return schema.items ? isPicture(schema.items) : false
+}
+
+/** How many pictures go here. */
+export function picturesAt(schema: Schema): number {
+  const list = [schema, ...(schema.anyOf ?? [])].find(each => each.type === 'array')
+  return list ? (list.maxItems ?? 20) : 1
+}
+
+/** More than these are no choice any more. */
+const MOST_CHOICES = 60
+
+/** What can be chosen from: the words of an enum, or words and a few whole numbers. */
+export function choicesOf(schema: Schema): readonly Json[] | null {
+  if (schema.enum) return schema.enum
+  const { type, minimum: min, maximum: max, multipleOf: step = 1, anyOf } = schema
+  if (anyOf) {
+    const all = anyOf.map(each => (each.enum || each.type === 'integer' ? choicesOf(each) : null))
+    return all.every(each => each !== null) ? all.flat() : null
+  }
+  if (type !== 'integer' || min === undefined || max === undefined || (max - min) / step > MOST_CHOICES) return null
+  const from = Math.ceil(min / step)
+  return Array.from({ length: Math.floor(max / step) - from + 1 }, (_, i) => (from + i) * step)
 }
 
 export function labelOf(key: string, schema: Schema): string {

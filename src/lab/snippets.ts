@@ -14,7 +14,7 @@ export const LANGUAGES: readonly { id: Language; title: string }[] = [
 ]
 
 export type Subject =
-  | { does: 'create'; slug: string; body: unknown; key: string }
+  | { does: 'create'; slug: string; body: unknown }
   | { does: 'get' | 'watch' | 'cancel'; runId: string }
   | { does: 'verify' }
 
@@ -23,6 +23,10 @@ export function snippet(subject: Subject, language: Language, origin: string): s
   return `${write(subject, origin).trimEnd()}\n`
 }
 
+/** A key for each run of the program, unless it is told one: what is sent again after silence must not be paid again. */
+const WHY_A_KEY =
+  'one key for one order: sent again with the same IDEMPOTENCY_KEY, it gives the same run and costs nothing'
+
 const AUTH = '-H "Authorization: Bearer $BABYCHAIN_API_KEY"'
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
@@ -30,10 +34,11 @@ function curl(subject: Subject, origin: string): string {
   switch (subject.does) {
     case 'create':
       return [
+        `# ${WHY_A_KEY}`,
         `curl -sS --fail-with-body ${quoted(`${origin}/api/v1/chains/${subject.slug}/runs`)} \\`,
         `  ${AUTH} \\`,
         `  -H 'Content-Type: application/json' \\`,
-        `  -H 'Idempotency-Key: ${subject.key}' \\`,
+        `  -H "Idempotency-Key: \${IDEMPOTENCY_KEY:-lab-$(date +%s)-$$-$RANDOM}" \\`,
         `  -d ${quoted(JSON.stringify(subject.body, null, 2))}`,
       ].join('\n')
     case 'get':
@@ -52,12 +57,14 @@ const TS_HEADERS = `headers: { Authorization: \`Bearer \${process.env.BABYCHAIN_
 function typescript(subject: Subject, origin: string): string {
   switch (subject.does) {
     case 'create':
-      return `const response = await fetch('${origin}/api/v1/chains/${subject.slug}/runs', {
+      return `// ${WHY_A_KEY}
+const key = process.env.IDEMPOTENCY_KEY ?? crypto.randomUUID()
+const response = await fetch('${origin}/api/v1/chains/${subject.slug}/runs', {
   method: 'POST',
   headers: {
     Authorization: \`Bearer \${process.env.BABYCHAIN_API_KEY}\`,
     'Content-Type': 'application/json',
-    'Idempotency-Key': '${subject.key}',
+    'Idempotency-Key': key,
   },
   body: JSON.stringify(${JSON.stringify(subject.body, null, 2).replaceAll('\n', '\n  ')}),
 })
@@ -111,8 +118,10 @@ request = urllib.request.Request(
 function python(subject: Subject, origin: string): string {
   switch (subject.does) {
     case 'create':
-      return `import json, os, urllib.request
+      return `import json, os, urllib.request, uuid
 
+# ${WHY_A_KEY}
+key = os.environ.get("IDEMPOTENCY_KEY") or str(uuid.uuid4())
 body = ${pythonValue(subject.body, '')}
 
 request = urllib.request.Request(
@@ -121,7 +130,7 @@ request = urllib.request.Request(
     headers={
         "Authorization": f"Bearer {os.environ['BABYCHAIN_API_KEY']}",
         "Content-Type": "application/json",
-        "Idempotency-Key": "${subject.key}",
+        "Idempotency-Key": key,
     },
 )
 with urllib.request.urlopen(request) as response:

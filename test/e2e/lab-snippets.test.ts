@@ -63,12 +63,26 @@ describe('the code of the Lab', () => {
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     const ids = []
     for (const language of LANGUAGES) {
-      const said = await run(language, 'create', 'create this run')
-      ids.push(/[0-9a-f]{8}-[0-9a-f-]{27}/.exec(said)?.[0])
+      const said = await run(language, 'create', 'create this run', { IDEMPOTENCY_KEY: 'one-order' })
+      ids.push(idIn(said))
     }
     expect(new Set(ids).size).toBe(1)
     const made = await server.json<{ input: { text_to_image_params: { prompt: string } } }>(`/api/v1/runs/${ids[0]}`)
     expect(made.input.text_to_image_params.prompt).toBe(`It's a "red" boat, ünïcode & 20 $ \\ and a #hash`)
+  }, 60_000)
+
+  test('makes a run each time that it runs, also after a change, unless it is told the key', async () => {
+    await page.goto(server.url)
+    await page.getByLabel('Prompt').first().fill('A kite')
+    await page.locator('.runbar .primary:not([disabled])').waitFor()
+    const ids = []
+    for (const language of LANGUAGES)
+      for (const _ of ['once', 'twice']) ids.push(idIn(await run(language, 'create', 'create this run')))
+    await page.getByLabel('Prompt').first().fill('Another kite')
+    await page.locator('.runbar .primary:not([disabled])').waitFor()
+    for (const language of LANGUAGES) ids.push(idIn(await run(language, 'create', 'create this run')))
+    expect(ids).not.toContain(undefined)
+    expect(new Set(ids).size).toBe(9)
   }, 60_000)
 
   test('gets and watches the run with its real id', async () => {
@@ -154,11 +168,13 @@ async function textOf(language: Language, does: string, topic: string): Promise<
   return (await panel.locator(wanted).textContent()) ?? ''
 }
 
-async function run(language: Language, does: string, topic: string): Promise<string> {
+async function run(language: Language, does: string, topic: string, env: Record<string, string> = {}): Promise<string> {
   const text = await textOf(language, does, topic)
   expect(text).not.toContain(API_KEY)
-  return execute(language, text, { BABYCHAIN_API_KEY: API_KEY })
+  return execute(language, text, { BABYCHAIN_API_KEY: API_KEY, ...env })
 }
+
+const idIn = (said: string) => /[0-9a-f]{8}-[0-9a-f-]{27}/.exec(said)?.[0]
 
 /** What the program prints. @throws Error with all that it said when it fails */
 async function execute(language: Language, text: string, env: Record<string, string>): Promise<string> {

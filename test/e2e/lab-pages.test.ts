@@ -1,0 +1,283 @@
+/** The pages of the Lab beside composing: they heal after an outage, tell the truth about what they list, and keep keys apart. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import type { Browser, Page } from 'playwright-core'
+import type { RunDto } from '../../src/http/dto.ts'
+import { openBrowser } from '../support/browser.ts'
+import { type LabVisit, visitLab } from '../support/lab.ts'
+import { ServerProcess, until } from '../support/server.ts'
+
+const server = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50' } })
+let browser: Browser
+beforeAll(async () => {
+  await server.start()
+  browser = await openBrowser()
+})
+afterAll(async () => {
+  await browser.close()
+  await server.close()
+})
+
+async function leave({ page, uncaught }: LabVisit): Promise<void> {
+  await page.context().close()
+  expect(uncaught).toEqual([])
+}
+
+/** As a server that is down: no answer from now on, until the outage is over. */
+async function outage(page: Page, path: RegExp = /\/api\/v1\//): Promise<() => Promise<void>> {
+  await page.route(path, route => route.abort('connectionrefused'))
+  return () => page.unroute(path)
+}
+
+async function createRun(prompt = 'A small boat', more: object = {}): Promise<string> {
+  const input = {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt, width: 256, height: 256 },
+    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
+  }
+  const answer = await server.post('/api/v1/chains/chain101/runs', { input, ...more })
+  return ((await answer.json()) as { id: string }).id
+}
+
+const done = (id: string) => server.json<RunDto>(`/api/v1/runs/${id}?wait=30`)
+
+describe('after an outage', () => {
+  test('the first load goes on by itself, and says what it waits for', async () => {
+    const here = await visitLab(browser, server, '/')
+    const { page } = here
+    for (const path of [/\/api\/v1\/session$/, /\/api\/v1\/models$/, /\/api\/v1\/models\/bfl\//]) {
+      const over = await outage(page, path)
+      await page.reload()
+      const sign = page.locator('main').getByText('The server does not answer')
+      await sign.first().waitFor()
+      await over()
+      await page.locator('.runbar .primary:not([disabled])').waitFor()
+      await sign.first().waitFor({ state: 'detached' })
+    }
+    await leave(here)
+  }, 60_000)
+
+  test('the estimate comes without a word typed, and Run with it', async () => {
+    const here = await visitLab(browser, server, '/')
+    const { page } = here
+    await page.locator('.runbar .primary:not([disabled])').waitFor()
+    const over = await outage(page)
+    await page.getByLabel('Prompt').first().fill('Typed while nobody answered')
+    await page.locator('#why').getByText('The server does not answer').waitFor()
+    await over()
+    await page.locator('.runbar .primary:not([disabled])').waitFor()
+    await leave(here)
+  }, 60_000)
+
+  test('the lists that were opened meanwhile fill themselves', async () => {
+    const id = await createRun('A pier')
+    await done(id)
+    const here = await visitLab(browser, server, '/settings')
+    const { page } = here
+    await page.getByRole('heading', { name: 'Settings' }).waitFor()
+    const over = await outage(page)
+    await page.getByRole('link', { name: 'deliveries', exact: true }).click()
+    await page.locator('.notice').getByText('does not answer').waitFor()
+    await page.getByRole('link', { name: 'runs', exact: true }).click()
+    await page.locator('.notice').getByText('does not answer').waitFor()
+    await over()
+    await page.locator(`a[href="/runs/${id}"]`).waitFor()
+    expect(await page.locator('.notice').count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+
+  test('a pending callback is watched on, by one timer however often it was sent again', async () => {
+    let answer = 500
+    const receiver = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response('', { status: answer }) })
+    await using own = new OwnServer({ BABYCHAIN_EGRESS_ALLOW: `127.0.0.1:${receiver.port}` })
+    await own.server.start()
+    const made = await own.server.post('/api/v1/chains/chain101/runs', {
+      input: {
+        chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+        text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
+        image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
+      },
+      webhook_url: `http://127.0.0.1:${receiver.port}/hook`,
+    })
+    const { id } = (await made.json()) as { id: string }
+    const here = await visitLab(browser, own.server, `/runs/${id}`)
+    const { page } = here
+    const pane = page.getByRole('region', { name: 'Callback' })
+    await pane.getByText('The last attempt ended with').waitFor({ timeout: 20_000 })
+    await page.addInitScript(COUNT_TIMERS)
+    await page.reload()
+    await page.locator('.line.ended').waitFor()
+    for (const _ of ['once', 'twice', 'three times']) {
+      await pane.getByRole('button', { name: 'resend' }).click()
+      await pane.getByText('Sent again').waitFor()
+    }
+    await until('it is asked again', () => page.evaluate<number>('timers.begun').then(begun => begun > 3))
+    expect(await page.evaluate<number>('timers.most')).toBe(1)
+    const failed = page.waitForEvent('requestfailed', request => request.url().endsWith(`/api/v1/runs/${id}`))
+    const over = await outage(page)
+    await failed
+    await over()
+    answer = 204
+    await own.server.post(`/api/v1/deliveries/${await deliveryOf(own.server, id)}/resend`, {})
+    await pane.getByText('Delivered with').waitFor({ timeout: 20_000 })
+    await leave(here)
+    await receiver.stop(true)
+  }, 60_000)
+})
+
+/** How many timers of the callback poll stand at once, at most, and how many have been set. */
+const COUNT_TIMERS = `
+  const timers = window.timers = { live: new Set(), most: 0, begun: 0 }
+  const { setTimeout: set, clearTimeout: clear } = window
+  window.setTimeout = (act, ms, ...rest) => {
+    if (ms !== 1500) return set(act, ms, ...rest)
+    const id = set(() => { timers.live.delete(id); act() }, ms)
+    timers.live.add(id)
+    timers.begun += 1
+    timers.most = Math.max(timers.most, timers.live.size)
+    return id
+  }
+  window.clearTimeout = id => { timers.live.delete(id); clear(id) }
+`
+
+async function deliveryOf(at: ServerProcess, run: string): Promise<string> {
+  return (await at.json<RunDto>(`/api/v1/runs/${run}`)).callback?.id ?? ''
+}
+
+class OwnServer {
+  readonly server: ServerProcess
+  constructor(env: Record<string, string>) {
+    this.server = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50', ...env } })
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.server.close()
+  }
+}
+
+describe('the list of runs', () => {
+  test('follows a run that has left its filter to its end', async () => {
+    const id = await createRun('A pier in fog #slow=3s')
+    const here = await visitLab(browser, server, '/runs?status=running')
+    const row = here.page.locator(`a[href="/runs/${id}"]`)
+    await row.locator('.badge.running').waitFor()
+    await row.locator('.badge.succeeded').waitFor({ timeout: 20_000 })
+    await leave(here)
+  }, 60_000)
+
+  test('shows what its address asks for, however late the answer before comes', async () => {
+    const id = await createRun('A pier')
+    await done(id)
+    const here = await visitLab(browser, server, '/runs')
+    const { page } = here
+    await page.locator(`a[href="/runs/${id}"]`).waitFor()
+    const held = Promise.withResolvers<void>()
+    const answered = Promise.withResolvers<void>()
+    await page.route(/\/api\/v1\/runs\?status=failed/, async route => {
+      await held.promise
+      await route.continue().catch(() => {}) // the page may have let go of it
+      answered.resolve()
+    })
+    await page.getByRole('button', { name: 'failed' }).click()
+    await page.getByRole('button', { name: 'failed' }).click()
+    await page.getByRole('button', { name: 'succeeded' }).click()
+    await page.locator(`a[href="/runs/${id}"]`).waitFor()
+    held.resolve()
+    await answered.promise
+    await page.waitForResponse(/\/api\/v1\/runs\?status=succeeded/)
+    expect(await page.locator(`a[href="/runs/${id}"]`).count()).toBe(1)
+    expect(await page.locator('.empty').count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+})
+
+describe('the list of deliveries', () => {
+  test('says that nothing fits, where something was sent', async () => {
+    await done(await createRun('A pier', { webhook_url: `${server.url}/lab/inbox/bootstrap` }))
+    const here = await visitLab(browser, server, '/deliveries?status=gone')
+    await here.page.getByText('No delivery fits these filters.').waitFor()
+    await leave(here)
+  }, 60_000)
+
+  test('shows what its address asks for, however late the answer before comes', async () => {
+    await done(await createRun('A pier', { webhook_url: `${server.url}/lab/inbox/bootstrap` }))
+    const here = await visitLab(browser, server, '/deliveries')
+    const { page } = here
+    await page.locator('.deliverylist > li').first().waitFor()
+    const held = Promise.withResolvers<void>()
+    const answered = Promise.withResolvers<void>()
+    await page.route(/\/api\/v1\/deliveries\?status=gone/, async route => {
+      await held.promise
+      await route.continue().catch(() => {})
+      answered.resolve()
+    })
+    await page.getByRole('button', { name: 'gone' }).click()
+    await page.getByRole('button', { name: 'gone' }).click()
+    await page.locator('.deliverylist > li').first().waitFor()
+    held.resolve()
+    await answered.promise
+    await page.getByRole('button', { name: 'show' }).first().click()
+    await page.locator('.tries li').first().waitFor()
+    expect(await page.locator('.empty').count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+})
+
+test('earlier outputs are those of now, whenever a form is opened', async () => {
+  const here = await visitLab(browser, server, '/')
+  const { page } = here
+  await page.locator('.card').nth(1).waitFor()
+  await page.locator('.chain', { hasText: 'chain202' }).click()
+  await page.getByRole('link', { name: 'runs', exact: true }).click()
+  const { steps } = await done(await createRun('A newer boat'))
+  await page.getByRole('link', { name: 'compose', exact: true }).click()
+  const media = steps[0]?.outputs?.[0]?.media_id
+  await page.locator(`.earlier img[src="/api/v1/media/${media}"]`).first().waitFor({ state: 'attached' })
+  await leave(here)
+}, 60_000)
+
+test('who signs in after another sees nothing of the other', async () => {
+  await done(await createRun('A private boat'))
+  const made = await server.post('/api/v1/keys', { name: 'clerk', scopes: ['callbacks:manage'] })
+  const { key } = (await made.json()) as { key: string }
+  const here = await visitLab(browser, server, '/runs')
+  const { page } = here
+  await page.locator('.runlist li').first().waitFor()
+  await page.getByRole('link', { name: 'settings', exact: true }).click()
+  await page.locator('section[aria-label="API keys"] li').first().waitFor()
+  await page.getByRole('button', { name: 'sign out' }).click()
+  await page.getByLabel('API key').fill(key)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.locator('section[aria-label="API keys"] .note').waitFor()
+  expect(await page.locator('section[aria-label="API keys"] li').count()).toBe(0)
+  await page.getByRole('link', { name: 'runs', exact: true }).click()
+  await page.locator('.notice').waitFor()
+  expect(await page.locator('.runlist li').count()).toBe(0)
+  await leave(here)
+}, 60_000)
+
+test('the limits of a key are changed in its row, and a refusal stands beside its field', async () => {
+  const made = await server.post('/api/v1/keys', { name: 'shop', scopes: ['runs:read'], daily_budget_usd: 2 })
+  const { id } = (await made.json()) as { id: string }
+  const here = await visitLab(browser, server, '/settings')
+  const { page } = here
+  const row = page.locator('.rows li').filter({ hasText: 'shop' })
+  await row.getByRole('button', { name: 'limits' }).click()
+  expect(await row.getByLabel('US dollars a day').inputValue()).toBe('2')
+  await row.getByLabel('requests a minute').fill('0.5')
+  await row.getByRole('button', { name: 'save' }).click()
+  await row.locator('.field.bad', { hasText: 'requests a minute' }).getByRole('alert').waitFor()
+  await row.getByLabel('requests a minute').fill('30')
+  await row.getByLabel('runs at once').fill('4')
+  await row.getByLabel('runs that wait').fill('')
+  await row.getByLabel('US dollars a day').fill('7.5')
+  await row.getByRole('button', { name: 'save' }).click()
+  for (const limit of ['30 requests a minute', '4 runs at once', 'of $7.50 today']) await row.getByText(limit).waitFor()
+  expect(await row.getByText('runs that wait').count()).toBe(0)
+  const { data } = await server.json<{ data: { id: string }[] }>('/api/v1/keys')
+  expect(data.find(each => each.id === id)).toMatchObject({
+    rate_per_minute: 30,
+    max_running: 4,
+    max_queued: null,
+    daily_budget_usd: 7.5,
+  })
+  await leave(here)
+}, 60_000)

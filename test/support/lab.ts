@@ -1,0 +1,42 @@
+/** A browser with the Lab in it, signed in, and what its tests ask of it again and again. */
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { API_KEY, type ServerProcess } from './server.ts'
+
+export interface LabVisit {
+  page: Page
+  /** Exceptions that nobody caught. */
+  uncaught: string[]
+}
+
+export async function visitLab(
+  browser: Browser,
+  server: ServerProcess,
+  path = '/',
+  options: BrowserContextOptions = {},
+): Promise<LabVisit> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+  await context.request.post(`${server.url}/api/v1/session`, {
+    data: { key: API_KEY },
+    headers: { origin: server.url },
+  })
+  const page = await context.newPage()
+  const uncaught: string[] = []
+  page.on('pageerror', error => uncaught.push(error.message))
+  await page.goto(server.url + path)
+  return { page, uncaught }
+}
+
+/** The body that the page would send: the one of its printed code. */
+export async function printedBody(page: Page): Promise<PrintedBody> {
+  const code = (await page.locator('pre[data-snippet=create][data-language=curl]').textContent()) ?? ''
+  const text = /-d '([\s\S]*)'\s*$/.exec(code)?.[1] ?? 'null'
+  return JSON.parse(text.replaceAll("'\\''", "'")) as PrintedBody
+}
+
+export interface PrintedBody {
+  input: Record<string, Record<string, unknown>>
+  metadata?: Record<string, string>
+  provider_order?: Record<string, string[]>
+  max_cost_usd?: number
+  webhook_url?: string
+}
