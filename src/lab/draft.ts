@@ -196,9 +196,18 @@ export function composeFrom(run: RunDto): void {
 /** @throws ApiFailure */
 export async function startRun(): Promise<RunDto> {
   const run = await order(`/api/v1/chains/${draft.value.slug}/runs`, body.value)
-  const mine = new Set(JSON.parse(localStorage.getItem('babychain.mine') ?? '[]') as string[])
-  localStorage.setItem('babychain.mine', JSON.stringify([...mine, run.id].slice(-200)))
+  remember(run.id)
   return run
+}
+
+/** For the first steps: which runs this page has made. */
+function remember(id: string): void {
+  try {
+    const mine = new Set(JSON.parse(localStorage.getItem('babychain.mine') ?? '[]') as string[])
+    localStorage.setItem('babychain.mine', JSON.stringify([...mine, id].slice(-200)))
+  } catch {
+    // No room: a run that was paid for is shown all the same.
+  }
 }
 
 function kept(): Draft {

@@ -51,8 +51,9 @@ export interface FormProps {
 }
 
 export function Form({ schema, value, pointer, errors, wired, aside, set }: FormProps) {
+  // What stands in the way must be seen: a picture from before the step was wired.
   const fields = Object.entries(schema.properties ?? {}).filter(
-    ([key, inner]) => key !== wired?.field || picturesAt(inner) > 1,
+    ([key, inner]) => key !== wired?.field || picturesAt(inner) > 1 || value[key] !== undefined,
   )
   const field = ([key, inner]: [string, Schema]) => (
     <Field
@@ -314,6 +315,7 @@ function RawInput({ name, value, set, ...common }: InputProps & { name: string }
     <>
       <textarea
         {...common}
+        aria-invalid={bad !== undefined || common['aria-invalid']}
         class="raw"
         rows={2}
         spellcheck={false}

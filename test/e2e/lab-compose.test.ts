@@ -274,6 +274,20 @@ describe('another model', () => {
   }, 60_000)
 })
 
+test('a picture that a step before has come to give is seen where it stands in the way, and only there', async () => {
+  const here = await compose('chain202')
+  const { page } = here
+  await model(page, 'image-to-image').selectOption('bfl/flux-2-pro')
+  const step = card(page, 'image-to-image')
+  await step.getByLabel('Input picture').fill('https://example.com/boat.png')
+  await ready(page)
+  await page.locator('.chain', { hasText: 'chain303' }).click()
+  await step.locator('.field.bad').getByLabel('Input picture').fill('')
+  await ready(page)
+  expect(await step.getByLabel('Input picture').count()).toBe(0)
+  await leave(here)
+}, 60_000)
+
 describe('a run that is run again', () => {
   test('keeps all that its request held, shows it, and lets it be taken away', async () => {
     const made = await createRun({
