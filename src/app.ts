@@ -26,6 +26,7 @@ import { SCOPES } from './core/keys.ts'
 import type { Clock, Observer, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
+import { mustEmbed } from './engine/pictures.ts'
 import { Registry } from './engine/registry.ts'
 import { Sweeper } from './engine/sweeper.ts'
 import { createApi } from './http/api.ts'
@@ -196,6 +197,7 @@ async function compose(
     mode: config.mode,
     version: pkg.version,
     routesOf,
+    embeds: route => mustEmbed(providers.get(route.provider), route, config.publicUrl !== null),
     providers: own.providers,
     auth: async key => (key === operator ? OPERATOR : access.keys.auth(key)),
     keys: access.keys,

@@ -166,6 +166,13 @@ export const LIMITS = {
   jobFailures: 3,
   /** Downloads of one output before it is given up. */
   keepTries: 6,
+  /** The largest input picture that any provider of the catalogue takes is 30 MB. */
+  pictureBytes: 30 << 20,
+  /**
+   * Input pictures of one request together, where they are in the request itself: 64 MB in base64, the most that a provider
+   * documents for a whole body (Ark; Gemini takes 20 MB). More would be read for a refusal.
+   */
+  requestPictureBytes: 48_000_000,
   /** Attempts kept per step; a step that waits a day for a rate limit must not grow for ever. */
   attempts: 200,
 } as const

@@ -25,7 +25,8 @@ import {
 } from '../core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
-import { type PictureDeps, picturesFor } from './pictures.ts'
+import type { Place } from './picture-room.ts'
+import { type PictureDeps, type PictureNeed, pictureNeed, picturesFor, type Target, waitForRoom } from './pictures.ts'
 
 export interface EffectDeps extends PictureDeps {
   store: Pick<Store, 'noteSubmit' | 'isUnsent'>
@@ -53,6 +54,7 @@ export interface LiveRun {
 
 /** Limits in milliseconds. A synchronous image API may take two minutes to answer a submit. */
 const LIMIT_MS: Record<Reaching['type'], number> = {
+  /** From the moment its pictures have room in memory. */
   submit: 300_000,
   find: 60_000,
   poll: 60_000,
@@ -81,7 +83,8 @@ export async function perform(
   const step = run.steps.find(each => each.id === effect.stepId)
   if (!step) return null
   const { clock } = deps
-  const said = await within(clock, LIMIT_MS[effect.type], stop, signal => carryOut(deps, live, step, effect, signal))
+  const work = (signal: AbortSignal) => carryOut(deps, live, step, effect, signal)
+  const said = await (effect.type === 'submit' ? work(stop) : within(clock, LIMIT_MS[effect.type], stop, work))
   return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
 }
 
@@ -148,14 +151,14 @@ function carryOut(
   }
 }
 
+/** Null when the submit was left before it began: it counts as never sent. */
 async function submit(
   deps: EffectDeps,
   live: LiveRun,
   step: Step,
   attempt: Attempt,
-  signal: AbortSignal,
-): Promise<Said> {
-  const { run } = live
+  stop: AbortSignal,
+): Promise<Said | null> {
   const provider = deps.providers.get(attempt.provider)
   const model = deps.catalog.find(step.model)
   const route =
@@ -165,6 +168,44 @@ async function submit(
       .find(each => each.provider === attempt.provider && each.providerModel === attempt.providerModel)
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
+  const target = { provider, inline: route.inline ?? false }
+  const need = await pictureNeed(deps, live.run, step, target).catch(error => unreadable(deps, live.run, error))
+  if (!need.ok) return refused(need.error)
+  const room = await waitForRoom(deps, live, step, need, stop)
+  if (!room.ok) return room.error && refused(room.error)
+  const { place } = room
+  try {
+    const send = (signal: AbortSignal) => sendOff(deps, live, step, attempt, { route, target, need, place }, signal)
+    return await within(deps.clock, LIMIT_MS.submit, stop, send)
+  } finally {
+    place.leave()
+  }
+}
+
+/** Our own storage breaks off: it will be back, and the steps before are paid. */
+function unreadable(deps: EffectDeps, run: Run, error: unknown): { ok: false; error: StepError } {
+  deps.observer.fault('pictures', error, { runId: run.id })
+  return { ok: false, error: stepError('storage_unavailable', 'the input picture cannot be read now') }
+}
+
+/** What a submit goes with. */
+interface Baggage {
+  route: Route
+  target: Target & { provider: Provider }
+  need: PictureNeed
+  place: Place
+}
+
+async function sendOff(
+  deps: EffectDeps,
+  live: LiveRun,
+  step: Step,
+  attempt: Attempt,
+  { route, target, need, place }: Baggage,
+  signal: AbortSignal,
+): Promise<Said> {
+  const { run } = live
+  const { provider } = target
   let began = false
   let held: StepError | null = null
   /** The last moment before the first byte: the submit is noted, or held back. */
@@ -178,13 +219,7 @@ async function submit(
     if (held) throw new Error(held.message)
   }
   try {
-    const pictures = await picturesFor(deps, run, step, { provider, inline: route.inline ?? false }, signal).catch(
-      error => {
-        // Our own storage breaks off: it will be back, and the steps before are paid.
-        deps.observer.fault('pictures', error, { runId: run.id })
-        return { ok: false as const, error: stepError('storage_unavailable', 'the input picture cannot be read now') }
-      },
-    )
+    const pictures = await picturesFor(deps, need, target, place, signal).catch(error => unreadable(deps, run, error))
     if (!pictures.ok) return refused(pictures.error)
     const translation = route.translate(step.params, { role: step.role, pictures: pictures.refs })
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))

@@ -1,65 +1,204 @@
-/** The input pictures of a step, in the form that its provider takes. */
+/**
+ * The input pictures of a step, in the form that its provider takes.
+ *
+ * 1. What must be read is known before a byte is read: its size, or the most that it may have.
+ * 2. Pictures in the request itself have a limit together; one that stands there twice counts twice. Above it nothing is sent.
+ * 3. A picture is read once for a step, and its bytes are let go when it is encoded or uploaded.
+ */
 import { type StepError, stepError } from '../core/errors.ts'
-import type { Picture, Provider } from '../core/ports.ts'
-import type { Run, Step } from '../core/run.ts'
+import { deadlineOf } from '../core/machine/steps.ts'
+import type { Clock, Media, Picture, Provider, Route } from '../core/ports.ts'
+import { LIMITS, type Run, type Step } from '../core/run.ts'
+import type { PictureRoom, Place } from './picture-room.ts'
 
 export interface PictureDeps {
-  /** Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. */
+  clock: Clock
+  media: Pick<Media, 'find'>
+  room: PictureRoom
+  /** Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. One above `mostBytes` is `invalid_input`. */
   readPicture(
     ref: string,
     signal: AbortSignal,
+    mostBytes: number,
   ): Promise<{ ok: true; picture: Picture } | { ok: false; error: StepError }>
   /** A signed link to a media that a provider can reach, or null without a public address. */
   publicLink(mediaId: string): string | null
 }
 
 /** Whom a picture must reach, and whether only in the request itself. */
-interface Target {
-  provider: Provider
+export interface Target {
+  provider: Pick<Provider, 'id' | 'takes' | 'upload'>
   inline: boolean
 }
 
-/** The wired picture first, then the caller's. */
-export async function picturesFor(
+export interface PictureNeed {
+  ok: true
+  /** In the order of the request: the wired picture first, then the caller's. A link is the provider's to read. */
+  pictures: readonly ({ link: string } | { read: string })[]
+  /** What is ours to read, each once: its size, null for a link, and how often it stands in the request. */
+  reads: ReadonlyMap<string, { bytes: number | null; times: number }>
+  /** Room in memory that this takes at the most. */
+  bytes: number
+  /** Some of it lies behind links. */
+  linked: boolean
+}
+
+type Failed = { ok: false; error: StepError }
+
+/** True where a stored picture reaches a provider in the request itself only. */
+export function mustEmbed(
+  provider: Target['provider'] | undefined,
+  { inline = false }: Pick<Route, 'inline'>,
+  hasPublicLinks: boolean,
+): boolean {
+  if (!provider || inline) return true
+  return provider.upload === undefined && !(provider.takes.url && hasPublicLinks)
+}
+
+/** What must be read for a step. */
+export async function pictureNeed(
   deps: PictureDeps,
   run: Run,
   step: Step,
   target: Target,
-  signal: AbortSignal,
-): Promise<{ ok: true; refs: string[] } | { ok: false; error: StepError }> {
+): Promise<PictureNeed | Failed> {
   const wired = step.dependsOn.flatMap(key => {
     const before = run.steps.find(other => other.key === key)
     const [first] = before?.status === 'succeeded' ? before.outputs : []
-    return first ? [`media:${first.mediaId}`] : []
+    return first ? [{ ref: `media:${first.mediaId}`, bytes: first.bytes }] : []
   })
-  const refs: string[] = []
-  for (const ref of [...wired, ...step.pictures]) {
-    const made = await referenceFor(deps, ref, target, signal)
-    if (!made.ok) return made
-    refs.push(made.ref)
+  const pictures: ({ link: string } | { read: string })[] = []
+  const reads = new Map<string, { bytes: number | null; times: number }>()
+  for (const { ref, bytes } of [...wired, ...step.pictures.map(ref => ({ ref, bytes: undefined }))]) {
+    const link = linkFor(deps, ref, target)
+    pictures.push(link === null ? { read: ref } : { link })
+    const known = reads.get(ref)
+    if (known) known.times += 1
+    else if (link === null) reads.set(ref, { bytes: bytes ?? (await sizeOf(deps, ref)), times: 1 })
   }
-  return { ok: true, refs }
+  const room = roomFor(target, [...reads.values()])
+  if (typeof room !== 'number') return room
+  const linked = [...reads.values()].some(({ bytes }) => bytes === null)
+  return { ok: true, pictures, reads, bytes: room, linked }
 }
 
-/** A link where the provider takes links and can reach it, else its own upload, else a data URI within its limit. */
-async function referenceFor(
+/**
+ * Waits for room in memory, until the step is canceled or too late, or the process stops: without an error the next one makes
+ * the submit. The wait is no part of the submit's own time.
+ */
+export async function waitForRoom(
+  { clock, room }: PictureDeps,
+  live: { readonly run: Run },
+  step: Step,
+  need: PictureNeed,
+  stop: AbortSignal,
+): Promise<{ ok: true; place: Place } | { ok: false; error: StepError | null }> {
+  const overBy = (): StepError | null => {
+    if (live.run.cancelRequestedAt !== null) return stepError('canceled', 'canceled before it was submitted')
+    const isLate = clock.now() >= deadlineOf(live.run, step)
+    return isLate ? stepError('deadline_exceeded', 'the deadline passed before it was submitted') : null
+  }
+  const quit = new AbortController()
+  let disarm = (): void => {}
+  const look = (): void => {
+    if (stop.aborted || overBy()) quit.abort()
+    else disarm = clock.at(clock.now() + STILL_WANTED_MS, look)
+  }
+  if (need.bytes > 0) look()
+  stop.addEventListener('abort', look, { once: true })
+  try {
+    const place = await room.enter(need, quit.signal)
+    return place ? { ok: true, place } : { ok: false, error: overBy() }
+  } finally {
+    disarm()
+    stop.removeEventListener('abort', look)
+  }
+}
+
+/** How often a submit that waits for room asks whether it is still wanted. */
+const STILL_WANTED_MS = 1_000
+
+/** Reads what must be read, within the room that was taken for it; what turns out to be too much of that is given back. */
+export async function picturesFor(
   deps: PictureDeps,
-  ref: string,
-  { provider, inline }: Target,
+  need: PictureNeed,
+  target: Target,
+  place: Place,
   signal: AbortSignal,
-): Promise<{ ok: true; ref: string } | { ok: false; error: StepError }> {
-  if (provider.takes.url && !inline) {
-    if (/^https?:/i.test(ref)) return { ok: true, ref }
-    const link = ref.startsWith('media:') ? deps.publicLink(ref.slice('media:'.length)) : null
-    if (link) return { ok: true, ref: link }
+): Promise<{ ok: true; refs: string[] } | Failed> {
+  const made = new Map<string, string>()
+  let held = 0
+  /** What pictures of a size that nobody knows yet may still take. */
+  let left = need.bytes
+  for (const { bytes, times } of need.reads.values()) left -= (bytes ?? 0) * times
+  for (const [ref, { bytes, times }] of need.reads) {
+    const most = bytes ?? Math.min(mostOf(target), uploads(target) ? need.bytes : Math.floor(left / times))
+    const read = await deps.readPicture(ref, signal, most)
+    if (!read.ok && bytes === null && read.error.code === 'invalid_input')
+      return most < mostOf(target)
+        ? tooMany(`more than ${LIMITS.requestPictureBytes}`)
+        : tooLarge(target, `over ${most}`)
+    if (!read.ok) return read
+    const uploaded = uploads(target) ? await target.provider.upload?.(read.picture, signal) : undefined
+    if (uploaded && !uploaded.ok) return uploaded
+    made.set(ref, uploaded?.ref ?? dataUri(read.picture))
+    const size = read.picture.bytes.length
+    place.drop(size)
+    if (!uploaded) held += size * times
+    if (bytes === null) left -= size * times
   }
-  const read = await deps.readPicture(ref, signal)
-  if (!read.ok) return read
-  if (provider.upload && !inline) return provider.upload(read.picture, signal)
-  const { bytes, mime } = read.picture
-  if (bytes.length > provider.takes.dataUriBytes) {
-    const detail = `the input picture has ${bytes.length} bytes; without BABYCHAIN_PUBLIC_URL ${provider.id} takes at most ${provider.takes.dataUriBytes}`
-    return { ok: false, error: stepError('invalid_input', detail) }
-  }
-  return { ok: true, ref: `data:${mime};base64,${Buffer.from(bytes).toString('base64')}` }
+  place.keep(held)
+  return { ok: true, refs: need.pictures.map(each => ('link' in each ? each.link : (made.get(each.read) ?? ''))) }
+}
+
+/** A link, where the provider takes links and can reach it. */
+function linkFor(deps: PictureDeps, ref: string, { provider, inline }: Target): string | null {
+  if (!provider.takes.url || inline) return null
+  if (/^https?:/i.test(ref)) return ref
+  return ref.startsWith('media:') ? deps.publicLink(ref.slice('media:'.length)) : null
+}
+
+/** Null for a link: that shows when it is read. A media that is gone has no bytes; its reader says so. */
+async function sizeOf(deps: PictureDeps, ref: string): Promise<number | null> {
+  if (ref.startsWith('media:')) return (await deps.media.find(ref.slice('media:'.length)))?.bytes ?? 0
+  return ref.startsWith('data:') ? Math.ceil((ref.length * 3) / 4) : null
+}
+
+/** The room that some pictures take at the most, or why they cannot be sent. */
+function roomFor(target: Target, reads: readonly { bytes: number | null; times: number }[]): number | Failed {
+  const most = mostOf(target)
+  // They go up one by one.
+  if (uploads(target)) return Math.max(0, ...reads.map(({ bytes }) => bytes ?? most))
+  const large = reads.find(({ bytes }) => bytes !== null && bytes > target.provider.takes.dataUriBytes)
+  if (large) return tooLarge(target, `${large.bytes}`)
+  const known = reads.reduce((sum, { bytes, times }) => sum + (bytes ?? 0) * times, 0)
+  if (known > LIMITS.requestPictureBytes) return tooMany(`${known}`)
+  const all = reads.reduce((sum, { bytes, times }) => sum + (bytes ?? most) * times, 0)
+  return Math.min(all, LIMITS.requestPictureBytes)
+}
+
+/** The most bytes of one picture that is read from a link. */
+function mostOf(target: Target): number {
+  return uploads(target) ? LIMITS.pictureBytes : Math.min(LIMITS.pictureBytes, target.provider.takes.dataUriBytes)
+}
+
+/** Its own upload where there is one. */
+function uploads({ provider, inline }: Target): boolean {
+  return provider.upload !== undefined && !inline
+}
+
+function tooLarge({ provider }: Target, bytes: string): Failed {
+  const most = provider.takes.dataUriBytes
+  const detail = `the input picture has ${bytes} bytes; without BABYCHAIN_PUBLIC_URL ${provider.id} takes at most ${most}`
+  return { ok: false, error: stepError('invalid_input', detail) }
+}
+
+function tooMany(bytes: string): Failed {
+  const detail = `the input pictures have ${bytes} bytes together; one request takes at most ${LIMITS.requestPictureBytes}`
+  return { ok: false, error: stepError('invalid_input', detail) }
+}
+
+/** In one piece, without a copy of the bytes. */
+function dataUri({ mime, bytes }: Picture): string {
+  return `data:${mime};base64,${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')}`
 }

@@ -25,8 +25,9 @@ import {
 import { type Attempt, isEnded, type Run, type Step } from '../core/run.ts'
 import { Actor, type ActorDeps } from './actor.ts'
 import { lookLate } from './effects.ts'
+import { PictureRoom } from './picture-room.ts'
 
-export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose'> {
+export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose' | 'room'> {
   compose(run: Run, at: number): NewDelivery | null
 }
 
@@ -53,7 +54,12 @@ export class Registry implements Engine {
   #draining = false
 
   constructor(deps: RegistryDeps) {
-    this.#deps = { ...deps, idle: (who, until) => this.#idle(who, until), lost: who => this.#lost(who) }
+    this.#deps = {
+      ...deps,
+      room: new PictureRoom(),
+      idle: (who, until) => this.#idle(who, until),
+      lost: who => this.#lost(who),
+    }
     this.#store = deps.store
     this.#clock = deps.clock
     this.#sweptAt = deps.clock.now()
@@ -170,6 +176,7 @@ export class Registry implements Engine {
 
   async drain(): Promise<void> {
     this.#draining = true
+    this.#deps.room.shut()
     this.#stop.abort(new Error('stopping'))
     while ([...this.#actors.values()].some(actor => actor.mustFinish)) {
       await new Promise<void>(resolve => this.#clock.at(this.#clock.now() + 20, resolve))

@@ -24,12 +24,10 @@ export interface ApiDeps {
   clock: Clock
   mode: Mode
   version: string
-  /** How long a run may take, in milliseconds; the core's limit when absent. */
-  runDeadlineMs?: number
-  /** POST …/runs without an Idempotency-Key is 400. */
-  requireIdempotencyKey?: boolean
   /** The routes of a model in this installation, in order of preference: the very function that the engine routes with. */
   routesOf(model: Model): readonly Route[]
+  /** True where the stored pictures of a call must be in the request itself: there they have a limit together. */
+  embeds(route: Route): boolean
   /** Every provider adapter; `missing` is null when it can be used, else what to set. */
   providers: readonly { id: string; missing: string | null }[]
   /** The owner of a bearer key; null for unknown, expired and revoked ones alike. May throw StorageUnavailable. */

@@ -10,7 +10,7 @@ import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '..
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/ports.ts'
 import { SAMPLE, tryRoute } from '../core/routing.ts'
-import type { Run } from '../core/run.ts'
+import { LIMITS, type Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
 import { ApiProblem, type RequestError } from './problem.ts'
@@ -135,32 +135,58 @@ async function checkPictures(
   principal: Principal,
   steps: readonly SoundStep[],
 ): Promise<RequestError[]> {
-  const given = steps.flatMap(({ key, model, planned }) =>
-    model.pictures(planned.params).map(({ pointer, value }) => ({ pointer: `/input/${key}_params${pointer}`, value })),
-  )
-  const found = await Promise.all(given.map(({ pointer, value }) => checkPicture(deps, principal, pointer, value)))
-  return found.flat()
+  const found = steps.map(async step => {
+    const given = step.model.pictures(step.planned.params)
+    const at = given.map(({ pointer }) => `/input/${step.key}_params${pointer}`)
+    const checked = await Promise.all(given.map(({ value }, i) => checkPicture(deps, principal, at[i] ?? '', value)))
+    const errors = checked.flatMap(each => ('code' in each ? [each] : []))
+    return errors.length > 0 ? errors : checkSum(deps, step, at, checked as { bytes: number }[])
+  })
+  return (await Promise.all(found)).flat()
 }
 
+/** What is wrong with a picture, or its size in bytes: 0 for a link, whose size nobody knows yet. */
 async function checkPicture(
   { media, checkUrl }: ApiDeps,
   { apiKeyId }: Principal,
   pointer: string,
   value: string,
-): Promise<RequestError[]> {
+): Promise<RequestError | { bytes: number }> {
   if (value.startsWith('media:')) {
     const stored = await media.find(value.slice('media:'.length))
     const own = stored?.apiKeyId === apiKeyId ? stored : null
-    if (own?.mime.startsWith('image/')) return []
+    if (own?.mime.startsWith('image/')) return own
     const detail = own ? `${value} is no picture but ${own.mime}` : `there is no ${value}`
-    return [{ pointer, code: 'unknown_media', detail, hint: 'Upload the picture with POST /api/v1/media.' }]
+    return { pointer, code: 'unknown_media', detail, hint: 'Upload the picture with POST /api/v1/media.' }
   }
   if (value.startsWith('data:')) {
     const sound = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/i.test(value)
     const detail = 'the data URI is not valid base64'
-    return sound ? [] : [{ pointer, code: 'picture_reference', detail, hint: 'Upload it with POST /api/v1/media.' }]
+    const hint = 'Upload it with POST /api/v1/media.'
+    return sound ? { bytes: (value.length * 3) / 4 } : { pointer, code: 'picture_reference', detail, hint }
   }
-  return checkUrl(value) ? [] : [notAllowed(pointer)]
+  return checkUrl(value) ? { bytes: 0 } : notAllowed(pointer)
+}
+
+/** The pictures of a step together, where every provider that could run it takes them in the request itself. */
+function checkSum(
+  deps: ApiDeps,
+  { key, planned, model }: SoundStep,
+  pointers: readonly string[],
+  pictures: readonly { bytes: number }[],
+): RequestError[] {
+  const most = LIMITS.requestPictureBytes
+  let sum = 0
+  const over = pictures.findIndex(({ bytes }) => {
+    sum += bytes
+    return sum > most
+  })
+  if (over < 0) return []
+  const open = deps.routesOf(model).filter(route => obstacleOf(deps, route, planned) === null)
+  if (!open.every(route => deps.embeds(route))) return []
+  const detail = `the input pictures of ${key} up to this one have ${Math.round(sum)} bytes; one request takes at most ${most}`
+  const hint = 'Give fewer or smaller pictures; one that is given twice counts twice.'
+  return [{ pointer: pointers[over] ?? '', code: 'pictures_too_large', detail, hint }]
 }
 
 /**
@@ -170,8 +196,7 @@ async function checkPicture(
 function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError[] {
   const reasons: string[] = []
   for (const route of deps.routesOf(model)) {
-    const provider = deps.providers.find(each => each.id === route.provider)
-    const reason = provider ? (provider.missing ?? untranslatable(route, planned)) : 'not available in this mode'
+    const reason = obstacleOf(deps, route, planned)
     if (reason === null) return []
     reasons.push(`${route.provider}: ${reason.replace(/\.$/, '')}`)
   }
@@ -183,6 +208,11 @@ function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError
       hint: `Set one of the keys and restart, or choose another model: GET /api/v1/models says which are configured.`,
     },
   ]
+}
+
+function obstacleOf(deps: ApiDeps, route: Route, step: PlannedStep): string | null {
+  const provider = deps.providers.find(each => each.id === route.provider)
+  return provider ? (provider.missing ?? untranslatable(route, step)) : 'not available in this mode'
 }
 
 /** Why a route cannot express a step; null when it can. It may take pictures as links, in the request itself, or both. */

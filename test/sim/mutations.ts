@@ -214,9 +214,23 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the next step gets no picture of the one before',
     file: 'src/engine/pictures.ts',
-    from: 'for (const ref of [...wired, ...step.pictures])',
-    to: 'for (const ref of step.pictures)',
+    from: '[...wired, ...step.pictures.map(',
+    to: '[...step.pictures.map(',
     by: 'sim',
+  },
+  {
+    name: 'the room of a submit is not given back',
+    file: 'src/engine/effects.ts',
+    from: '    place.leave()\n',
+    to: '    void place\n',
+    by: 'test/engine/pictures.test.ts',
+  },
+  {
+    name: 'pictures are read whether there is room or not',
+    file: 'src/engine/picture-room.ts',
+    from: 'first && first.bytes <= this.#free',
+    to: 'first',
+    by: 'test/engine/pictures.test.ts',
   },
   {
     name: 'a provider has places without end',

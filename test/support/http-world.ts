@@ -275,6 +275,7 @@ export class HttpWorld {
       mode: 'byok',
       version: '0.0.0-test',
       routesOf,
+      embeds: () => false,
       providers: [provider, { id: 'bfl', missing: 'set BFL_API_KEY' }],
       auth: async key => KEYS[key] ?? access.keys.auth(key),
       keys: access.keys,

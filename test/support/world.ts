@@ -25,7 +25,7 @@ import { Admission, type RunLimits } from '../../src/engine/admission.ts'
 import { Budget } from '../../src/engine/budget.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
-import { Registry } from '../../src/engine/registry.ts'
+import { Registry, type RegistryDeps } from '../../src/engine/registry.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { RemoteProvider } from './remote-provider.ts'
 import { type Graph, runOf } from './runs.ts'
@@ -43,6 +43,8 @@ export interface WorldOptions {
   resubmitUnknown?: boolean
   /** The routes want pictures in the request itself. */
   inline?: boolean
+  /** How a picture is read, and how many bytes it is said to have. */
+  pictures?: { bytes: number; read: RegistryDeps['readPicture'] }
   limits?: Partial<RunLimits> & { dailyBudgetUsd?: number | null }
 }
 
@@ -133,7 +135,9 @@ export class World {
       capacity: new Capacity({ concurrency: this.#options.concurrency ?? (() => 1_000) }),
       compose: (run, at) => composeDelivery(run, at, clock.id()),
       post: process.outbox,
-      readPicture: async () => ({ ok: true, picture: { mime: 'image/png', bytes: new Uint8Array(3) } }),
+      readPicture:
+        this.#options.pictures?.read ??
+        (async () => ({ ok: true, picture: { mime: 'image/png', bytes: new Uint8Array(3) } })),
       publicLink: id => `https://us.example/media/${id}`,
       callbackUrl: () => null,
       resubmitUnknown: this.#options.resubmitUnknown ?? false,
@@ -305,7 +309,11 @@ export class World {
         this.kept.set(order.id, output)
         return { ok: true, output }
       },
-      find: missing,
+      find: async id => {
+        const { bytes } = this.#options.pictures ?? missing()
+        const ours = { runId: null, stepId: null, apiKeyId: 'key', createdAt: 0 }
+        return { mediaId: id, mime: 'image/png', bytes, sha256: '', location: id, ...ours }
+      },
       open: missing,
       stash: missing,
       openStash: missing,
