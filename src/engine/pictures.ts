@@ -144,7 +144,7 @@ export async function picturesFor(
     made.set(ref, uploaded?.ref ?? dataUri(read.picture))
     const size = read.picture.bytes.length
     place.drop(size)
-    if (!uploaded) held += size * times
+    if (!uploaded) held += (bytes ?? size) * times
     if (bytes === null) left -= size * times
   }
   place.keep(held)
