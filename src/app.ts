@@ -14,6 +14,7 @@ import { createCallbackDesk } from './app/callbacks.ts'
 import { calm, createClock, type SystemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
 import { BOOTSTRAP, type MadeBootstrap } from './app/keyring.ts'
+import { narrated } from './app/narrator.ts'
 import { createNotifier } from './app/notifier.ts'
 import { output } from './app/output.ts'
 import { pictureReader } from './app/pictures.ts'
@@ -23,7 +24,7 @@ import { deriveKey, masterKey } from './app/secrets.ts'
 import { openTracing, type Tracing } from './app/tracing.ts'
 import type { Config } from './config.ts'
 import { SCOPES } from './core/keys.ts'
-import type { Clock, Observer, Provider, Store } from './core/ports.ts'
+import type { Clock, Provider, Store } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
 import { mustEmbed } from './engine/pictures.ts'
@@ -116,7 +117,7 @@ async function compose(
 
   const metrics = createMetrics({ process: true })
   const tracing = await openTracing(config.tracing, pkg.version, log)
-  const observer = tracing.observer(logged(metrics.observer, log))
+  const observer = tracing.observer(narrated(metrics.observer, log, clock))
   const media = await openMedia({
     dataDir: config.dataDir,
     root: mediaRoot(config),
@@ -311,28 +312,6 @@ function whyDeaf({ host, port }: Config, code: string): string {
 
 class CannotListen extends Error {
   override name = 'CannotListen'
-}
-
-/** Counts and says what happened. */
-function logged(observer: Observer, log: Logger): Observer {
-  return {
-    attemptEnded(attempt) {
-      observer.attemptEnded(attempt)
-      log.debug(attempt, 'attempt ended')
-    },
-    runEnded(run) {
-      observer.runEnded(run)
-      log.info(run, 'run ended')
-    },
-    deliveryTried(delivery) {
-      observer.deliveryTried(delivery)
-      log.info(delivery, 'callback tried')
-    },
-    fault(where, error, context) {
-      observer.fault(where, error, context)
-      log.error({ where, ...context, err: error }, 'fault')
-    },
-  }
 }
 
 /** JSON lines on stdout. */

@@ -65,8 +65,10 @@ interface Birth {
   reject(error: unknown): void
 }
 
-/** How long a write that storage refused waits: soon enough to go on at once, seldom enough to harm nobody. */
+/** How long a write that storage refused waits at first: soon enough to go on at once. */
 const STORAGE_RETRY_MS = 500
+/** And at most: thousands of runs that try in vain must not keep an ill disk busy. */
+const LONGEST_STORAGE_RETRY_MS = 15_000
 /** A write that fails for another reason is a fault of ours, which time alone will not mend: it waits ever longer. */
 const LONGEST_RETRY_MS = 60_000
 
@@ -90,8 +92,10 @@ export class Actor {
   #dueAt: number | null = null
   #busy = false
   #saving = false
-  /** Commits in a row that failed by a fault of ours. */
+  /** Commits in a row that failed. */
   #failures = 0
+  /** Ends the pause after a failed commit. */
+  #hurry: (() => void) | null = null
   #stopped = false
 
   constructor(deps: ActorDeps, run: Run) {
@@ -121,6 +125,8 @@ export class Actor {
     if (this.#stopped) return Promise.reject(new Draining('the run has no actor now'))
     const { promise, resolve, reject } = Promise.withResolvers<Run>()
     this.#mail.push({ event, reply: { resolve, reject } })
+    // A caller who waits is told at once whether storage takes it now.
+    this.#hurry?.()
     this.#turn()
     return promise
   }
@@ -281,8 +287,8 @@ export class Actor {
       // What happened stays true: it is tried again. A caller was refused, so its wish is dropped.
       this.#mail.unshift(...mail.filter(each => !each.reply))
       if (this.#mail.length > 0) this.#dueAt = Math.min(this.#dueAt ?? clock.now(), clock.now())
-      this.#failures = error instanceof StorageUnavailable ? 0 : this.#failures + 1
-      await this.#pause(Math.min(LONGEST_RETRY_MS, STORAGE_RETRY_MS * 2 ** this.#failures))
+      this.#failures += 1
+      await this.#pause(retryAfterMs(error, this.#failures, clock.random()))
       return false
     }
   }
@@ -320,10 +326,12 @@ export class Actor {
       const end = (): void => {
         disarm()
         signal.removeEventListener('abort', end)
+        this.#hurry = null
         resolve()
       }
       const disarm = this.#deps.clock.at(this.#deps.clock.now() + ms, end)
       signal.addEventListener('abort', end)
+      this.#hurry = end
     })
   }
 
@@ -366,6 +374,12 @@ export class Actor {
     const { clock } = this.#deps
     this.tell({ type: 'run.woke', at: clock.now(), jitter: clock.random() })
   }
+}
+
+/** Runs that storage refused together come back apart. */
+function retryAfterMs(error: unknown, failures: number, jitter: number): number {
+  if (!(error instanceof StorageUnavailable)) return Math.min(LONGEST_RETRY_MS, STORAGE_RETRY_MS * 2 ** failures)
+  return Math.ceil(Math.min(LONGEST_STORAGE_RETRY_MS, STORAGE_RETRY_MS * 2 ** (failures - 1)) * (1 - jitter / 2))
 }
 
 interface Batch {

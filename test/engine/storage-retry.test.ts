@@ -1,0 +1,51 @@
+/** Storage that refuses writes: a run keeps what happened and tries again, ever more rarely, and at once when somebody waits. */
+import { afterEach, expect, test } from 'bun:test'
+import { StorageUnavailable } from '../../src/core/ports.ts'
+import { World } from '../support/world.ts'
+
+let world: World | null = null
+afterEach(async () => {
+  await world?.close()
+  world = null
+})
+
+/** A world whose one run meets a full disk; gives the times of its writes, and a way to heal the disk. */
+async function refusing() {
+  const w = new World()
+  world = w
+  await w.start()
+  const { id } = await w.create({ a: [] })
+  const { store } = w.process
+  const { commit } = store
+  const times: number[] = []
+  store.commit = async () => {
+    times.push(w.clock.now())
+    throw new StorageUnavailable('the disk is full')
+  }
+  const heal = (): void => {
+    store.commit = commit
+  }
+  return { w, id, times, heal }
+}
+
+test('a write that storage refuses is tried soon, then ever more rarely, at the latest after fifteen seconds', async () => {
+  const { w, id, times, heal } = await refusing()
+  await w.settle(() => times.length >= 12)
+  const pauses = times.slice(1).map((time, i) => time - (times[i] ?? 0))
+  const longest = [500, 1_000, 2_000, 4_000, 8_000, ...Array(6).fill(15_000)]
+  for (const [i, ms] of longest.entries()) expect(pauses[i]).toBeWithin(ms / 2, ms + 1)
+  // Three hundred runs must not come back in the same moment.
+  expect(new Set(pauses.slice(5)).size).toBeGreaterThan(1)
+  heal()
+  expect((await w.finish(id)).status).toBe('succeeded')
+})
+
+test('a caller who waits is not held up by the pause', async () => {
+  const { w, id, times, heal } = await refusing()
+  await w.settle(() => times.length >= 8)
+  const at = w.clock.now()
+  await expect(w.process.registry.cancel(id)).rejects.toThrow('the disk is full')
+  heal()
+  expect((await w.process.registry.cancel(id))?.cancelRequestedAt).toBe(at)
+  expect(w.clock.now()).toBe(at)
+})
