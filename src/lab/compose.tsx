@@ -221,7 +221,7 @@ function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
       </select>
       {choice?.failure && (
         <small class="wrong" role="alert">
-          {choice.id} could not be loaded, {chosen} stays. {choice.failure}
+          {choice.id} could not be loaded{chosen && `, ${chosen} stays`}. {choice.failure}
         </small>
       )}
       {blocked && !blocked.available && <small class="wrong">{blockedBy(blocked)}</small>}

@@ -116,7 +116,12 @@ export async function chooseModel(step: string, id: string): Promise<void> {
   const isNewest = () => choosing.value[step] === mine
   try {
     const detail = await detailOf(id)
-    if (isNewest()) adopt(step, detail)
+    if (!isNewest()) return
+    const { [step]: _, ...others } = choosing.value
+    batch(() => {
+      choosing.value = others
+      adopt(step, detail)
+    })
   } catch (error) {
     if (!(error instanceof ApiFailure)) throw error
     if (isNewest()) choosing.value = { ...choosing.value, [step]: { id, failure: error.message } }
@@ -128,15 +133,11 @@ function adopt(step: string, model: ModelDto): void {
   const wired = (chain.value?.steps.find(each => each.step_key === step)?.depends_on.length ?? 0) > 0
   const before = details.value.get(value.models[step] ?? '') ?? null
   const params = carryOver(before, value.params[step] ?? {}, model, { prompt: FIRST_PROMPT[step] ?? '', wired })
-  const { [step]: _, ...others } = choosing.value
-  batch(() => {
-    choosing.value = others
-    draft.value = {
-      ...value,
-      models: { ...value.models, [step]: model.id },
-      params: { ...value.params, [step]: params },
-    }
-  })
+  draft.value = {
+    ...value,
+    models: { ...value.models, [step]: model.id },
+    params: { ...value.params, [step]: params },
+  }
 }
 
 export function setParams(step: string, params: Params): void {

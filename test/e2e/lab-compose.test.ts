@@ -226,6 +226,25 @@ describe('another model', () => {
     await leave(here)
   }, 60_000)
 
+  test('that is chosen before the first one has come is the one that stays', async () => {
+    const here = await visitLab(browser, server, '/settings')
+    const { page } = here
+    const held = Promise.withResolvers<void>()
+    const first = page.waitForResponse(/\/models\/bfl\/flux-2-flex$/)
+    for (const path of [/\/models\/bfl\/flux-2-flex$/, /\/models\/bytedance\/seedream-4$/])
+      await page.route(path, async route => {
+        if (path.source.includes('flex')) await held.promise
+        else await (await first).finished()
+        await route.continue()
+      })
+    await page.goto(server.url)
+    await model(page, 'text-to-image').selectOption('bytedance/seedream-4')
+    held.resolve()
+    await ready(page)
+    expect((await printedBody(page)).input.chain_models?.text_to_image_model).toBe('bytedance/seedream-4')
+    await leave(here)
+  }, 60_000)
+
   test('that cannot be loaded leaves the old one chosen and says so', async () => {
     const here = await compose()
     const { page } = here
