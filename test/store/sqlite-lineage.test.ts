@@ -1,6 +1,6 @@
-/** A database that was brought back from a copy does not go on by itself while runs in it are under way. */
+/** A database that was brought back from a copy does not go on by itself while runs in it are under way; one that is lost is not begun anew. */
 import { afterEach, expect, test } from 'bun:test'
-import { copyFileSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
@@ -76,4 +76,38 @@ test('a refused start changes nothing and frees the directory', async () => {
   const other = makeDir()
   copyFileSync(fileOf(dir), fileOf(other))
   for (let n = 0; n < 2; n += 1) await expect(open(other)).rejects.toThrow(/BABYCHAIN_RESUME=1\b/)
+})
+
+test.each([
+  ['missing', (file: string) => rmSync(file)],
+  ['empty', (file: string) => truncateSync(file)],
+] as const)(
+  'a database that is %s where it has been started is refused, and nothing is made in its place',
+  async (what, lose) => {
+    const { dir } = await withRun()
+    lose(fileOf(dir))
+    const refusal = new RegExp(
+      `is ${what}, but it has been started 1 times here.*litestream restore.*BABYCHAIN_RESUME=1\\b`,
+    )
+    for (const resume of [null, '99']) await expect(open(dir, resume)).rejects.toThrow(refusal)
+    expect(existsSync(fileOf(dir))).toBe(what === 'empty')
+    await (await open(dir, '1')).close()
+    await (await open(dir)).close()
+  },
+)
+
+test('a lost database that is brought back is a restored one', async () => {
+  const { dir } = await withRun()
+  const aside = join(makeDir(), 'copy.db')
+  copyFileSync(fileOf(dir), aside)
+  rmSync(fileOf(dir))
+  await expect(open(dir)).rejects.toThrow(/is missing/)
+  copyFileSync(aside, fileOf(dir))
+  await expect(open(dir)).rejects.toThrow(/restored or moved/)
+})
+
+test('a start that broke off before its database was made is a first start', async () => {
+  const dir = makeDir()
+  await Bun.write(fileOf(dir), '')
+  await (await open(dir)).close()
 })

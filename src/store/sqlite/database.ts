@@ -10,7 +10,7 @@ import { Database } from 'bun:sqlite'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { asStorageError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
-import { countStart } from './lineage.ts'
+import { countStart, refuseGone } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
 import { bootOfMachine, SendLog, type Sends } from './send-log.ts'
@@ -72,6 +72,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   let sends: SendLog
   try {
     refuseHalfRestored(file)
+    refuseGone({ dataDir, file, resume: order.resume ?? null })
     db = new Database(file, { create: true, readwrite: true })
     setPragmas(db)
     if (order.maxPages !== undefined) db.run(`PRAGMA max_page_count = ${order.maxPages}`)

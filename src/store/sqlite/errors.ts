@@ -59,6 +59,22 @@ export class DatabaseRestored extends Error {
   }
 }
 
+/** The directory knows of starts, and the database is not there. */
+export class DatabaseGone extends Error {
+  override name = 'DatabaseGone'
+  constructor(
+    readonly file: string,
+    what: 'missing' | 'empty',
+    starts: number,
+  ) {
+    super(
+      `the database ${file} is ${what}, but it has been started ${starts} times here. Nothing was changed. Bring it back, for example ` +
+        `with \`litestream restore -o ${file} <replica>\`, and start again. To begin with an empty database instead, start once with ` +
+        `\`serve --resume\` or BABYCHAIN_RESUME=${starts}.`,
+    )
+  }
+}
+
 /** The database and this program do not belong together. */
 export class MigrationRefused extends Error {
   override name = 'MigrationRefused'

@@ -6,12 +6,14 @@
  *    A database that is another file, or was started less often than the mark says, was brought back.
  * 2. A database that was brought back opens only with the operator's word, unless nothing in it is under way.
  * 3. Every start counts in the database first and in the mark second: a crash between the two is no restore.
- * 4. A snapshot of the whole disk brings the mark back too, and is not recognized.
+ * 4. Beside a mark that knows of starts, a database that is missing or empty is lost, not new: nothing is made in its place
+ *    without the operator's word. (Whatever lay there would also keep a restore from filling the place.)
+ * 5. A snapshot of the whole disk brings the mark back too, and is not recognized.
  */
 import type { Database } from 'bun:sqlite'
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseRestored } from './errors.ts'
+import { DatabaseGone, DatabaseRestored } from './errors.ts'
 
 export interface LineageOrder {
   db: Database
@@ -36,10 +38,19 @@ interface Mark {
 }
 
 const SETTING = 'starts'
+const MARK = 'babychain.mark'
+
+/** Call it before the database is opened, which would make it. @throws DatabaseGone */
+export function refuseGone({ dataDir, file, resume }: Pick<LineageOrder, 'dataDir' | 'file' | 'resume'>): void {
+  const starts = markOf(join(dataDir, MARK))?.starts ?? 0
+  const bytes = statSync(file, { throwIfNoEntry: false })?.size
+  if (starts === 0 || bytes || resume === 'now' || resume === String(starts)) return
+  throw new DatabaseGone(file, bytes === undefined ? 'missing' : 'empty', starts)
+}
 
 /** Counts this start, or throws DatabaseRestored. */
 export function countStart({ db, dataDir, file, now, resume, warn }: LineageOrder): Lineage {
-  const path = join(dataDir, 'babychain.mark')
+  const path = join(dataDir, MARK)
   const known = db.query<{ value: string }, [string]>('SELECT value FROM settings WHERE name = ?').get(SETTING)
   const starts = Number(known?.value ?? 0)
   const open = known ? underWay(db) : 0
