@@ -56,6 +56,9 @@ const PROVIDERS = {
 
 export type KeyedProvider = keyof typeof PROVIDERS
 
+/** Every provider that may be named in a setting. */
+const PROVIDER_IDS: readonly string[] = [...Object.keys(PROVIDERS), 'comfyui', 'sandbox']
+
 export const VARIABLES: readonly Variable[] = [
   { name: 'PORT', meaning: 'where to listen', default: '3000' },
   { name: 'HOST', meaning: 'the address to listen on; the Dockerfile sets 0.0.0.0', default: '127.0.0.1' },
@@ -213,7 +216,7 @@ export function readConfig(env: Env): ConfigResult {
   const providers = Object.fromEntries(
     Object.entries(PROVIDERS).map(([id, { key, base, url }]) => [
       id,
-      { key: read.text(key), baseUrl: read.url(base) ?? url, variable: key },
+      { key: read.providerKey(key), baseUrl: read.url(base) ?? url, variable: key },
     ]),
   ) as Config['providers']
   const comfyui = { url: read.url('COMFYUI_URL'), workflows: read.text('COMFYUI_WORKFLOWS') }
@@ -238,8 +241,8 @@ export function readConfig(env: Env): ConfigResult {
     retentionMs: days === 0 ? null : days * 86_400_000,
     resubmitUnknown: read.oneOf('BABYCHAIN_RESUBMIT_UNKNOWN', ['0', '1'] as const) === '1',
     resume: read.text('BABYCHAIN_RESUME'),
-    providerOrder: read.list('BABYCHAIN_PROVIDER_ORDER'),
-    concurrency: read.counts('BABYCHAIN_CONCURRENCY'),
+    providerOrder: read.providerOrder(),
+    concurrency: read.concurrency(),
     modelIds: read.pairs('BABYCHAIN_MODEL_IDS'),
     sandboxLatencyMs: { image: latency ?? 1_500, video: latency ?? 4_000 },
     providers,
@@ -330,12 +333,38 @@ class Reader {
     )
   }
 
-  counts(name: string): Record<string, number> {
+  /** A name that nobody has would be silently without effect. */
+  #known(name: string, ids: readonly string[]): void {
+    for (const id of ids)
+      if (!PROVIDER_IDS.includes(id))
+        this.problem(`${name}: there is no provider ${JSON.stringify(id)}; there are ${PROVIDER_IDS.join(', ')}`)
+  }
+
+  providerOrder(): string[] {
+    const ids = this.list('BABYCHAIN_PROVIDER_ORDER')
+    this.#known('BABYCHAIN_PROVIDER_ORDER', ids)
+    return ids
+  }
+
+  concurrency(): Record<string, number> {
+    const name = 'BABYCHAIN_CONCURRENCY'
     const entries = Object.entries(this.pairs(name)).map(([key, value]) => [key, Number(value)] as const)
     for (const [key, value] of entries) {
       if (!Number.isInteger(value) || value < 1) this.problem(`${name}: ${key} must be a whole number from 1`)
     }
+    this.#known(
+      name,
+      entries.map(([key]) => key),
+    )
     return Object.fromEntries(entries)
+  }
+
+  /** It travels in a header, which takes nothing else. */
+  providerKey(name: string): string | null {
+    const key = this.text(name)
+    if (key !== null && !/^[\x20-\x7e]+$/.test(key))
+      this.problem(`${name} must be one line of printable ASCII, as the provider shows it`)
+    return key
   }
 
   apiKey(): string | null {

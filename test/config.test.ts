@@ -54,6 +54,10 @@ describe('the environment', () => {
     [{ BABYCHAIN_EGRESS_ALLOW: 'localhost' }, 'BABYCHAIN_EGRESS_ALLOW'],
     [{ BABYCHAIN_MEDIA: 'gcs://x' }, 's3://bucket/prefix'],
     [{ BABYCHAIN_CONCURRENCY: 'bfl=0' }, 'bfl must be a whole number from 1'],
+    [{ BABYCHAIN_CONCURRENCY: 'bfl=4,fall=10' }, 'BABYCHAIN_CONCURRENCY: there is no provider "fall"; there are bfl,'],
+    [{ BABYCHAIN_PROVIDER_ORDER: 'replicate,blf' }, 'BABYCHAIN_PROVIDER_ORDER: there is no provider "blf"'],
+    [{ BFL_API_KEY: 'one\ntwo' }, 'BFL_API_KEY must be one line of printable ASCII'],
+    [{ FAL_KEY: 'ключ' }, 'FAL_KEY must be one line of printable ASCII'],
     [{ LOG_LEVEL: 'loud' }, 'LOG_LEVEL'],
     [{ BABYCHAIN_DATADIR: '/data' }, 'BABYCHAIN_DATADIR is not a variable'],
     [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' }, 'OTEL_EXPORTER_OTLP_ENDPOINT must be an http or https URL'],
@@ -107,6 +111,18 @@ describe('the environment', () => {
       headers: { authorization: 'Basic YTpi==', 'x-team': 'pictures' },
       serviceName: 'pictures',
     })
+  })
+
+  test('takes every provider that there is, the sandbox and ComfyUI too', () => {
+    const env = { BABYCHAIN_PROVIDER_ORDER: 'fal, comfyui,bfl', BABYCHAIN_CONCURRENCY: 'sandbox=3,comfyui=1' }
+    expect(read(env)).toMatchObject({
+      providerOrder: ['fal', 'comfyui', 'bfl'],
+      concurrency: { sandbox: 3, comfyui: 1 },
+    })
+  })
+
+  test('does not quote a key that is wrong', () => {
+    expect(problems({ BFL_API_KEY: 'the-secret\nkey' }).join()).not.toContain('the-secret')
   })
 
   test('does not quote a secret header that is wrong', () => {

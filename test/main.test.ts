@@ -72,6 +72,19 @@ test.each([
   expect(err).toMatch(/--version|keys rotate/)
 })
 
+test('check finds a folder of workflows that is not there, and a database that is lost', async () => {
+  const data = makeDir()
+  writeFileSync(join(data, 'babychain.mark'), JSON.stringify({ file: '1/1', starts: 7 }))
+  const { code, out } = await run(['check'], { BABYCHAIN_DATA_DIR: data, COMFYUI_WORKFLOWS: join(data, 'flows') })
+  expect(code).toBe(1)
+  expect(out).toMatch(/WRONG {2}database: .* is missing, but it has been started 7 times here/)
+  expect(out).toContain(`WRONG  ComfyUI: there is no folder ${join(data, 'flows')}`)
+  expect(readdirSync(data)).not.toContain('babychain.db')
+  mkdirSync(join(data, 'flows'))
+  const well = await run(['check'], { COMFYUI_WORKFLOWS: join(data, 'flows') })
+  expect(well).toMatchObject({ code: 0, out: expect.stringContaining(`ok     ComfyUI: workflows in ${data}`) })
+})
+
 test('a demonstration leaves alone what lies in the data directory, another demonstration too', async () => {
   const data = makeDir()
   mkdirSync(join(data, 'demo'))

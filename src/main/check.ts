@@ -1,5 +1,5 @@
 /** Looks at everything that a server needs, and says for each finding what to do. Exit code 0 when nothing must be done. */
-import { existsSync, statfsSync } from 'node:fs'
+import { existsSync, statfsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import pino from 'pino'
 import { createApp } from '../app.ts'
@@ -20,6 +20,7 @@ export async function check(config: Config): Promise<number> {
     ...(await database(config)),
     disk(config),
     ...keys(config),
+    ...workflows(config),
     callbackSecret(config),
     publicUrl(config),
     replication(config),
@@ -89,6 +90,16 @@ function keys(config: Config): Finding[] {
       ? { level: 'note', what: `provider ${id}: no key`, advice: `Set ${variable} to use its models.` }
       : { level: 'ok', what: `provider ${id}: key set (${variable})` },
   )
+}
+
+/** A folder that is not there is a route without templates: every step on it fails. */
+function workflows({ comfyui }: Config): Finding[] {
+  if (comfyui.workflows === null) return []
+  const dir = resolve(comfyui.workflows)
+  if (statSync(dir, { throwIfNoEntry: false })?.isDirectory())
+    return [{ level: 'ok', what: `ComfyUI: workflows in ${dir}` }]
+  const advice = 'Make it, or set COMFYUI_WORKFLOWS to the folder that holds them.'
+  return [{ level: 'wrong', what: `ComfyUI: there is no folder ${dir}`, advice }]
 }
 
 function callbackSecret(config: Config): Finding {
