@@ -60,10 +60,11 @@ export function tryRoute(route: Route, step: PlannedStep, sample: string): Trans
 }
 
 /** What a failed attempt means for its step. `attempts` holds the failed one last. */
-export function decide(error: StepError, attempts: readonly Attempt[]): 'retry' | 'fail' {
-  const fate = FATE[error.code]
+export function decide(attempts: readonly Attempt[]): 'retry' | 'fail' {
+  const last = attempts.at(-1)
+  const fate = last && fateOf(last)
   if (fate === undefined || attempts.length >= LIMITS.attempts) return 'fail'
-  const failures = attempts.filter(attempt => attempt.error !== null && FATE[attempt.error.code] === 'job').length
+  const failures = attempts.filter(attempt => fateOf(attempt) === 'job').length
   return fate === 'job' && failures >= LIMITS.jobFailures ? 'fail' : 'retry'
 }
 
@@ -82,7 +83,9 @@ export function backoffMs(error: StepError, triesOnRoute: number, jitter: number
  * elsewhere: this route is out, another may do.
  * Any other error ends the step.
  */
-const FATE: Partial<Record<ErrorCode, 'again' | 'job' | 'elsewhere'>> = {
+type Fate = 'again' | 'job' | 'elsewhere'
+
+const FATE: Partial<Record<ErrorCode, Fate>> = {
   provider_rate_limited: 'again',
   provider_overloaded: 'again',
   network_error: 'again',
@@ -93,6 +96,12 @@ const FATE: Partial<Record<ErrorCode, 'again' | 'job' | 'elsewhere'>> = {
   provider_unauthorized: 'elsewhere',
   model_not_enabled: 'elsewhere',
   invalid_input: 'elsewhere',
+}
+
+/** A job that the provider took did run, whatever it died of. */
+function fateOf({ error, submittedAt }: Attempt): Fate | undefined {
+  const fate = error ? FATE[error.code] : undefined
+  return fate === 'again' && submittedAt !== null ? 'job' : fate
 }
 
 /** How often a step has tried a route. */

@@ -102,7 +102,13 @@ export type StepState =
   | { status: 'submitting'; attempt: Attempt; lookup: Lookup | null }
   | { status: 'running'; attempt: Attempt; job: ProviderJob; pollAt: number; progress: number | null }
   | { status: 'waiting'; retryAt: number; error: StepError }
-  | { status: 'keeping'; attempt: Attempt; media: readonly ProviderMedia[]; keepAt: number; tries: number }
+  | {
+      status: 'keeping'
+      attempt: Attempt
+      media: readonly ProviderMedia[]
+      keepAt: number
+      trouble: KeepTrouble | null
+    }
   | { status: 'succeeded'; outputs: readonly Output[] }
   | { status: 'failed'; error: StepError }
   | { status: 'canceled' }
@@ -114,6 +120,17 @@ export interface Lookup {
   since: number
   askAt: number
   tries: number
+  error: StepError
+}
+
+/** Why an output is not kept yet. */
+export interface KeepTrouble {
+  /** Downloads that failed. */
+  tries: number
+  /** Fresh links that were asked for, because those before were dead. */
+  refreshes: number
+  /** Times in a row that our own storage took nothing: it is waited for, and is not the link's fault. */
+  waits: number
   error: StepError
 }
 
@@ -166,6 +183,8 @@ export const LIMITS = {
   jobFailures: 3,
   /** Downloads of one output before it is given up. */
   keepTries: 6,
+  /** Fresh links asked for: a third dead one is no accident of time. */
+  keepRefreshes: 2,
   /** The largest input picture that any provider of the catalogue takes is 30 MB. */
   pictureBytes: 30 << 20,
   /**

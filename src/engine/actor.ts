@@ -86,7 +86,8 @@ export class Actor {
   #birth: Birth | null = null
   #inFlight = new Set<string>()
   readonly #places: Places
-  #leaveLine = new Map<string, () => void>()
+  /** Where steps stand in line, and how they leave it. */
+  #lines = new Map<string, { at: string; leave: () => void }>()
   #stop = new AbortController()
   #disarm: (() => void) | null = null
   #dueAt: number | null = null
@@ -141,7 +142,7 @@ export class Actor {
     this.#stopped = true
     this.#disarm?.()
     this.#stop.abort(new Error('stopping'))
-    for (const leave of this.#leaveLine.values()) leave()
+    for (const { leave } of this.#lines.values()) leave()
     for (const { reply } of [...this.#batch, ...this.#mail]) reply?.reject(new Draining('the run has no actor now'))
   }
 
@@ -189,6 +190,7 @@ export class Actor {
           return
         }
         this.#deps.observer.fault('actor', error, { runId: this.run.id })
+        this.#places.abandon()
         this.#deps.lost(this)
       },
     )
@@ -209,6 +211,7 @@ export class Actor {
     this.#batch = []
     this.#unsaved = batch.durable ? [] : batch.events
     this.run = batch.run
+    for (const { id, status } of batch.run.steps) if (status !== 'queued' && status !== 'waiting') this.#leaveLine(id)
     this.#places.follow(before, batch.run)
     for (const { reply } of mail) reply?.resolve(this.run)
     this.#order(batch.effects)
@@ -220,6 +223,8 @@ export class Actor {
     batch.durable ||= next.durable
     batch.events.push(...next.events)
     for (const id of next.changed) this.#dirty.add(id)
+    if (event.type === 'step.submit_refused' && event.error.code === 'provider_rate_limited')
+      if (next.changed.includes(event.stepId)) this.#places.refused(event.stepId, event.error)
     for (const effect of next.effects) {
       if (effect.type === 'route') this.#routes.add(effect.stepId)
       else batch.effects.push(effect)
@@ -229,17 +234,16 @@ export class Actor {
   /** Answers a `route` in place; what the router decided joins the batch as a fact. */
   #route(batch: Batch, mail: Mail[], stepId: string): void {
     const step = batch.run.steps.find(each => each.id === stepId)
-    this.#leaveLine.get(stepId)?.()
-    this.#leaveLine.delete(stepId)
     const open = step && (step.status === 'queued' || step.status === 'waiting')
     const routing = open ? routeStep(this.#deps, batch.run, step) : null
     const place = routing && 'place' in routing ? routing.place : null
     this.#places.release(stepId, step, place)
-    if (!routing) return
-    if ('queue' in routing) {
+    if (routing && 'queue' in routing) {
       this.#queue(routing.queue, stepId, step?.model ?? '')
       return
     }
+    this.#leaveLine(stepId)
+    if (!routing) return
     if (place) this.#places.hold(stepId, place)
     mail.push({ event: routing.event })
     this.#apply(batch, routing.event)
@@ -248,24 +252,30 @@ export class Actor {
     if (routing.booking && after?.status !== 'submitting') this.#deps.budget?.settle(routing.booking, 0)
   }
 
+  /** Stands in line; a step that asks again and is sent to the same line keeps its turn. */
   #queue(providers: readonly string[] | 'key', stepId: string, model: string): void {
-    if (providers === 'key') {
-      const again = (): void => {
-        this.#leaveLine.delete(stepId)
-        this.#routes.add(stepId)
-        this.#turn()
-      }
-      const leave = this.#deps.admission?.wait(this.run, stepId, again)
-      if (leave) this.#leaveLine.set(stepId, leave)
-      return
-    }
-    const leave = this.#deps.capacity.wait(providers, stepId, provider => {
-      this.#leaveLine.delete(stepId)
-      this.#places.hold(stepId, { provider, model })
+    const at = providers === 'key' ? 'key' : `at ${providers.join(' ')}`
+    if (this.#lines.get(stepId)?.at === at) return
+    this.#leaveLine(stepId)
+    const again = (): void => {
+      this.#lines.delete(stepId)
       this.#routes.add(stepId)
       this.#turn()
-    })
-    this.#leaveLine.set(stepId, leave)
+    }
+    const { admission, capacity } = this.#deps
+    const leave =
+      providers === 'key'
+        ? admission?.wait(this.run, stepId, again)
+        : capacity.wait(providers, model, stepId, provider => {
+            this.#places.hold(stepId, { provider, model })
+            again()
+          })
+    if (leave) this.#lines.set(stepId, { at, leave })
+  }
+
+  #leaveLine(stepId: string): void {
+    this.#lines.get(stepId)?.leave()
+    this.#lines.delete(stepId)
   }
 
   async #commit(before: Run, batch: Batch, mail: Mail[]): Promise<boolean> {
@@ -367,7 +377,7 @@ export class Actor {
     const due = timerAt(this.run)
     this.#dueAt = due
     if (due !== null) this.#disarm = this.#deps.clock.at(due, () => this.#wake())
-    if (this.#inFlight.size === 0 && this.#leaveLine.size === 0) this.#deps.idle(this, due)
+    if (this.#inFlight.size === 0 && this.#lines.size === 0) this.#deps.idle(this, due)
   }
 
   #wake(): void {

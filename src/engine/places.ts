@@ -4,6 +4,7 @@
  * 1. A job holds its provider's place from the routing to its end; whatever ends it gives the place back.
  * 2. Every attempt is learned from once, when the change that ended it is committed.
  */
+import type { StepError } from '../core/errors.ts'
 import type { Clock, Observer } from '../core/ports.ts'
 import { type Attempt, isEnded, type Run, type Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
@@ -50,6 +51,18 @@ export class Places {
   release(stepId: string, step: Step | undefined, next: Place | null): void {
     const held = this.#held.get(stepId)
     if (held && held.provider !== next?.provider && !(step && holdsPlace(step))) this.#vacate(stepId)
+  }
+
+  /** A submit was refused for the provider's rate. Told before its place is given back: who comes next must know. */
+  refused(stepId: string, error: StepError): void {
+    const { capacity, clock } = this.#deps
+    const held = this.#held.get(stepId)
+    if (held) capacity.refused(held.provider, held.model, error, clock.now())
+  }
+
+  /** Gives back what an actor held that is no more: whoever takes the run up again takes what it needs. */
+  abandon(): void {
+    for (const stepId of [...this.#held.keys()]) this.#vacate(stepId)
   }
 
   /** Follows a committed change. */

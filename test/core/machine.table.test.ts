@@ -37,14 +37,21 @@ const attempt: Attempt = {
   reopenAt: null,
 }
 
+const TROUBLE = { tries: 1, refreshes: 1, waits: 0, error: overload }
 const STATES: Record<string, StepState> = {
   queued: { status: 'queued' },
   waiting: { status: 'waiting', retryAt: AT - 1, error: overload },
   submitting: { status: 'submitting', attempt, lookup: null },
   unknown: { status: 'submitting', attempt, lookup: { since: AT - 1, askAt: AT - 1, tries: 0, error: overload } },
   running: { status: 'running', attempt, job: { ref: { id: 1 } }, pollAt: AT - 1, progress: null },
-  keeping: { status: 'keeping', attempt, media: [{ url: 'https://x.example/1' }], keepAt: AT - 1, tries: 0 },
-  'keeping again': { status: 'keeping', attempt, media: [{ url: 'https://x.example/1' }], keepAt: AT - 1, tries: 1 },
+  keeping: { status: 'keeping', attempt, media: [{ url: 'https://x.example/1' }], keepAt: AT - 1, trouble: null },
+  'keeping again': {
+    status: 'keeping',
+    attempt,
+    media: [{ url: 'https://x.example/1' }],
+    keepAt: AT - 1,
+    trouble: TROUBLE,
+  },
   succeeded: { status: 'succeeded', outputs: [OUTPUT] },
   failed: { status: 'failed', error: overload },
   canceled: { status: 'canceled' },

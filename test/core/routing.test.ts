@@ -80,20 +80,29 @@ test('a refused content, an unknown outcome and a broken output are never tried 
     'internal',
     'input_fetch_failed',
   ] as const) {
-    expect(decide(stepError(code, 'x'), [failed('a', code)])).toBe('fail')
+    expect(decide([failed('a', code)])).toBe('fail')
   }
 })
 
 test('a step whose input picture our own storage cannot give now is tried again', () => {
-  expect(decide(stepError('storage_unavailable', 'x'), [failed('a', 'storage_unavailable')])).toBe('retry')
+  expect(decide([failed('a', 'storage_unavailable')])).toBe('retry')
 })
 
 test('a job that ran and failed is tried three times, a busy provider for as long as the deadline allows', () => {
   const broken = Array.from({ length: LIMITS.jobFailures }, () => failed('a', 'provider_error'))
-  expect(decide(stepError('provider_error', 'x'), broken.slice(1))).toBe('retry')
-  expect(decide(stepError('provider_error', 'x'), broken)).toBe('fail')
+  expect(decide(broken.slice(1))).toBe('retry')
+  expect(decide(broken)).toBe('fail')
   const busy = Array.from({ length: 50 }, () => failed('a', 'provider_overloaded'))
-  expect(decide(stepError('provider_overloaded', 'x'), busy)).toBe('retry')
+  expect(decide(busy)).toBe('retry')
+})
+
+test('a job that the provider took counts as one that ran, whatever it died of', () => {
+  for (const code of ['provider_overloaded', 'provider_rate_limited', 'network_error'] as const) {
+    const died = Array.from({ length: LIMITS.jobFailures }, () => ({ ...failed('a', code), submittedAt: AT }))
+    expect(decide(died.slice(1))).toBe('retry')
+    expect(decide(died)).toBe('fail')
+    expect(decide([...died.slice(1), failed('a', code)])).toBe('retry')
+  }
 })
 
 test('the pause after a failure doubles from a second to a minute, spread over its upper half, and never undercuts Retry-After', () => {

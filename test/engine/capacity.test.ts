@@ -21,7 +21,7 @@ test('a freed place is held for the next in line, in the order of asking, and no
   const capacity = two()
   const served: string[] = []
   for (const holder of ['s1', 's2']) capacity.enter('p', 'm', holder)
-  for (const holder of ['s3', 's4']) capacity.wait(['p'], holder, () => served.push(holder))
+  for (const holder of ['s3', 's4']) capacity.wait(['p'], 'm', holder, () => served.push(holder))
   capacity.leave('p', 'm', 's1')
   expect(served).toEqual(['s3'])
   expect(capacity.hasPlace('p', 'm', 's3')).toBe(true)
@@ -35,8 +35,8 @@ test('who leaves the line is not served, and who waits at two providers is serve
   const served: string[] = []
   capacity.enter('p', 'm', 's1')
   capacity.enter('q', 'm', 's2')
-  capacity.wait(['p', 'q'], 's3', provider => served.push(`s3 at ${provider}`))
-  const leave = capacity.wait(['q'], 's4', provider => served.push(`s4 at ${provider}`))
+  capacity.wait(['p', 'q'], 'm', 's3', provider => served.push(`s3 at ${provider}`))
+  const leave = capacity.wait(['q'], 'm', 's4', provider => served.push(`s4 at ${provider}`))
   leave()
   capacity.leave('p', 'm', 's1')
   capacity.leave('q', 'm', 's2')
@@ -61,7 +61,7 @@ test('after its pause exactly one probe goes through, and a failed probe closes 
   const capacity = two()
   for (let i = 0; i < 5; i += 1) capacity.learn('p', 'm', busy, 0)
   expect(capacity.hasPlace('p', 'm', 's1')).toBe(true)
-  capacity.enter('p', 'm', 's1')
+  capacity.enterToSubmit('p', 'm', 's1')
   expect(capacity.hasPlace('p', 'm', 's2')).toBe(false)
   capacity.learn('p', 'm', busy, 20_000)
   capacity.leave('p', 'm', 's1')
@@ -81,7 +81,7 @@ test('however many places there are, only 64 submits are under way: a crash leav
   const served: string[] = []
   for (let i = 0; i < 64; i += 1) capacity.enterToSubmit('p', 'm', `s${i}`)
   expect(capacity.hasPlace('p', 'm', 'next')).toBe(false)
-  for (const holder of ['next', 'last']) capacity.wait(['p'], holder, () => served.push(holder))
+  for (const holder of ['next', 'last']) capacity.wait(['p'], 'm', holder, () => served.push(holder))
   capacity.submitted('p', 's0')
   capacity.submitted('p', 's0')
   expect(served).toEqual(['next'])

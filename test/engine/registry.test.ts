@@ -52,7 +52,7 @@ test('shut places keep whoever asks in line, and opening serves the line up to t
   capacity.shut()
   for (const holder of ['s1', 's2', 's3']) {
     expect(capacity.hasPlace('p', 'm', holder)).toBe(false)
-    capacity.wait(['p', 'q'], holder, provider => served.push(`${holder} at ${provider}`))
+    capacity.wait(['p', 'q'], 'm', holder, provider => served.push(`${holder} at ${provider}`))
   }
   capacity.open()
   expect(served).toEqual(['s1 at p', 's2 at p', 's3 at q'])

@@ -34,7 +34,11 @@ export function keepNow(
     })
     return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
   }
-  const next = enter(step, { status: 'keeping', attempt: step.attempt, media, keepAt: at + KEEP_LOST_MS, tries: 0 }, at)
+  const next = enter(
+    step,
+    { status: 'keeping', attempt: step.attempt, media, keepAt: at + KEEP_LOST_MS, trouble: null },
+    at,
+  )
   return { step: next, effects: [order('keep', next)], durable: step.status === 'submitting' }
 }
 
@@ -55,7 +59,7 @@ export function failAttempt(
         : step.attempt.cost
   const failed = { ...step, attempt: { ...step.attempt, cost, reopenAt } }
   const over = finished(failed, event.at, { outcome: 'failed', error })
-  if (decide(error, over) === 'fail')
+  if (decide(over) === 'fail')
     return { step: end(failed, { status: 'failed', error }, event.at, { outcome: 'failed', error }) }
   const waiting: Step = {
     ...specOf(step),

@@ -4,7 +4,7 @@
 import { type ErrorCode, type StepError, stepError } from '../errors.ts'
 import type { AttemptSignal, Effect, StepSignal } from '../events.ts'
 import { backoffMs } from '../routing.ts'
-import { type Attempt, isReady, LIMITS, type Run, type Step, type StepIn, spent } from '../run.ts'
+import { type Attempt, attemptsOf, isReady, LIMITS, type Run, type Step, type StepIn, spent } from '../run.ts'
 import {
   atMost,
   cancelOrder,
@@ -272,7 +272,7 @@ function onKeeping(run: Run, step: StepIn<'keeping'>, event: AttemptSignal & Mom
 
 /** The answer to the poll that asked for fresh links. */
 function refreshed(step: StepIn<'keeping'>, event: JobAnswer & Moment): Outcome {
-  if (step.tries === 0) return { ignored: 'the job has succeeded before' }
+  if (!step.trouble?.refreshes) return { ignored: 'the job has succeeded before' }
   if (event.type === 'job.succeeded' && event.media.length > 0) {
     return { step: { ...step, media: event.media, keepAt: event.at + KEEP_LOST_MS }, effects: [order('keep', step)] }
   }
@@ -285,19 +285,22 @@ function refreshed(step: StepIn<'keeping'>, event: JobAnswer & Moment): Outcome 
 
 type JobAnswer = Extract<AttemptSignal, { type: 'job.succeeded' | 'job.failed' | 'job.unreachable' }>
 
-/** A dead link is asked for again; a full disk is waited for; anything else is tried a few times. */
+/** A dead link is asked for again; our own storage is waited for; anything else is tried a few times. */
 function keepFailed(step: StepIn<'keeping'>, error: StepError, expired: boolean, at: number, jitter: number): Move {
-  const tries = step.tries + 1
-  const ours = error.code === 'storage_unavailable'
-  if (!ours && (tries >= LIMITS.keepTries || !error.retryable)) {
-    return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
+  const { tries, refreshes, waits } = step.trouble ?? { tries: 0, refreshes: 0, waits: 0 }
+  if (error.code === 'storage_unavailable') {
+    const trouble = { tries, refreshes, waits: waits + 1, error }
+    return { step: { ...step, keepAt: at + backoffMs(error, trouble.waits, jitter), trouble } }
   }
-  const { jobRef } = step.attempt
-  if (expired && jobRef !== null) {
-    if (tries > 2) return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
-    return { step: { ...step, keepAt: at + KEEP_LOST_MS, tries }, effects: [order('poll', step)] }
+  const asksAgain = expired && step.attempt.jobRef !== null
+  const isOver = asksAgain ? refreshes >= LIMITS.keepRefreshes : tries + 1 >= LIMITS.keepTries || !error.retryable
+  if (isOver) return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
+  if (asksAgain) {
+    const trouble = { tries, refreshes: refreshes + 1, waits: 0, error }
+    return { step: { ...step, keepAt: at + KEEP_LOST_MS, trouble }, effects: [order('poll', step)] }
   }
-  return { step: { ...step, keepAt: at + backoffMs(error, tries, jitter), tries } }
+  const trouble = { tries: tries + 1, refreshes, waits: 0, error }
+  return { step: { ...step, keepAt: at + backoffMs(error, trouble.tries, jitter), trouble } }
 }
 
 /** What a wish to cancel means for a step; queued and waiting ones are ended by the run. */
@@ -312,7 +315,7 @@ export function cancelStep(step: Step, at: number): Move | null {
       }),
     }
   }
-  if (step.status === 'keeping' && step.tries > 0)
+  if (step.status === 'keeping' && step.trouble)
     return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
   return null
 }
@@ -399,8 +402,21 @@ function expire(run: Run, step: Exclude<Step, { status: 'running' }>, event: Mom
   }
 }
 
-/** A step's own deadline runs from its first attempt; the run's deadline is above all. A copy of a paid output has only the latter. */
+/**
+ * A step's own deadline runs from its first attempt that was not turned away for the provider's rate: to wait for a rate is to
+ * stand in line. The run's deadline is above all. A copy of a paid output has only the latter, and time for the copy: the
+ * last poll at the deadline may have brought it.
+ */
 export function deadlineOf(run: Run, step: Step): number {
-  if (step.startedAt === null || step.status === 'keeping') return run.deadlineAt
-  return Math.min(run.deadlineAt, step.startedAt + step.deadlineMs)
+  if (step.status === 'keeping') return Math.max(run.deadlineAt, step.updatedAt + KEEP_LOST_MS)
+  if (step.startedAt === null) return run.deadlineAt
+  const attempts = attemptsOf(step)
+  const begun = attempts.find(attempt => !wasTurnedAway(attempt))
+  if (!begun && attempts.length > 0) return run.deadlineAt
+  const from = begun && begun !== attempts[0] ? begun.startedAt : step.startedAt
+  return Math.min(run.deadlineAt, from + step.deadlineMs)
+}
+
+function wasTurnedAway({ error, submittedAt }: Attempt): boolean {
+  return error?.code === 'provider_rate_limited' && submittedAt === null
 }

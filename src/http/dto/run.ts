@@ -145,7 +145,7 @@ function presentProgress(step: Step): Pick<StepDto, 'phase' | 'progress' | 'retr
     case 'waiting':
       return { ...none, phase: 'waiting', retry_at: iso(step.retryAt), error: presentFailure(step.error) }
     case 'keeping':
-      return { ...none, phase: 'keeping' }
+      return { ...none, phase: 'keeping', error: step.trouble && presentFailure(step.trouble.error) }
     case 'failed':
       return { ...none, error: presentFailure(step.error) }
     case 'queued':

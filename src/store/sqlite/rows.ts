@@ -153,7 +153,7 @@ export function stateOf(step: Step): string {
     case 'waiting':
       return JSON.stringify({ retryAt: step.retryAt, error: step.error })
     case 'keeping':
-      return JSON.stringify({ media: step.media, keepAt: step.keepAt, tries: step.tries })
+      return JSON.stringify({ media: step.media, keepAt: step.keepAt, trouble: step.trouble })
     case 'succeeded':
       return JSON.stringify({ outputs: step.outputs })
     case 'failed':
@@ -176,7 +176,9 @@ function stepOf(row: StepRow, plan: PlannedStep, attempts: readonly Attempt[]): 
     attempts: live ? attempts.slice(0, -1) : attempts,
     inherited: row.inherited === 1,
   }
-  const state = { status, ...parse<object>(row.state), ...(live ? { attempt: live } : {}) }
+  // A copy that was begun before `trouble` was stored has none.
+  const begun = status === 'keeping' ? { trouble: null } : {}
+  const state = { status, ...begun, ...parse<object>(row.state), ...(live ? { attempt: live } : {}) }
   return { ...spec, ...(state as StepState) }
 }
 

@@ -1,0 +1,95 @@
+/** What a step's time is spent on: waiting for a rate, for our own storage, for fresh links, for the last copy. */
+import { describe, expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import type { Event } from '../../src/core/events.ts'
+import { timerAt, transition } from '../../src/core/machine.ts'
+import { assertRun, LIMITS, type Run, type Step } from '../../src/core/run.ts'
+import { runOf } from '../support/runs.ts'
+
+const MINUTE = 60_000
+const FULL = stepError('storage_unavailable', 'the disk is full')
+const DEAD = { type: 'media.keep_failed', error: stepError('output_fetch_failed', 'HTTP 403'), expired: true }
+const BROKEN = { type: 'media.keep_failed', error: stepError('output_fetch_failed', 'it broke off'), expired: false }
+const FRESH = { type: 'job.succeeded', media: [{ url: 'https://x.example/2' }] }
+
+const stepOf = (run: Run): Step => run.steps[0] as Step
+/** Tells the first step something about its newest attempt, a minute after what was before. */
+function tell(run: Run, said: object, at = run.updatedAt + MINUTE): { run: Run; orders: string[] } {
+  const { attempts } = stepOf(run)
+  const attempt = 'attempt' in stepOf(run) ? attempts.length + 1 : attempts.length
+  const next = transition(run, { stepId: stepOf(run).id, attempt, jitter: 1, at, ...said } as Event)
+  expect(next.ignored).toBeUndefined()
+  assertRun(next.run)
+  return { run: { ...next.run, updatedAt: at }, orders: next.effects.map(each => each.type) }
+}
+const after = (run: Run, ...said: readonly object[]): Run => said.reduce<Run>((now, each) => tell(now, each).run, run)
+
+const routed = {
+  ...{ type: 'step.routed', provider: 'p', providerModel: 'm', token: 't', adjustments: [] },
+  cost: { estimatedUsd: 1, actualUsd: null, basis: 'listed' },
+}
+const keeping = (): Run =>
+  after(runOf({ a: [] }), routed, { type: 'step.submitted', jobRef: { id: 1 }, pollAt: 0 }, FRESH)
+
+describe('an output that cannot be kept', () => {
+  test('while our storage takes nothing is waited for ever longer, and shows why', () => {
+    const waits: number[] = []
+    let run = keeping()
+    for (let i = 0; i < 8; i += 1) {
+      run = tell(run, { type: 'media.keep_failed', error: FULL, expired: false }).run
+      waits.push(((stepOf(run) as { keepAt: number }).keepAt - run.updatedAt) / 1_000)
+    }
+    expect(waits).toEqual([1, 2, 4, 8, 16, 32, 60, 60])
+    expect(stepOf(run)).toMatchObject({ status: 'keeping', trouble: { tries: 0, refreshes: 0, error: FULL } })
+  })
+
+  test('has all its tries and fresh links left after that', () => {
+    const waited = after(keeping(), ...Array.from({ length: 9 }, () => ({ ...BROKEN, error: FULL })))
+    const asked = tell(waited, DEAD)
+    expect(asked.orders).toEqual(['poll'])
+    const again = tell(after(asked.run, FRESH, { ...BROKEN, error: FULL }), DEAD)
+    expect(again.orders).toEqual(['poll'])
+    expect(stepOf(tell(after(again.run, FRESH), DEAD).run).status).toBe('failed')
+    const broken = after(waited, ...Array.from({ length: LIMITS.keepTries - 1 }, () => BROKEN))
+    expect(stepOf(broken).status).toBe('keeping')
+    expect(stepOf(after(broken, BROKEN)).status).toBe('failed')
+  })
+
+  test('is asked for afresh although its downloads broke off before', () => {
+    const broken = after(keeping(), ...Array.from({ length: LIMITS.keepTries - 1 }, () => BROKEN))
+    expect(tell(broken, DEAD).orders).toEqual(['poll'])
+  })
+})
+
+test('an output that the last poll at the deadline of the run brought is copied in peace', () => {
+  const running = after(runOf({ a: [] }), routed, { type: 'step.submitted', jobRef: { id: 1 }, pollAt: 0 })
+  const at = running.deadlineAt + 60 * MINUTE
+  const { run, orders } = tell(running, FRESH, at)
+  expect(orders).toEqual(['keep'])
+  expect((timerAt(run) ?? 0) - at).toBe(30 * MINUTE)
+  expect(transition(run, { type: 'run.woke', at: at + 29 * MINUTE, jitter: 0 }).run.steps[0]?.status).toBe('keeping')
+  expect(transition(run, { type: 'run.woke', at: at + 30 * MINUTE, jitter: 0 }).run.status).toBe('failed')
+})
+
+describe('the deadline of a step', () => {
+  const slow = { type: 'step.submit_refused', error: stepError('provider_rate_limited', 'slow') }
+  const busy = { type: 'step.submit_refused', error: stepError('provider_overloaded', 'busy') }
+  const until = (run: Run): number => {
+    const step = stepOf(run)
+    let last = run.updatedAt
+    while (transition(run, { type: 'run.woke', at: last, jitter: 0 }).run.status !== 'failed') last += MINUTE
+    return (last - (step.startedAt ?? 0)) / MINUTE
+  }
+  const begun = runOf({ a: [] })
+  const deadlineMin = stepOf(begun).deadlineMs / MINUTE
+
+  test('does not run while the provider only limits our rate', () => {
+    expect(until(after(begun, routed, slow, routed, slow))).toBe((begun.deadlineAt - begun.createdAt) / MINUTE - 1)
+  })
+
+  test('runs from the first attempt that was more than that', () => {
+    expect(until(after(begun, routed, busy))).toBe(deadlineMin)
+    expect(until(after(begun, routed, slow, routed, busy))).toBe(deadlineMin + 2)
+    expect(until(after(begun, routed, busy, routed, slow))).toBe(deadlineMin)
+  })
+})

@@ -1,0 +1,206 @@
+/** The line for a provider's places: who is served when, through refusals, probes, cancels and thousands of waiters. */
+import { describe, expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import { Capacity } from '../../src/engine/capacity.ts'
+import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
+import { World, type WorldOptions } from '../support/world.ts'
+
+const busy = stepError('provider_overloaded', 'x')
+const limited = stepError('provider_rate_limited', 'slow')
+const MINUTE = 60_000
+
+async function inWorld(
+  options: WorldOptions & { script?: (n: number, world: World) => Behavior },
+  play: (world: World, remote: () => RemoteProvider) => Promise<void>,
+): Promise<void> {
+  const { script = (): Behavior => ({ type: 'work', ms: MINUTE }), ...rest } = options
+  let remote: RemoteProvider | null = null
+  const world: World = new World({
+    ...rest,
+    providers: now => {
+      remote = new RemoteProvider('p', now, n => script(n, world))
+      return [remote]
+    },
+  })
+  try {
+    await world.start()
+    await play(world, () => remote as unknown as RemoteProvider)
+    expect(world.faults).toEqual([])
+  } finally {
+    await world.close()
+  }
+}
+
+/** A provider that is down: its breaker is open until 15 s. */
+function broken(concurrency = 8): Capacity {
+  const capacity = new Capacity({ concurrency: () => concurrency })
+  for (let i = 0; i < 5; i += 1) capacity.learn('p', 'm', busy, 0)
+  return capacity
+}
+
+describe('when a probe went well', () => {
+  test('the line is served up to the limit again, for a provider that answers in the submit too', () => {
+    const capacity = broken()
+    let running = ['s0']
+    capacity.enterToSubmit('p', 'm', 's0')
+    for (let i = 1; i <= 40; i += 1) capacity.wait(['p'], 'm', `s${i}`, () => running.push(`s${i}`))
+    const rounds: number[] = []
+    while (running.length > 0) {
+      rounds.push(running.length)
+      const over = running
+      running = []
+      for (const holder of over) {
+        capacity.learn('p', 'm', null, 20_000)
+        capacity.leave('p', 'm', holder)
+      }
+    }
+    expect(rounds).toEqual([1, 8, 8, 8, 8, 8])
+  })
+
+  test('a line that waits for a probe of one model does not hold up another', () => {
+    const capacity = broken()
+    capacity.enterToSubmit('p', 'm', 'probe')
+    capacity.wait(['p'], 'm', 'next', () => {})
+    expect(capacity.hasPlace('p', 'm', 'late')).toBe(false)
+    expect(capacity.hasPlace('p', 'other', 'picture')).toBe(true)
+  })
+})
+
+describe('a probe', () => {
+  test('is not over because another job of the model ends', () => {
+    const capacity = new Capacity({ concurrency: () => 8 })
+    capacity.enter('p', 'm', 'old')
+    for (let i = 0; i < 5; i += 1) capacity.learn('p', 'm', busy, 0)
+    capacity.enterToSubmit('p', 'm', 'probe')
+    capacity.leave('p', 'm', 'old')
+    expect(capacity.hasPlace('p', 'm', 'second')).toBe(false)
+    capacity.leave('p', 'm', 'probe')
+    expect(capacity.hasPlace('p', 'm', 'second')).toBe(true)
+  })
+
+  test('is not a job that runs and is taken up again', () => {
+    const capacity = broken()
+    capacity.enter('p', 'm', 'long')
+    expect(capacity.hasPlace('p', 'm', 'probe')).toBe(true)
+  })
+
+  test('goes to one in line at a time, in the order of asking', () => {
+    const capacity = broken(1)
+    const served: string[] = []
+    capacity.enter('p', 'm', 'running')
+    for (const holder of ['a', 'b']) capacity.wait(['p'], 'm', holder, () => served.push(holder))
+    capacity.leave('p', 'm', 'running')
+    expect(served).toEqual(['a'])
+    capacity.leave('p', 'm', 'a')
+    expect(served).toEqual(['a', 'b'])
+  })
+})
+
+describe('a model that is refused for its rate', () => {
+  test('has as many places as it then had jobs, and one more for every round that goes well', () => {
+    const capacity = new Capacity({ concurrency: () => 6 })
+    for (const holder of ['a', 'b', 'c']) capacity.enterToSubmit('p', 'm', holder)
+    capacity.refused('p', 'm', limited, 0)
+    capacity.leave('p', 'm', 'c')
+    expect(capacity.hasPlace('p', 'm', 'd')).toBe(false)
+    expect(capacity.hasPlace('p', 'other', 'd')).toBe(true)
+    capacity.learn('p', 'm', null, 1)
+    expect(capacity.hasPlace('p', 'm', 'd')).toBe(false)
+    capacity.learn('p', 'm', null, 2)
+    capacity.learn('p', 'm', null, 3)
+    expect(capacity.hasPlace('p', 'm', 'd')).toBe(true)
+  })
+
+  test('keeps one place whatever happens, and a longer pause is not ended by a shorter one', () => {
+    const capacity = new Capacity({ concurrency: () => 6 })
+    for (let i = 0; i < 9; i += 1) capacity.refused('p', 'm', limited, 0)
+    expect(capacity.hasPlace('p', 'm', 'a')).toBe(true)
+    capacity.learn('p', 'm', stepError('provider_rate_limited', 'x', { retryAfterMs: 60_000 }), 0)
+    capacity.learn('p', 'm', stepError('provider_rate_limited', 'x', { retryAfterMs: 1_000 }), 10)
+    expect(capacity.closedUntil('p', 'm', 20)).toBe(60_000)
+  })
+
+  test('is asked about as often as it has room: thirty runs for one place all succeed, with few refusals', () => {
+    let refusals = 0
+    const script = (_: number, world: World): Behavior => {
+      const remote = (world as unknown as { remote: RemoteProvider }).remote
+      const running = remote.jobs.filter(job => job.readyAt > world.clock.now()).length
+      if (running === 0) return { type: 'work', ms: MINUTE }
+      refusals += 1
+      return { type: 'refuse', error: limited }
+    }
+    return inWorld({ concurrency: () => 24, script }, async (world, remote) => {
+      Object.assign(world, { remote: remote() })
+      for (let i = 0; i < 30; i += 1) await world.create({ a: [] }, { callback: null })
+      await world.settle()
+      expect((await world.process.store.counts()).runs).toMatchObject({ succeeded: 30 })
+      // 23 at the start, and a few when one more is tried for.
+      expect(refusals).toBeLessThan(90)
+    })
+  })
+})
+
+test('a step that is tried again keeps its turn: who came later does not go first', async () => {
+  const order: string[] = []
+  let isRefused = false
+  const providers = (now: () => number) => [
+    new RemoteProvider('p', now, (_, job) => {
+      if (job.stepId.startsWith('V/') && !isRefused) {
+        isRefused = true
+        return { type: 'refuse', error: busy }
+      }
+      order.push(job.stepId)
+      return { type: 'work', ms: MINUTE }
+    }),
+  ]
+  const world = new World({ concurrency: () => 1, providers })
+  await world.start()
+  await world.create({ a: [] }, { id: 'V' })
+  await world.settle(() => isRefused)
+  for (let i = 0; i < 6; i += 1) await world.create({ a: [] })
+  for (let minute = 0; minute < 12; minute += 1) {
+    await world.settle(() => false, MINUTE)
+    await world.create({ a: [] })
+  }
+  await world.close()
+  expect(order.slice(0, 8)).toContain('V/a')
+})
+
+test('thousands in line find the way closed one after the other, and no place is lost by it', () => {
+  let n = 0
+  const pause = stepError('provider_rate_limited', 'slow', { retryAfterMs: 30_000 })
+  const script = (): Behavior => {
+    n += 1
+    if (n === 2) return { type: 'refuse', error: pause }
+    return { type: 'work', ms: n === 1 ? MINUTE : 10 }
+  }
+  return inWorld({ concurrency: () => 1, script }, async world => {
+    const runs = await Promise.all(
+      Array.from({ length: 6_000 }, () => world.create({ a: [] }, { callback: null, maxCostUsd: null })),
+    )
+    await world.settle(() => n >= 2, 2 * MINUTE)
+    await world.settle(() => false, 5_000)
+    await Promise.all(runs.map(({ id }) => world.process.registry.cancel(id)))
+    await world.settle(() => false, 10 * MINUTE)
+    expect(world.process.registry.stats()).toMatchObject({ actors: 0, waiting: 0, inFlight: { p: 0 } })
+  })
+}, 60_000)
+
+describe('a run that ends while it stands in line', () => {
+  const half = (world: World) => Promise.all(Array.from({ length: 20 }, () => world.create({ a: [] })))
+  test('of its provider has no actor any more, and is not counted among those who wait', () =>
+    inWorld({ concurrency: () => 1 }, async world => {
+      const runs = await half(world)
+      for (const { id } of runs.slice(1)) await world.process.registry.cancel(id)
+      await world.settle(() => false, 1_000)
+      expect(world.process.registry.stats()).toMatchObject({ actors: 1, waiting: 0 })
+    }))
+
+  test('of its key neither', () =>
+    inWorld({ limits: { maxRunning: 1 } }, async world => {
+      const runs = await half(world)
+      for (const { id } of runs.slice(1)) await world.process.registry.cancel(id)
+      await world.settle()
+      expect(world.process.registry.stats()).toMatchObject({ actors: 0, waiting: 0 })
+    }))
+})
