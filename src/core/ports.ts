@@ -330,7 +330,8 @@ export interface Store {
   media(id: string): Promise<StoredMedia | null>
   /** Media whose run ended (or that were uploaded) before a time. */
   staleMedia(before: number, limit: number): Promise<StoredMedia[]>
-  removeMedia(ids: readonly string[]): Promise<void>
+  /** Removes those that are still stale by then (a run may have taken one up meanwhile); gives the ids of those removed. */
+  removeMedia(ids: readonly string[], before: number): Promise<readonly string[]>
   /** A small secret of this installation, made once by `make`. */
   secret(name: string, make: () => string): Promise<string>
   /** Counts for metrics and health: runs by status, deliveries by status, the most overdue wake time. */

@@ -20,6 +20,7 @@ import {
   type Engine,
   type EngineStats,
   type NewRunOrder,
+  StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
 import { type Attempt, isEnded, type Run, type Step } from '../core/run.ts'
@@ -51,6 +52,8 @@ export class Registry implements Engine {
   /** Attempts that are over and are being looked at once more. */
   #late = new Map<string, Promise<void>>()
   readonly #stop = new AbortController()
+  /** Runs that could not be taken up, and were told of once. */
+  readonly #unreadable = new Set<string>()
   #draining = false
 
   constructor(deps: RegistryDeps) {
@@ -164,7 +167,7 @@ export class Registry implements Engine {
       for (const id of ids) {
         if (this.#draining) return taken
         if (this.#actors.has(id)) continue
-        if (await this.#actor(id)) taken += 1
+        if (await this.#takeUp(id)) taken += 1
         if (taken % TURN === TURN - 1) await new Promise<void>(resolve => setImmediate(resolve))
       }
       after = ids.at(-1)
@@ -172,6 +175,18 @@ export class Registry implements Engine {
     }
     this.#sweptAt = at
     return taken
+  }
+
+  /** A run that cannot be read is a fault of its own, and keeps nobody else from going on. */
+  async #takeUp(runId: string): Promise<boolean> {
+    try {
+      return (await this.#actor(runId)) !== null
+    } catch (error) {
+      if (error instanceof StorageUnavailable) throw error
+      if (!this.#unreadable.has(runId)) this.#deps.observer.fault('rehydrate', error, { runId })
+      this.#unreadable.add(runId)
+      return false
+    }
   }
 
   async drain(): Promise<void> {

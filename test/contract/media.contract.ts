@@ -308,6 +308,17 @@ function crashing(rig: () => MediaRig): void {
     expect(await rig().stored()).toEqual([])
   })
 
+  test('a prune leaves alone what a run takes up at that moment', async () => {
+    const kept = await keptWithRow(rig(), await png())
+    await keptWithRow(rig(), { ...(await png()), id: OTHER })
+    rig().rows.takenMeanwhile = kept.mediaId
+    expect(await rig().media.prune(Number.MAX_SAFE_INTEGER)).toBe(1)
+    expect(await rig().stored()).toEqual([kept.location])
+    rig().pass(2 * DAY)
+    await rig().media.prune(0)
+    expect(await bytesOf(await rig().media.open(ID))).toHaveLength(kept.bytes)
+  })
+
   test.each(['before', 'after'] as const)(
     'a prune that dies %s the rows go leaves no broken link and no file for ever',
     async when => {

@@ -99,7 +99,9 @@ function mediaContract(subject: Subject): void {
     const { store } = subject
     const rows = [mediaRow(), mediaRow(), mediaRow()]
     for (const row of rows) await store.addMedia(row)
-    await store.removeMedia(rows.slice(0, 2).map(row => row.mediaId))
+    const [first, second, third] = rows.map(row => row.mediaId)
+    expect(await store.removeMedia([first!, second!], T0 + 1)).toEqual([first!, second!])
+    expect(await store.removeMedia([third!, first!], T0)).toEqual([])
     expect(await Promise.all(rows.map(async row => (await store.media(row.mediaId)) !== null))).toEqual([
       false,
       false,

@@ -4,6 +4,7 @@ import { stepError } from '../../src/core/errors.ts'
 import type { AttemptSignal, Event } from '../../src/core/events.ts'
 import { fork, resume, transition, wakeAt } from '../../src/core/machine.ts'
 import { assertRun, isEnded, type Output, type Run } from '../../src/core/run.ts'
+import { mediaRowsOf } from '../../src/store/sqlite/rows.ts'
 import { runOf, uuid } from '../support/runs.ts'
 
 const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab', location: 'ab/9.png' }
@@ -50,6 +51,17 @@ const unknown = (): Run =>
     { type: 'step.submit_unknown', error: stepError('outcome_unknown', 'lost'), askAt: Number.MAX_SAFE_INTEGER },
     { type: 'step.still_unknown', askAt: null },
   )
+
+test('its files have their rows although the same commit holds another change of the step', () => {
+  const two = tell(runOf(LINE), ROUTED, SUBMITTED, {
+    type: 'job.failed',
+    error: stepError('provider_lost', 'no such job'),
+  })
+  const late = tell(tell(two, ROUTED, { ...SUBMITTED, attempt: 2 }), { ...LATE, attempt: 1 })
+  const moved = tell(late, { type: 'job.progressed', attempt: 2, progress: 0.5, pollAt: 0 })
+  const ids = mediaRowsOf(moved, [moved.steps[0]?.id ?? '']).map(row => row.mediaId)
+  expect(ids).toEqual([OUTPUT.mediaId])
+})
 
 test.each([
   ['a canceled job', canceled],

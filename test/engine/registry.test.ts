@@ -1,4 +1,5 @@
 /** What the simulation found in the registry and in the places of providers, each as a small scene. */
+import type { Database } from 'bun:sqlite'
 import { expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
@@ -135,4 +136,22 @@ test('a run is overdue from the moment that storage refuses what has happened, u
     await world.finish(run.id)
     expect(registry.stats().overdueAt).toBeNull()
   })
+})
+
+test('a run that cannot be read keeps nobody else from going on, and is told of once', async () => {
+  const world = new World({
+    providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms: 600_000 }))],
+  })
+  await world.start()
+  const runs = [await world.create({ a: [] }), await world.create({ a: [] }), await world.create({ a: [] })]
+  await world.settle(() => world.providers[0]?.jobs.length === 3)
+  world.process.die()
+  const { db } = world.process.store as unknown as { db: Database }
+  db.run(`UPDATE steps SET state = '{}', status = 'succeeded' WHERE run_id = ?`, [runs[0]?.id ?? ''])
+  await world.restart()
+  await world.settle(() => false, 700_000)
+  for (let i = 0; i < 3; i += 1) await world.process.registry.rehydrate(Number.MAX_SAFE_INTEGER)
+  expect((await world.process.store.counts()).runs).toMatchObject({ succeeded: 2, running: 1 })
+  expect(world.faults).toEqual([expect.stringContaining('rehydrate')])
+  await world.close()
 })

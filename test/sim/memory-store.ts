@@ -375,8 +375,9 @@ export class MemoryStore implements Store {
       .map(each => each.row)
   }
 
-  async removeMedia(ids: readonly string[]): Promise<void> {
-    for (const id of ids) this.#open().media.delete(id)
+  async removeMedia(ids: readonly string[], before: number): Promise<readonly string[]> {
+    const stale = new Set((await this.staleMedia(before, Number.MAX_SAFE_INTEGER)).map(row => row.mediaId))
+    return ids.filter(id => stale.has(id) && this.#open().media.delete(id))
   }
 
   async secret(name: string, make: () => string): Promise<string> {

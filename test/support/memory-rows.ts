@@ -3,6 +3,8 @@ import type { StoredMedia } from '../../src/core/ports.ts'
 /** The media part of a Store, in memory. */
 export class MemoryRows {
   rows = new Map<string, StoredMedia>()
+  /** A run takes this one up between the look for stale ones and their removal. */
+  takenMeanwhile: string | null = null
   /** Thrown once, before or after the write. */
   breakOnce: { method: 'addMedia' | 'removeMedia'; when: 'before' | 'after'; error: Error } | null = null
 
@@ -18,10 +20,14 @@ export class MemoryRows {
   async staleMedia(before: number, limit: number): Promise<StoredMedia[]> {
     return [...this.rows.values()].filter(row => row.createdAt < before).slice(0, limit)
   }
-  async removeMedia(ids: readonly string[]): Promise<void> {
+  async removeMedia(ids: readonly string[], before: number): Promise<readonly string[]> {
     this.#break('removeMedia', 'before')
-    for (const id of ids) this.rows.delete(id)
+    const taken = this.rows.get(this.takenMeanwhile ?? '')
+    if (taken) this.rows.set(taken.mediaId, { ...taken, createdAt: Number.MAX_SAFE_INTEGER })
+    const removed = ids.filter(id => (this.rows.get(id)?.createdAt ?? before) < before)
+    for (const id of removed) this.rows.delete(id)
     this.#break('removeMedia', 'after')
+    return removed
   }
   #break(method: string, when: string): void {
     const { breakOnce } = this

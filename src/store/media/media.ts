@@ -145,8 +145,12 @@ class MediaFiles implements Media {
       const stale = await this.#rows.staleMedia(before, PRUNE_BATCH)
       if (stale.length === 0) return removed
       const marks = await Promise.all(stale.map(row => this.#marks.leave(row.location)))
-      await this.#rows.removeMedia(stale.map(row => row.mediaId))
-      for (const mark of marks) if (await this.#removeFile(mark)) removed += 1
+      const ids = stale.map(row => row.mediaId)
+      const gone = new Set(await this.#rows.removeMedia(ids, before))
+      for (const [i, mark] of marks.entries()) {
+        if (!gone.has(ids[i] as string)) await this.#marks.wipe(mark)
+        else if (await this.#removeFile(mark)) removed += 1
+      }
     }
   }
 

@@ -217,9 +217,9 @@ export function mediaRowsOf(run: Run, changed: readonly string[]): StoredMedia[]
   return run.steps.flatMap(step => {
     if (step.inherited || !changed.includes(step.id)) return []
     const owner = { runId: run.id, stepId: step.id, apiKeyId: run.apiKeyId, createdAt: step.updatedAt }
-    const late = step.attempts.filter(attempt => attempt.lateResult?.at === step.updatedAt)
     const inTime = step.status === 'succeeded' ? step.outputs : []
-    const outputs = [...inTime, ...late.flatMap(attempt => attempt.lateResult?.outputs ?? [])]
+    // Of a change that came before, too: the same commit may hold another one of this step. A row that is there stays.
+    const outputs = [...inTime, ...step.attempts.flatMap(attempt => attempt.lateResult?.outputs ?? [])]
     return outputs.map(output => ({ ...output, ...owner }))
   })
 }

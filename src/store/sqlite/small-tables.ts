@@ -5,7 +5,7 @@
  *    pruning never looks at the media of a million runs. Runs keep it up to date (run-sql.ts: useMedia, freeMedia).
  */
 import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
-import { asc, eq, inArray, lt, sql } from 'drizzle-orm'
+import { and, asc, eq, inArray, lt, sql } from 'drizzle-orm'
 import { type BunSQLiteDatabase, drizzle } from 'drizzle-orm/bun-sqlite'
 import type { StoredMedia } from '../../core/ports.ts'
 import { media, settings } from '../schema.ts'
@@ -49,11 +49,13 @@ export class SmallTables {
     return stale.map(({ idleSince: _, ...row }) => mediaOf(row))
   }
 
-  removeMedia(ids: readonly string[]): void {
-    this.#db
+  removeMedia(ids: readonly string[], before: number): string[] {
+    const named = inArray(media.id, sql`(select value from json_each(${JSON.stringify(ids)}))`)
+    const removed = this.#db
       .delete(media)
-      .where(inArray(media.id, sql`(select value from json_each(${JSON.stringify(ids)}))`))
-      .run()
+      .where(and(named, lt(media.idleSince, before)))
+      .returning({ id: media.id })
+    return removed.all().map(row => row.id)
   }
 
   setting(name: string): string | null {

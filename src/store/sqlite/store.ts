@@ -270,8 +270,8 @@ export class SqliteStore implements Store {
     return this.#read(() => this.#small.staleMedia(before, limit))
   }
 
-  async removeMedia(ids: readonly string[]): Promise<void> {
-    return this.#group.write(() => this.#small.removeMedia(ids))
+  async removeMedia(ids: readonly string[], before: number): Promise<readonly string[]> {
+    return this.#group.write(() => this.#small.removeMedia(ids, before))
   }
 
   async secret(name: string, make: () => string): Promise<string> {
