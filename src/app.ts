@@ -1,7 +1,8 @@
 /**
  * The one composition root: every part is made here and handed what it needs. Also the whole test seam (`overrides`).
  *
- * 1. Nothing listens before the store is open, its promises are read back, and unfinished runs are taken up.
+ * 1. Nothing listens before the store is open, its promises are read back, and what the last process held is freed.
+ *    Unfinished runs are taken up beside the first requests; new ones get no place before them.
  * 2. `stop` drains in the order of the money: no new runs, submits and commits finish, callbacks settle, the file closes.
  */
 import { randomBytes } from 'node:crypto'
@@ -258,10 +259,11 @@ function serving(
       return api.fetch(new Request(request, { headers }))
     },
     async start(pages = {}) {
+      await parts.outbox.takeUp()
       server = listen(config, api, pages)
       address.url = `http://${hostOf(config.host)}:${server.port}`
       made = await parts.access.begin()
-      await parts.outbox.start()
+      parts.outbox.wake()
       await parts.registry.start()
       parts.sweeper.start()
       log.info({ url: address.url, mode: config.mode, version: pkg.version }, 'ready')

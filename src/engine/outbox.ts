@@ -81,14 +81,9 @@ export class Outbox implements Post {
   }
 
   /**
-   * Takes up what an earlier process left in the middle, then waits for what is due. To be called before any run can end:
-   * all leases are freed, and a callback that is on its way under one would be sent again.
+   * Takes up what an earlier process left in the middle. To be called before any run can end: all leases are freed, and a
+   * callback that is on its way under one would be sent again. `wake` then sends what is due.
    */
-  async start(): Promise<void> {
-    await this.takeUp()
-    this.wake()
-  }
-
   async takeUp(): Promise<void> {
     const { store, clock } = this.#deps
     const at = clock.now()

@@ -70,7 +70,12 @@ function filterOf({ url, principal }: Authorized): DeliveryFilter {
   const errors: RequestError[] = []
   for (const [name, value] of url.searchParams) {
     const read = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined
-    const wrong = read ? read(filter, value) : `there is no such filter; known: ${Object.keys(FILTERS).join(', ')}`
+    const isTwice = name !== 'status' && url.searchParams.getAll(name).length > 1
+    const wrong = isTwice
+      ? 'this filter is given more than once; only status may be repeated'
+      : read
+        ? read(filter, value)
+        : `there is no such filter; known: ${Object.keys(FILTERS).join(', ')}`
     if (wrong !== null) errors.push({ parameter: name.slice(0, 80), code: 'parameter', detail: wrong })
   }
   const [first] = errors

@@ -58,7 +58,7 @@ export function labPages(): Pages {
       ),
   }
   const file = {
-    GET: async (request: Request) => answer(request, (await files()).get(basename(new URL(request.url).pathname))),
+    GET: async (request: Request) => answer(request, (await files()).get(basename(request.url.split(/[?#]/)[0] ?? ''))),
   }
   return { ...Object.fromEntries(PATHS.map(path => [path, html])), '/lab/files/:name': file }
 }

@@ -59,7 +59,7 @@ class Office {
       version: '0',
     })
     this.outbox = new Outbox({ store: this.store, notifier, clock: this.clock, observer: OBSERVER })
-    await this.store.freeLeases()
+    await this.outbox.takeUp()
     return this
   }
 
@@ -137,7 +137,7 @@ describe('a callback that waits for its second attempt', () => {
     office.store.db.run('UPDATE deliveries SET due_at = due_at + ?1, ready_at = ready_at + ?1', [HOUR])
     await office.die()
     await office.start()
-    await office.outbox.start()
+    office.outbox.wake()
     while (office.machine.timers === 0) await new Promise(resolve => setImmediate(resolve))
     office.machine.set(2 * HOUR)
     office.machine.pass(MINUTE)

@@ -125,7 +125,7 @@ describe('a model that is refused for its rate', () => {
     const script = (_: number, world: World): Behavior => {
       const remote = (world as unknown as { remote: RemoteProvider }).remote
       const running = remote.jobs.filter(job => job.readyAt > world.clock.now()).length
-      if (running === 0) return { type: 'work', ms: MINUTE }
+      if (running === 0) return { type: 'work', ms: 10_000 }
       refusals += 1
       return { type: 'refuse', error: limited }
     }

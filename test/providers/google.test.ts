@@ -1,3 +1,4 @@
+import type { JsonObject } from '../../src/core/json.ts'
 import { describe, expect, test } from 'bun:test'
 import type { ErrorCode } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
@@ -80,7 +81,7 @@ describe('google', () => {
   test('a request that is too large as a whole is refused before it is sent, however small each picture is', async () => {
     const bench = await openBench({ ...spec, order: picture })
     const started = (bytes: number) => {
-      const body = (data: string) => ({
+      const body = (data: string): JsonObject => ({
         contents: [{ parts: [{ text: 'ü' }, { inlineData: { ...inlineData, data } }] }],
       })
       const rest = Buffer.byteLength(JSON.stringify(body('')))

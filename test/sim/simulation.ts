@@ -238,7 +238,8 @@ class Simulation {
       resubmitUnknown: false,
       soundSince,
     })
-    await process.outbox.start()
+    await process.outbox.takeUp()
+    process.outbox.wake()
     await process.registry.start()
   }
 

@@ -144,7 +144,13 @@ export class World {
       soundSince: () => Number.NEGATIVE_INFINITY,
     })
     await process.budget.load(raw, this.clock.now())
-    await Promise.race([process.died, process.outbox.start().then(() => process.registry.start())])
+    await Promise.race([process.died, this.#begin(process)])
+  }
+
+  async #begin({ outbox, registry }: Process): Promise<void> {
+    await outbox.takeUp()
+    outbox.wake()
+    await registry.start()
   }
 
   /** Opens the same database with a new engine, after a crash or a stop. */
