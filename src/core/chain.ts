@@ -68,7 +68,7 @@ export interface PlannedStep {
 
 export type Plan = { ok: true; steps: PlannedStep[] } | { ok: false; problems: Problem[] }
 
-/** A step may take 30 times what its model usually takes, within these bounds (milliseconds). */
+/** A step may take 30 times what its model usually takes, within these bounds (milliseconds), or what its parameters allow. */
 const STEP_DEADLINE = { min: 15 * 60_000, max: 6 * 3_600_000, times: 30 }
 
 /** Checks an input against a chain and the catalogue. Problems point into the body (`/input/...`). */
@@ -104,7 +104,8 @@ function planStep(step: ChainStep, index: number, model: Model, params: JsonObje
   for (const problem of found) problems.push({ ...problem, pointer: base + problem.pointer })
   const pictures = found.length > 0 ? [] : model.pictures(params, wired)
   checkPictures(step, model, pictures, base, wired, problems)
-  const usual = model.expectedMs * STEP_DEADLINE.times
+  const usual = Math.min(STEP_DEADLINE.max, Math.max(STEP_DEADLINE.min, model.expectedMs * STEP_DEADLINE.times))
+  const allowed = found.length > 0 ? 0 : (model.allowedMs?.(params) ?? 0)
   return {
     index,
     key: step.key,
@@ -114,7 +115,7 @@ function planStep(step: ChainStep, index: number, model: Model, params: JsonObje
     params,
     dependsOn: step.dependsOn,
     pictures: pictures.map(picture => picture.value),
-    deadlineMs: Math.min(STEP_DEADLINE.max, Math.max(STEP_DEADLINE.min, usual)),
+    deadlineMs: Math.max(usual, allowed),
   }
 }
 

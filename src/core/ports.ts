@@ -56,6 +56,8 @@ export interface Model {
   price(params: JsonObject, role: Role): number | null
   /** How long a call usually takes, in milliseconds. */
   expectedMs: number
+  /** How long these parameters allow it to take; 0 or absent where they say nothing. */
+  allowedMs?(params: JsonObject): number
   routes: readonly Route[]
 }
 

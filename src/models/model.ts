@@ -75,6 +75,8 @@ export interface ModelSpec {
   aliases?: Readonly<Record<string, string>>
   price: Price
   expectedMs: number
+  /** How long the parameters allow a call to take, where some say so (milliseconds). */
+  allowedMs?(params: JsonObject): number
   routes: readonly RouteSpec[]
 }
 
@@ -89,6 +91,7 @@ export function defineModel(spec: ModelSpec): Model {
     schema: { $schema: 'https://json-schema.org/draft/2020-12/schema', title: spec.title, ...spec.params },
     pictureField: `/${spec.pictures[0]?.name ?? 'prompt'}`,
     expectedMs: spec.expectedMs,
+    ...(spec.allowedMs ? { allowedMs: spec.allowedMs } : {}),
     validate: (params, use) => validate(spec, params, use),
     pictures: (params, wired = false) =>
       ordered(spec, params, wired).map(({ pointer, value, slot }) => ({

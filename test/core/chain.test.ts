@@ -41,6 +41,19 @@ describe('a plan', () => {
     ])
   })
 
+  test('gives a step the time that its parameters allow the provider, and never less than its model usually needs', () => {
+    const hours = (more: JsonObject): number => {
+      const film = { ...seed.input.image_to_video_params, ...more }
+      const made = plan(chain('chain1'), seeded({ image_to_video_params: film }), catalog)
+      if (!made.ok) throw new Error(JSON.stringify(made.problems))
+      return (made.steps[1]?.deadlineMs ?? 0) / 3_600_000
+    }
+    expect(hours({})).toBe(0.5)
+    expect(hours({ execution_expires_after: 14_400 })).toBe(4)
+    expect(hours({ service_tier: 'flex' })).toBe(48)
+    expect(hours({ service_tier: 'flex', execution_expires_after: 3_600 })).toBe(1)
+  })
+
   test('exists for every chain under both of its slugs', () => {
     for (const each of CHAINS) for (const slug of [each.slug, ...each.aliases]) expect(findChain(slug)).toBe(each)
     expect(findChain('chain404')).toBeUndefined()

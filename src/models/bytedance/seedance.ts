@@ -116,8 +116,16 @@ function seedance(model: Seedance): Model {
     },
     price: model.price,
     expectedMs: model.expectedMs,
+    allowedMs,
     routes: model.routes,
   })
+}
+
+/** ModelArk drops a task when its time is up, two days by itself: in the flex tier that is what one pays less for. */
+function allowedMs(given: JsonObject): number {
+  const seconds = numberIn(given, 'execution_expires_after')
+  if (seconds !== undefined) return seconds * 1_000
+  return given.service_tier === 'flex' ? 48 * 3_600_000 : 0
 }
 
 function rules(model: Seedance, given: JsonObject, tell: Tell, use: Use): void {
