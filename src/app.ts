@@ -21,7 +21,7 @@ import { output } from './app/output.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
 import { readinessOf } from './app/readiness.ts'
-import { deriveKey, masterKey } from './app/secrets.ts'
+import { deriveKey, masterKey, seal, unseal } from './app/secrets.ts'
 import { openTracing, type Tracing } from './app/tracing.ts'
 import type { Config } from './config.ts'
 import { SCOPES } from './core/keys.ts'
@@ -135,8 +135,10 @@ async function compose(
     : providersOf(config, { clock, egress, readPicture })
   const routesOf = routesFor(config)
   const links = createLinks({ key: deriveKey(master.bytes, 'media links'), baseUrl })
+  const sessionKey = deriveKey(master.bytes, 'browser sessions')
   const sessions = createSessions({
-    key: deriveKey(master.bytes, 'browser sessions'),
+    seal: secret => seal(secret, sessionKey, 'session cookie'),
+    unseal: sealed => unseal(sealed, sessionKey, 'session cookie'),
     now: clock.now,
     secure: config.publicUrl?.startsWith('https:') ?? false,
   })

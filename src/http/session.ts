@@ -1,13 +1,13 @@
 /**
  * Signing in with a browser: an API key, or a one-time token, becomes a cookie.
  *
- * 1. The cookie holds the key sealed (AES-256-GCM) under a key of this installation, and the time at which it ends. Nothing
- *    is stored; a revoked key ends its sessions at once, because every request asks who owns the key.
+ * 1. The cookie holds the key, sealed by this installation, and the time at which it ends. Nothing is stored; a revoked key
+ *    ends its sessions at once, because every request asks who owns the key.
  * 2. No script can read the cookie (HttpOnly), no other site can send it (SameSite=Strict), and it counts only on requests
  *    that our own pages made: the browser says `Sec-Fetch-Site: same-origin`, or `Origin` names our host.
  * 3. A token signs in once, and only for a quarter of an hour.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { Elysia } from 'elysia'
 import type { Json } from '../core/json.ts'
 import { readJson } from './body.ts'
@@ -29,8 +29,10 @@ export interface Sessions {
 }
 
 export interface SessionOptions {
-  /** Secret of this installation: 32 bytes. */
-  key: Uint8Array
+  /** Seals what only this installation can open and nobody can change. */
+  seal(secret: Uint8Array): Uint8Array
+  /** Null when it was sealed elsewhere, or changed. */
+  unseal(sealed: Uint8Array): Uint8Array | null
   now(): number
   /** Whether readers come over https; the cookie then never travels without. */
   secure: boolean
@@ -40,17 +42,22 @@ const LIFETIME_MS = 30 * 86_400_000
 const TOKEN_MS = 15 * 60_000
 const NAME = 'babychain_session'
 
-export function createSessions({ key, now, secure }: SessionOptions): Sessions {
+export function createSessions({ seal, unseal, now, secure }: SessionOptions): Sessions {
   const tokens = new Map<string, { key: string; endsAt: number }>()
   return {
     startedAt: now(),
     keyOf(request) {
       const sealed = cookieOf(request)
       if (sealed === null || !ours(request)) return null
-      const value = unseal(sealed, key)
+      const opened = unseal(Buffer.from(sealed, 'base64url'))
+      const value = opened && (JSON.parse(Buffer.from(opened).toString('utf8')) as Sealed)
       return value && value.endsAt > now() ? value.key : null
     },
-    cookie: apiKey => setCookie(seal({ key: apiKey, endsAt: now() + LIFETIME_MS }, key), LIFETIME_MS / 1000, secure),
+    cookie(apiKey) {
+      const value: Sealed = { key: apiKey, endsAt: now() + LIFETIME_MS }
+      const sealed = seal(Buffer.from(JSON.stringify(value)))
+      return setCookie(Buffer.from(sealed).toString('base64url'), LIFETIME_MS / 1000, secure)
+    },
     token(apiKey) {
       const token = randomBytes(24).toString('base64url')
       tokens.set(token, { key: apiKey, endsAt: now() + TOKEN_MS })
@@ -89,26 +96,6 @@ function ours(request: Request): boolean {
 interface Sealed {
   key: string
   endsAt: number
-}
-
-function seal(value: Sealed, key: Uint8Array): string {
-  const iv = randomBytes(12)
-  const cipher = createCipheriv('aes-256-gcm', key, iv)
-  const body = Buffer.concat([cipher.update(JSON.stringify(value), 'utf8'), cipher.final()])
-  return Buffer.concat([iv, cipher.getAuthTag(), body]).toString('base64url')
-}
-
-function unseal(text: string, key: Uint8Array): Sealed | null {
-  const bytes = Buffer.from(text, 'base64url')
-  if (bytes.length < 29) return null
-  try {
-    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12))
-    decipher.setAuthTag(bytes.subarray(12, 28))
-    const body = Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])
-    return JSON.parse(body.toString('utf8')) as Sealed
-  } catch {
-    return null // made elsewhere, or changed
-  }
 }
 
 /** For our own pages, not part of the public API: left out of its document. */

@@ -1,0 +1,46 @@
+/** The cookie of a browser: sealed by this installation, for our own pages, for a month. */
+import { expect, test } from 'bun:test'
+import { seal, unseal } from '../../src/app/secrets.ts'
+import { createSessions, type Sessions } from '../../src/http/session.ts'
+
+let now = 1_800_000_000_000
+const sessionsOf = (fill: number, secure = false): Sessions => {
+  const key = new Uint8Array(32).fill(fill)
+  const sealing = {
+    seal: (secret: Uint8Array) => seal(secret, key, 'session cookie'),
+    unseal: (sealed: Uint8Array) => unseal(sealed, key, 'session cookie'),
+  }
+  return createSessions({ ...sealing, now: () => now, secure })
+}
+const sessions = sessionsOf(1)
+const cookieOf = (set: string): string => set.split(';')[0] ?? ''
+const asked = (cookie: string, headers: Record<string, string> = { 'sec-fetch-site': 'same-origin' }): Request =>
+  new Request('http://babychain.test/api/v1/runs', { headers: { cookie: `a=b; ${cookie}; c=d`, ...headers } })
+
+test('a cookie holds its key, unreadable, for thirty days', () => {
+  const set = sessions.cookie('bck_live_secret')
+  expect(set).toMatch(/^babychain_session=[\w-]+; Path=\/; HttpOnly; SameSite=Strict; Max-Age=2592000$/)
+  expect(sessionsOf(1, true).cookie('x')).toEndWith('; Secure')
+  expect(Buffer.from(cookieOf(set).slice(18), 'base64url').toString('latin1')).not.toContain('secret')
+  expect(sessions.keyOf(asked(cookieOf(set)))).toBe('bck_live_secret')
+  const began = now
+  now += 30 * 86_400_000
+  expect(sessions.keyOf(asked(cookieOf(set)))).toBeNull()
+  now = began
+})
+
+test('a cookie that is changed, cut, empty or of another installation holds none', () => {
+  const cookie = cookieOf(sessions.cookie('bck_live_secret'))
+  const [name = '', value = ''] = cookie.split('=')
+  const bytes = Buffer.from(value, 'base64url')
+  const wrong = [0, 12, 28, bytes.length - 1].map(i => Buffer.from(bytes).fill((bytes[i] ?? 0) ^ 1, i, i + 1))
+  for (const each of [...wrong, bytes.subarray(0, 28), bytes.subarray(0, -1), Buffer.alloc(0)])
+    expect(sessions.keyOf(asked(`${name}=${each.toString('base64url')}`))).toBeNull()
+  expect(sessions.keyOf(asked(cookieOf(sessionsOf(2).cookie('bck_live_secret'))))).toBeNull()
+})
+
+test('a cookie that another site sends counts for nothing', () => {
+  const cookie = cookieOf(sessions.cookie('bck_live_secret'))
+  for (const headers of [{ 'sec-fetch-site': 'cross-site' }, { origin: 'http://elsewhere.test' }])
+    expect(sessions.keyOf(asked(cookie, headers as unknown as Record<string, string>))).toBeNull()
+})
