@@ -67,6 +67,8 @@ const LIMIT_MS: Record<Reaching['type'], number> = {
  * the net below them. Below some hundred jobs the adapters' own pauses are longer.
  */
 const POLLS_PER_S = { hooked: 20, alone: 200 } as const
+/** Between two tries to write down the bytes of an answer. */
+const STASH_PAUSE_MS = { first: 500, last: 15_000 }
 /** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
 const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
 /** After a crash a submit may still be on its way to the provider's list. */
@@ -226,7 +228,7 @@ async function sendOff(
     const { token, no: attemptNo } = attempt
     const { body, providerModel } = translation
     const callbackUrl = deps.callbackUrl(provider.id, token)
-    const stash = (bytes: Uint8Array, mime: string) => deps.media.stash(token, bytes, mime)
+    const stash = (bytes: Uint8Array, mime: string) => stashed(deps, token, bytes, mime, signal)
     const order = {
       runId: run.id,
       stepId: step.id,
@@ -247,6 +249,27 @@ async function sendOff(
     return { type: 'step.submit_unknown', error: lost, askAt: firstLookAt(deps, provider) }
   }
 }
+
+/** The bytes of a paid answer come once: while our storage takes nothing they are held, for as long as the submit may take. */
+async function stashed(deps: EffectDeps, token: string, bytes: Uint8Array, mime: string, signal: AbortSignal) {
+  const { clock, media, observer } = deps
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await media.stash(token, bytes, mime)
+    } catch (error) {
+      if (!(error instanceof StorageUnavailable) || signal.aborted) throw error
+      observer.fault('stash', error)
+      const pauseMs = Math.min(STASH_PAUSE_MS.last, STASH_PAUSE_MS.first * 2 ** Math.min(tries, 10))
+      await within(clock, pauseMs, signal, ended)
+    }
+  }
+}
+
+const ended = (signal: AbortSignal): Promise<void> =>
+  new Promise(resolve => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 
 function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said {
   switch (started.type) {
@@ -384,7 +407,12 @@ async function keep(
         mime: opened.mime ?? each.mime ?? null,
         length: opened.length,
       })
-      if (!kept.ok) return failed(kept.error)
+      if (!kept.ok) {
+        // The step shows it, and an operator must hear of it: the provider's links live for minutes.
+        if (kept.error.code === 'storage_unavailable')
+          deps.observer.fault('keep', new StorageUnavailable(kept.error.message), { runId: run.id })
+        return failed(kept.error)
+      }
       outputs.push(kept.output)
     }
     return { type: 'media.kept', outputs }

@@ -8,17 +8,19 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { NewDelivery } from '../../src/core/delivery.ts'
-import type {
-  Catalog,
-  Created,
-  Kept,
-  Media,
-  Model,
-  Notifier,
-  Observer,
-  Provider,
-  Role,
-  Store,
+import { stepError } from '../../src/core/errors.ts'
+import {
+  type Catalog,
+  type Created,
+  type Kept,
+  type Media,
+  type Model,
+  type Notifier,
+  type Observer,
+  type Provider,
+  type Role,
+  StorageUnavailable,
+  type Store,
 } from '../../src/core/ports.ts'
 import { isEnded, newRun, type Output, type Run } from '../../src/core/run.ts'
 import { Admission, type RunLimits } from '../../src/engine/admission.ts'
@@ -70,6 +72,9 @@ export class World {
   /** What the receiver got: webhook-id and body. */
   readonly received: { id: string; runId: string; body: string }[] = []
   readonly kept = new Map<string, Output>()
+  readonly stashed = new Map<string, Uint8Array>()
+  /** The storage of outputs takes nothing. */
+  isFull = false
   readonly faults: string[] = []
   /** Calls of ports since the world began, and their names. */
   calls: string[] = []
@@ -304,6 +309,7 @@ export class World {
     }
     return {
       keep: async (order): Promise<Kept> => {
+        if (this.isFull) return { ok: false, error: stepError('storage_unavailable', 'the disk is full') }
         const bytes = await new Response(order.stream).bytes()
         const output = {
           mediaId: order.id,
@@ -321,8 +327,15 @@ export class World {
         return { mediaId: id, mime: 'image/png', bytes, sha256: '', location: id, ...ours }
       },
       open: missing,
-      stash: missing,
-      openStash: missing,
+      stash: async (token, bytes) => {
+        if (this.isFull) throw new StorageUnavailable('the disk is full')
+        this.stashed.set(`stash:${token}/0`, bytes)
+        return `stash:${token}/0`
+      },
+      openStash: async url => {
+        const stream = new Blob([(this.stashed.get(url) ?? missing()) as Uint8Array<ArrayBuffer>]).stream()
+        return { ok: true, stream, mime: null, length: null }
+      },
       prune: async () => 0,
       probe: async () => {},
     }
