@@ -217,7 +217,10 @@ describe('a recovery', () => {
 })
 
 test('a filter of deliveries that can have one value only is not given twice', async () => {
-  const answer = await world.ask('GET', '/api/v1/deliveries?host=a:1&host=b:1&status=pending&status=gone&limit=5&limit=9')
+  const answer = await world.ask(
+    'GET',
+    '/api/v1/deliveries?host=a:1&host=b:1&status=pending&status=gone&limit=5&limit=9',
+  )
   expect(answer.status).toBe(400)
   const { errors } = (await answer.json()) as { errors: { parameter: string }[] }
   expect(new Set(errors.map(each => each.parameter))).toEqual(new Set(['host', 'limit']))

@@ -1,7 +1,6 @@
-import type { JsonObject } from '../../src/core/json.ts'
 import { describe, expect, test } from 'bun:test'
 import type { ErrorCode } from '../../src/core/errors.ts'
-import type { Json } from '../../src/core/json.ts'
+import type { Json, JsonObject } from '../../src/core/json.ts'
 import { createGoogle, googleDialect, readCheck, readPicture } from '../../src/providers/google.ts'
 import { type Answer, errorOf } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
