@@ -60,10 +60,10 @@ const NEVER = new Promise<never>(() => {})
 const SWEEP_MS = 20_000
 /** A history that is not over after so much passing time is stuck: callbacks alone may take 76 hours. */
 const LIMIT_MS = 12 * 86_400_000
-const WRITES = new Set(['create', 'commit', 'claim', 'settle', 'freeLeases'])
+const WRITES = new Set(['create', 'commit', 'claim', 'settle', 'freeLeases', 'closedHosts'])
 /** Faults that the parties make on purpose. */
 const MEANT =
-  /the (adapter|poll|cancel|look-up|download) broke|refuses to write|the store is closed|callbacks do not leave this machine/
+  /the (adapter|poll|cancel|look-up|download) broke|refuses to write|the disk is full|the store is closed|callbacks do not leave this machine/
 
 /** Plays a seed to its end; throws a Violation that names it. `note` is told what happens. */
 export async function simulate(seed: number, disk: Disk, note: (text: string) => void = () => {}): Promise<History> {
