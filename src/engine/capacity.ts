@@ -198,6 +198,7 @@ export class Capacity {
 
   /** The first in line who could go now. */
   #nextInLine(provider: string): Waiter | null {
+    if (!this.#hasRoom(provider)) return null
     for (const waiter of this.#lines.get(provider) ?? []) {
       const { model, holder } = waiter
       if (!this.#isProbedByAnother(provider, model, holder) && this.#isFree(provider, model)) return waiter
@@ -219,11 +220,15 @@ export class Capacity {
   }
 
   #isFree(provider: string, model: string): boolean {
-    const submits = this.#submitting.get(provider)?.size ?? 0
-    if (this.#shut || submits >= SUBMITS) return false
     const key = gateKey(provider, model)
     const ceiling = this.#ceilings.get(key)
     if (ceiling !== undefined && (this.#heldOf.get(key)?.size ?? 0) + 1 > ceiling) return false
+    return this.#hasRoom(provider)
+  }
+
+  #hasRoom(provider: string): boolean {
+    const submits = this.#submitting.get(provider)?.size ?? 0
+    if (this.#shut || submits >= SUBMITS) return false
     return (this.#held.get(provider)?.size ?? 0) < this.#rules.concurrency(provider)
   }
 }

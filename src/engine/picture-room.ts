@@ -24,10 +24,11 @@ export interface Place {
  */
 const ROOM_BYTES = 64 << 20
 /**
- * Bytes that are let go before memory is collected: left to itself, the collector let dozens of submits pass. It costs some
- * milliseconds for every sixteen pictures of usual size.
+ * Bytes of large pictures that are let go before memory is collected: left to itself, the collector let dozens of such submits
+ * pass. It stops everything for some milliseconds, so pictures of usual size are left to the collector.
  */
 const LITTER_BYTES = 32 << 20
+const LARGE_BYTES = 4 << 20
 
 interface Waiting {
   bytes: number
@@ -51,6 +52,7 @@ export class PictureRoom {
   }
 
   #drop(bytes: number): void {
+    if (bytes < LARGE_BYTES) return
     this.#litter += bytes
     if (this.#litter < LITTER_BYTES) return
     this.#litter = 0
