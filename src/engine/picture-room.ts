@@ -35,20 +35,35 @@ interface Waiting {
   give(place: Place | null): void
 }
 
+/** `linked`: some of the pictures are behind links. */
+interface Need {
+  bytes: number
+  linked: boolean
+}
+
 export class PictureRoom {
   readonly #stored = new Room(bytes => this.#drop(bytes))
   readonly #linked = new Room(bytes => this.#drop(bytes))
   #litter = 0
 
-  /** Waits for room. `linked`: some of the pictures are behind links. Null when `quit` is aborted before, or nothing may begin any more. */
-  enter(need: { bytes: number; linked: boolean }, quit: AbortSignal): Promise<Place | null> {
-    return (need.linked ? this.#linked : this.#stored).enter(need.bytes, quit)
+  /** Room that is there now and that nobody waits for; else null. */
+  enterNow(need: Need): Place | null {
+    return this.#of(need).enterNow(need.bytes)
+  }
+
+  /** Waits for room. Null when `quit` is aborted before, or nothing may begin any more. */
+  enter(need: Need, quit: AbortSignal): Promise<Place | null> {
+    return this.#of(need).enter(need.bytes, quit)
   }
 
   /** Lets nobody in any more. */
   shut(): void {
     this.#stored.shut()
     this.#linked.shut()
+  }
+
+  #of({ linked }: Need): Room {
+    return linked ? this.#linked : this.#stored
   }
 
   #drop(bytes: number): void {
@@ -69,6 +84,11 @@ class Room {
 
   constructor(drop: (bytes: number) => void) {
     this.#drop = drop
+  }
+
+  enterNow(bytes: number): Place | null {
+    if (bytes === 0) return this.#place(0)
+    return this.#isShut || this.#line.length > 0 || bytes > this.#free ? null : this.#place(bytes)
   }
 
   async enter(bytes: number, quit: AbortSignal): Promise<Place | null> {

@@ -93,6 +93,8 @@ export async function waitForRoom(
   need: PictureNeed,
   stop: AbortSignal,
 ): Promise<{ ok: true; place: Place } | { ok: false; error: StepError | null }> {
+  const now = room.enterNow(need)
+  if (now) return { ok: true, place: now }
   const overBy = (): StepError | null => {
     if (live.run.cancelRequestedAt !== null) return stepError('canceled', 'canceled before it was submitted')
     const isLate = clock.now() >= deadlineOf(live.run, step)
@@ -104,7 +106,7 @@ export async function waitForRoom(
     if (stop.aborted || overBy()) quit.abort()
     else disarm = clock.at(clock.now() + STILL_WANTED_MS, look)
   }
-  if (need.bytes > 0) look()
+  look()
   stop.addEventListener('abort', look, { once: true })
   try {
     const place = await room.enter(need, quit.signal)
