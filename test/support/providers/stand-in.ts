@@ -306,6 +306,8 @@ export abstract class StandIn {
     const ms = ('ms' in scene ? scene.ms : undefined) ?? this.latencyMs
     const after = this.#options.after ?? ((wait, call) => void setTimeout(call, wait))
     after(ms, () => {
+      // Its job may end after the test has.
+      if (!this.#files.listening) return
       const hook = this.hookOf(job)
       if (!hook || job.canceled) return
       this.hooksDue.push(hook)
