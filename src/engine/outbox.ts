@@ -87,8 +87,8 @@ export class Outbox implements Post {
   async takeUp(): Promise<void> {
     const { store, clock } = this.#deps
     const at = clock.now()
-    this.#breakers.restore(await store.closedHosts(at - CLOSURE_KEPT_MS), at)
-    await store.freeLeases()
+    const [closed] = await Promise.all([store.closedHosts(at - CLOSURE_KEPT_MS), store.freeLeases()])
+    this.#breakers.restore(closed, at)
   }
 
   book({ host, apiKeyId }: NewDelivery): Lease | null {
