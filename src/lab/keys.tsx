@@ -3,10 +3,9 @@ import { type Signal, signal, useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import type { ApiKeyDto } from '../http/dto/keys.ts'
 import { ApiFailure, api } from './api.ts'
-import { Copy } from './code.tsx'
 import { age, money } from './format.ts'
 import { now } from './now.ts'
-import { Pane, said, Twice } from './pane.tsx'
+import { Once, Pane, said, Twice } from './pane.tsx'
 
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
 /** The limits of a key, and what a new one has where nothing is given. */
@@ -60,13 +59,7 @@ export function Keys() {
   }
   return (
     <Pane title="API keys">
-      {made.value && (
-        <p class="once" role="status">
-          <span>Shown this once: keep it.</span>
-          <code>{made.value}</code>
-          <Copy text={made.value} />
-        </p>
-      )}
+      <Once secret={made.value} />
       {keysSaid.value && <p class="note">{keysSaid.value}</p>}
       <ul class="rows">
         {keys.value?.map(key => (

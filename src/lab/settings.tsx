@@ -4,11 +4,10 @@ import { useEffect } from 'preact/hooks'
 import type { WebhookSecretDto } from '../http/dto/keys.ts'
 import { api, session, signOut } from './api.ts'
 import { models } from './catalog.ts'
-import { Copy } from './code.tsx'
 import { age, plural, span } from './format.ts'
 import { Keys } from './keys.tsx'
 import { now } from './now.ts'
-import { Pane, said, Twice } from './pane.tsx'
+import { Once, Pane, said, Twice } from './pane.tsx'
 
 export function Settings() {
   useEffect(() => {
@@ -57,13 +56,7 @@ function Secrets() {
   }
   return (
     <Pane title="Callback secret">
-      {made.value && (
-        <p class="once" role="status">
-          <span>Shown this once: keep it.</span>
-          <code>{made.value}</code>
-          <Copy text={made.value} />
-        </p>
-      )}
+      <Once secret={made.value} />
       {note.value && <p class="note">{note.value}</p>}
       <ul class="rows">
         {list.value?.map(secret => (

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import type { Browser, Page, Route } from 'playwright-core'
 import { openBrowser } from '../support/browser.ts'
-import { type LabVisit, printedBody, visitLab } from '../support/lab.ts'
+import { type LabVisit, leave, printedBody, visitLab } from '../support/lab.ts'
 import { ServerProcess, until } from '../support/server.ts'
 
 const server = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50' } })
@@ -21,11 +21,6 @@ async function compose(chain = 'chain101'): Promise<LabVisit> {
   await visit.page.locator('.card').nth(1).waitFor()
   if (chain !== 'chain101') await visit.page.locator('.chain', { hasText: chain }).click()
   return visit
-}
-
-async function leave({ page, uncaught }: LabVisit): Promise<void> {
-  await page.context().close()
-  expect(uncaught).toEqual([])
 }
 
 const ready = (page: Page) => page.locator('.runbar .primary:not([disabled])').waitFor()

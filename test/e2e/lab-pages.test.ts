@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import type { Browser, Page } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
 import { openBrowser } from '../support/browser.ts'
-import { type LabVisit, visitLab } from '../support/lab.ts'
+import { leave, visitLab } from '../support/lab.ts'
 import { ServerProcess, until } from '../support/server.ts'
 
 const server = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50' } })
@@ -16,11 +16,6 @@ afterAll(async () => {
   await browser.close()
   await server.close()
 })
-
-async function leave({ page, uncaught }: LabVisit): Promise<void> {
-  await page.context().close()
-  expect(uncaught).toEqual([])
-}
 
 /** As a server that is down: no answer from now on, until the outage is over. */
 async function outage(page: Page, path: RegExp = /\/api\/v1\//): Promise<() => Promise<void>> {

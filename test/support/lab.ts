@@ -1,4 +1,5 @@
 /** A browser with the Lab in it, signed in, and what its tests ask of it again and again. */
+import { expect } from 'bun:test'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { API_KEY, type ServerProcess } from './server.ts'
 
@@ -24,6 +25,12 @@ export async function visitLab(
   page.on('pageerror', error => uncaught.push(error.message))
   await page.goto(server.url + path)
   return { page, uncaught }
+}
+
+/** Ends a visit, in which no exception may have gone uncaught. */
+export async function leave({ page, uncaught }: LabVisit): Promise<void> {
+  await page.context().close()
+  expect(uncaught).toEqual([])
 }
 
 /** The body that the page would send: the one of its printed code. */
