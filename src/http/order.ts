@@ -109,6 +109,21 @@ export function examineResume(deps: ApiDeps, run: Run, body: Json): RequestError
   return [...errors, ...checkProviders(deps, keys, steps, body.provider_order)]
 }
 
+/** What stands in the way of the steps that a resumed run would do again: told before the first of them is paid. */
+export async function examineFork(deps: ApiDeps, principal: Principal, forked: Run): Promise<RequestError[]> {
+  const again = forked.steps.filter(step => step.status === 'queued')
+  const steps = again.flatMap(planned => {
+    const model = deps.catalog.find(planned.model)
+    return model ? [{ key: planned.key, planned, model }] : []
+  })
+  const errors = [...(await checkPictures(deps, principal, steps)), ...steps.flatMap(step => checkRoutes(deps, step))]
+  // The body names neither models nor pictures.
+  return errors.map(({ code, detail }) => ({ pointer: '', code, detail, hint: FORK_HINT }))
+}
+
+const FORK_HINT =
+  'A resumed run keeps its models and pictures: mend here what is missing, or create a new run with others.'
+
 /** The refusal of a body with these mistakes: 422 when only links are wrong, else 400. */
 export function refusal(errors: readonly RequestError[]): ApiProblem {
   const links = errors.every(error => error.code === 'url_not_allowed')

@@ -18,7 +18,7 @@ import type { ResumeRunDto, RunDto } from './dto.ts'
 import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
 import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
 import * as docs from './openapi/runs.ts'
-import { examine, examineResume, orderByStep, refusal } from './order.ts'
+import { examine, examineFork, examineResume, orderByStep, refusal } from './order.ts'
 import { ApiProblem } from './problem.ts'
 import { preferredWait, waitOf } from './wait.ts'
 
@@ -154,6 +154,8 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
+  const obstacles = await examineFork(deps, exchange.principal, forked.run)
+  if (obstacles.length > 0) throw refusal(obstacles)
   const keys = before.steps.map(step => step.key)
   const run: Run = {
     ...forked.run,

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
+import { samplePicture } from '../support/sample-media.ts'
 
 interface Run {
   id: string
@@ -150,6 +151,50 @@ describe('resume', () => {
     const again = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`, { body })
     expect(again).toMatchObject({ resumed_from: id, steps: [{ inherited: true }, { inherited: false }] })
     await world.runToEnd(again.id)
+  })
+
+  test('refuses what can no longer be run here before it is paid again, as creating does', async () => {
+    const missing: (string | null)[] = [null]
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      providers: deps.providers.map(({ id }) => ({
+        id,
+        get missing() {
+          return missing[0] ?? null
+        },
+      })),
+    }))
+    const upload = new FormData()
+    upload.set('file', new Blob([await samplePicture('png')]), 'boat.png')
+    const media = await other.json<{ id: string }>('POST', '/api/v1/media', { body: upload })
+    const input = {
+      chain_models: { image_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bfl/flux-3-video' },
+      image_to_image_params: { prompt: 'a teal pond', input_image: `media:${media.id}` },
+      image_to_video_params: { prompt: 'it drifts', duration: 5 },
+    }
+    const { id } = await other.json<Run>('POST', '/api/v1/chains/chain202/runs', { body: { input } })
+    await other.runToEnd(id)
+    const submits = other.provider.started.length
+    const refusals = async (body: object) => {
+      const response = await other.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+      expect(response.status).toBe(400)
+      const { errors } = (await response.json()) as { errors: { code: string; detail: string; pointer: string }[] }
+      return errors.map(({ code, detail, pointer }) => [code, detail.split(' (')[0], pointer])
+    }
+    missing[0] = 'set the key'
+    expect(await refusals({ from_step_key: 'image_to_video' })).toEqual([
+      ['no_route', 'no provider here can run bfl/flux-3-video', ''],
+    ])
+    expect(await refusals({ from_step_key: 'image_to_image' })).toHaveLength(2)
+    missing[0] = null
+    await other.store.removeMedia([media.id], other.clock.now() + 1)
+    expect(await refusals({ from_step_key: 'image_to_image' })).toEqual([
+      ['unknown_media', `there is no media:${media.id}`, ''],
+    ])
+    expect(other.provider.started).toHaveLength(submits)
+    const later = await other.ask('POST', `/api/v1/runs/${id}/resume`, { body: { from_step_key: 'image_to_video' } })
+    expect(later.status).toBe(202)
+    await other.close()
   })
 
   test('refuses bad bodies as creating does', async () => {
