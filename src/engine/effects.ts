@@ -163,11 +163,7 @@ async function submit(
 ): Promise<Said | null> {
   const provider = deps.providers.get(attempt.provider)
   const model = deps.catalog.find(step.model)
-  const route =
-    model &&
-    deps
-      .routesOf(model)
-      .find(each => each.provider === attempt.provider && each.providerModel === attempt.providerModel)
+  const route = model && deps.routesOf(model).find(each => each.provider === attempt.provider)
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
   const target = { provider, inline: route.inline ?? false }
@@ -227,6 +223,9 @@ async function sendOff(
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
     const { token, no: attemptNo } = attempt
     const { body, providerModel } = translation
+    // A look-up goes by the name that is stored.
+    if (providerModel !== attempt.providerModel)
+      return refused(stepError('model_not_enabled', `here ${attempt.providerModel} is now called ${providerModel}`))
     const callbackUrl = deps.callbackUrl(provider.id, token)
     const stash = (bytes: Uint8Array, mime: string) => stashed(deps, token, bytes, mime, signal)
     const order = {
