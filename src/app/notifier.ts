@@ -21,7 +21,7 @@ export interface NotifierDeps {
 export function createNotifier(deps: NotifierDeps): Notifier {
   return {
     compose: (run, at) => compose(deps, run, at),
-    send: (delivery, _at, signal) => send(deps, delivery, deps.wall(), signal),
+    send: (delivery, signal) => send(deps, delivery, deps.wall(), signal),
   }
 }
 

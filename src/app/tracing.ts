@@ -58,7 +58,7 @@ export function tracingTo(spans: Spans, time: Time = THIS_MACHINE): Tracing {
     provider: provider => traced(provider, book, watch),
     notifier: notifier => ({
       compose: (run, at) => notifier.compose(run, at),
-      send: (delivery, at, signal) => {
+      send: (delivery, signal) => {
         const { runId, host, attempts } = delivery
         const [, name = host, port] = /^(.*):(\d+)$/.exec(host) ?? []
         const attributes = {
@@ -71,7 +71,7 @@ export function tracingTo(spans: Spans, time: Time = THIS_MACHINE): Tracing {
           'server.address': name,
           'server.port': port === undefined ? undefined : Number(port),
         }
-        return watch('callback.deliver', runId, attributes, notifier.send(delivery, at, signal), factsOfSending)
+        return watch('callback.deliver', runId, attributes, notifier.send(delivery, signal), factsOfSending)
       },
     }),
     observer: observer => ({

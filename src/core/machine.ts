@@ -16,6 +16,8 @@ import { cancelOrder, end, type Move, order, specOf } from './machine/moves.ts'
 import { cancelStep, deadlineOf, onAttempt, onStep, wakeStep } from './machine/steps.ts'
 import { isEnded, isReady, type Output, type Run, type RunEvent, type Step, type StepIn, stepEnded } from './run.ts'
 
+export { deadlineOf, mayComeLate } from './machine/steps.ts'
+
 export interface Transition {
   run: Run
   effects: Effect[]

@@ -92,7 +92,7 @@ export interface StartJob {
   /** Where the provider may call us; null without a public URL. */
   callbackUrl: string | null
   /** Keeps bytes that came in the answer itself, before anything else can fail; gives the url of a ProviderMedia. */
-  stash(bytes: Uint8Array, mime: string): Promise<string>
+  stash(bytes: Uint8Array): Promise<string>
   /** To be awaited right before the first byte: without it the job counts as never sent after a crash. Throws when it must not be. */
   sending(): Promise<void>
 }
@@ -203,8 +203,8 @@ export interface Media {
   find(id: string): Promise<StoredMedia | null>
   /** Bytes `start` to `end` (inclusive) of a media, or null when the file is gone. */
   open(id: string, range?: { start: number; end: number }): Promise<ReadableStream<Uint8Array> | null>
-  /** Keeps raw bytes of a provider's answer until they are kept; gives a `stash:` url. */
-  stash(token: string, bytes: Uint8Array, mime: string): Promise<string>
+  /** Holds raw bytes of a provider's answer until they are kept; gives a `stash:` url. What they are shows when they are opened. */
+  stash(token: string, bytes: Uint8Array): Promise<string>
   /** Opens a `stash:` url. */
   openStash(url: string): Promise<Opened>
   /** Removes media of runs that ended before `before`, and stray files; gives how many. */
@@ -334,8 +334,6 @@ export interface Store {
   staleMedia(before: number, limit: number): Promise<StoredMedia[]>
   /** Removes those that are still stale by then (a run may have taken one up meanwhile); gives the ids of those removed. */
   removeMedia(ids: readonly string[], before: number): Promise<readonly string[]>
-  /** A small secret of this installation, made once by `make`. */
-  secret(name: string, make: () => string): Promise<string>
   /** Counts for metrics and health: runs by status, deliveries by status, the most overdue wake time. */
   counts(): Promise<StoreCounts>
   /** Throws with a sentence when the database cannot be written now. */
@@ -375,13 +373,16 @@ export class Draining extends Error {
 export interface Notifier {
   /** The delivery of an ended run, its body final; null when the run has no callback. */
   compose(run: Run, at: number): NewDelivery | null
-  /** Sends one signed attempt. Never throws. */
-  send(delivery: ClaimedDelivery, at: number, signal: AbortSignal): Promise<SendOutcome>
+  /**
+   * Sends one signed attempt. What a receiver or a network does is an outcome. @throws StorageUnavailable when the secrets cannot
+   * be read now: nothing was sent, and the attempt is made later. Any other error is a fault of ours, and counts as a failure.
+   */
+  send(delivery: ClaimedDelivery, signal: AbortSignal): Promise<SendOutcome>
 }
 
 /** Time, chance and ids. Everything that waits waits here. */
 export interface Clock {
-  /** Wall clock, ms since the epoch. */
+  /** Our own time, ms since the epoch: it follows the wall clock ahead and never goes back, neither here nor from one process to the next. */
   now(): number
   /** Calls back once, not before `at`; gives a way to forget it. */
   at(at: number, call: () => void): () => void

@@ -250,7 +250,7 @@ export class Actor {
     this.#apply(batch, routing.event)
     const after = batch.run.steps.find(each => each.id === stepId)
     // The run's own limit refused it: nothing is spent.
-    if (routing.booking && after?.status !== 'submitting') this.#deps.budget?.settle(routing.booking, 0)
+    if (routing.booking && after?.status !== 'submitting') this.#deps.budget.settle(routing.booking, 0)
   }
 
   /** Stands in line; a step that asks again and is sent to the same line keeps its turn. */
@@ -266,12 +266,12 @@ export class Actor {
     const { admission, capacity } = this.#deps
     const leave =
       providers === 'key'
-        ? admission?.wait(this.run, stepId, again)
+        ? admission.wait(this.run, stepId, again)
         : capacity.wait(providers, model, stepId, provider => {
             this.#places.hold(stepId, { provider, model })
             again()
           })
-    if (leave) this.#lines.set(stepId, { at, leave })
+    this.#lines.set(stepId, { at, leave })
   }
 
   #leaveLine(stepId: string): void {
@@ -361,12 +361,8 @@ export class Actor {
   }
 
   async #perform(effect: Reaching, key: string): Promise<void> {
-    try {
-      const event = await perform(this.#deps, this, effect, this.#stop.signal)
-      if (event) this.#mail.push({ event })
-    } catch (error) {
-      this.#deps.observer.fault(effect.type, error, { runId: this.run.id })
-    }
+    const event = await perform(this.#deps, this, effect, this.#stop.signal)
+    if (event) this.#mail.push({ event })
     this.#inFlight.delete(key)
     this.#turn()
   }

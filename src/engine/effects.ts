@@ -1,7 +1,8 @@
 /**
  * Carries out what the core orders, and says what came of it.
  *
- * 1. Every order ends in exactly one event, whatever happens: a thrown error of an adapter is an answer too.
+ * 1. Every order ends in one event, whatever happens: what throws is an answer too, and one after which the run goes on. In
+ *    none only when its step has moved on, when it was given up before it began, or when the process stops.
  * 2. A submit is noted before its first byte is sent. One that broke after the call began has an unknown outcome; before it, and
  *    when it was held back, nothing was sent.
  * 3. Every order has a time limit of its own, above the adapter's.
@@ -12,7 +13,6 @@ import type { AttemptSignal, Effect, Event } from '../core/events.ts'
 import {
   type Catalog,
   type Clock,
-  type Found,
   type Media,
   type Model,
   type Observer,
@@ -25,6 +25,8 @@ import {
 } from '../core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
+import { find, firstLookAt, nextLookAt, surelyUnsent } from './effects/lookup.ts'
+import { ended, growing, STORAGE_PAUSE_MS, within } from './effects/pause.ts'
 import type { Place } from './picture-room.ts'
 import { type PictureDeps, type PictureNeed, pictureNeed, picturesFor, type Target, waitForRoom } from './pictures.ts'
 
@@ -67,14 +69,10 @@ const LIMIT_MS: Record<Reaching['type'], number> = {
  * the net below them. Below some hundred jobs the adapters' own pauses are longer.
  */
 const POLLS_PER_S = { hooked: 20, alone: 200 } as const
-/** Between two tries to write down the bytes of an answer. */
-const STASH_PAUSE_MS = { first: 500, last: 15_000 }
-/** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
-const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
-/** After a crash a submit may still be on its way to the provider's list. */
-const UNREACHABLE_PAUSE_MS = 10_000
+/** After a poll or a submit that threw: the fault is in a program, and will not be over in a second. */
+const BROKEN_PAUSE_MS = 10_000
 
-/** Carries out one effect of a run; null when the step has moved on. */
+/** Carries out one effect of a run. Never throws; null when nothing is to be told (rule 1). */
 export async function perform(
   deps: EffectDeps,
   live: LiveRun,
@@ -85,28 +83,32 @@ export async function perform(
   const step = run.steps.find(each => each.id === effect.stepId)
   if (!step) return null
   const { clock } = deps
-  const work = (signal: AbortSignal) => carryOut(deps, live, step, effect, signal)
-  const said = await (effect.type === 'submit' ? work(stop) : within(clock, LIMIT_MS[effect.type], stop, work))
+  const said = await carryOut(deps, live, step, effect, stop).catch(error => {
+    deps.observer.fault(effect.type, error, { runId: run.id })
+    return brokenOff(deps, step, effect)
+  })
   return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
 }
 
-/** Runs `work` with a signal that ends it after so many milliseconds, or with `stop`. */
-async function within<T>(
-  clock: Clock,
-  ms: number,
-  stop: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const limit = new AbortController()
-  const disarm = clock.at(clock.now() + ms, () => limit.abort(new Error('time limit')))
-  const onStop = (): void => limit.abort(stop.reason)
-  if (stop.aborted) onStop()
-  stop.addEventListener('abort', onStop, { once: true })
-  try {
-    return await work(limit.signal)
-  } finally {
-    disarm()
-    stop.removeEventListener('abort', onStop)
+/** What is said in place of an effect that threw: the machine asks again, and holds the step to its deadline. */
+function brokenOff({ clock }: EffectDeps, step: Step, effect: Reaching): Said {
+  const againAt = clock.now() + BROKEN_PAUSE_MS
+  switch (effect.type) {
+    // It may have been sent.
+    case 'submit':
+      return { type: 'step.submit_unknown', error: stepError('outcome_unknown', 'the submit broke'), askAt: againAt }
+    case 'find':
+      return { type: 'step.still_unknown', askAt: nextLookAt(clock, step) }
+    case 'poll':
+      return { type: 'job.unreachable', error: stepError('network_error', 'the poll broke'), pollAt: againAt }
+    case 'cancelJob':
+      return { type: 'job.cancel_settled', outcome: 'failed' }
+    case 'keep':
+      return {
+        type: 'media.keep_failed',
+        error: stepError('output_fetch_failed', 'the copy broke off'),
+        expired: false,
+      }
   }
 }
 
@@ -129,27 +131,34 @@ export async function lookLate(
   return { ...of, outputs, error, ...costOf(checked) }
 }
 
-type Said = AttemptSignal extends infer S ? (S extends unknown ? Omit<S, 'stepId' | 'attempt'> : never) : never
+export type Said = AttemptSignal extends infer S ? (S extends unknown ? Omit<S, 'stepId' | 'attempt'> : never) : never
 
-function carryOut(
+async function carryOut(
   deps: EffectDeps,
   live: LiveRun,
   step: Step,
   effect: Reaching,
-  signal: AbortSignal,
+  stop: AbortSignal,
 ): Promise<Said | null> {
-  const { run } = live
-  if (effect.type === 'cancelJob') return cancelJob(deps, effect, signal)
-  if (!('attempt' in step) || step.attempt.no !== effect.attempt) return Promise.resolve(null)
+  const limited = <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+    within(deps.clock, LIMIT_MS[effect.type], stop, work)
+  if (effect.type === 'cancelJob') return limited(signal => cancelJob(deps, effect, signal))
+  if (!('attempt' in step) || step.attempt.no !== effect.attempt) return null
+  const { attempt } = step
   switch (effect.type) {
     case 'submit':
-      return submit(deps, live, step, step.attempt, signal)
-    case 'find':
-      return find(deps, step, step.attempt, signal)
+      return submit(deps, live, step, attempt, stop)
+    case 'find': {
+      const isUnsent = await surelyUnsent(deps, live, step, attempt, stop)
+      if (stop.aborted) return null
+      return isUnsent ? { type: 'step.unsent' } : limited(signal => find(deps, step, attempt, signal))
+    }
     case 'poll':
-      return poll(deps, step.attempt, signal)
+      return limited(signal => poll(deps, attempt, signal))
     case 'keep':
-      return step.status === 'keeping' ? keep(deps, run, step, step.attempt, step.media, signal) : Promise.resolve(null)
+      return step.status === 'keeping'
+        ? limited(signal => keep(deps, live.run, step, attempt, step.media, signal))
+        : null
   }
 }
 
@@ -227,7 +236,7 @@ async function sendOff(
     if (providerModel !== attempt.providerModel)
       return refused(stepError('model_not_enabled', `here ${attempt.providerModel} is now called ${providerModel}`))
     const callbackUrl = deps.callbackUrl(provider.id, token)
-    const stash = (bytes: Uint8Array, mime: string) => stashed(deps, token, bytes, mime, signal)
+    const stash = (bytes: Uint8Array) => stashed(deps, token, bytes, signal)
     const order = {
       runId: run.id,
       stepId: step.id,
@@ -250,25 +259,18 @@ async function sendOff(
 }
 
 /** The bytes of a paid answer come once: while our storage takes nothing they are held, for as long as the submit may take. */
-async function stashed(deps: EffectDeps, token: string, bytes: Uint8Array, mime: string, signal: AbortSignal) {
+async function stashed(deps: EffectDeps, token: string, bytes: Uint8Array, signal: AbortSignal) {
   const { clock, media, observer } = deps
   for (let tries = 0; ; tries += 1) {
     try {
-      return await media.stash(token, bytes, mime)
+      return await media.stash(token, bytes)
     } catch (error) {
       if (!(error instanceof StorageUnavailable) || signal.aborted) throw error
       observer.fault('stash', error)
-      const pauseMs = Math.min(STASH_PAUSE_MS.last, STASH_PAUSE_MS.first * 2 ** Math.min(tries, 10))
-      await within(clock, pauseMs, signal, ended)
+      await within(clock, growing(STORAGE_PAUSE_MS, tries), signal, ended)
     }
   }
 }
-
-const ended = (signal: AbortSignal): Promise<void> =>
-  new Promise(resolve => {
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 
 function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said {
   switch (started.type) {
@@ -282,52 +284,6 @@ function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said 
       return refused(started.error)
     case 'unknown':
       return { type: 'step.submit_unknown', error: started.error, askAt: firstLookAt(deps, provider) }
-  }
-}
-
-/** A job that was taken shows within moments; a provider that cannot be asked has nothing to wait for. */
-function firstLookAt(deps: EffectDeps, provider: Provider): number {
-  return deps.clock.now() + (provider.find ? Math.min(LOOKUP_PAUSE_MS.first, provider.settleMs) : 0)
-}
-
-async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
-  const provider = deps.providers.get(attempt.provider)
-  const now = deps.clock.now()
-  const lookup = step.status === 'submitting' ? step.lookup : null
-  if (lookup === null && (await deps.store.isUnsent(attempt.token))) return { type: 'step.unsent' }
-  if (!provider) return { type: 'step.still_unknown', askAt: null }
-  const { token, providerModel, startedAt } = attempt
-  const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
-  if (found.type === 'found')
-    return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
-  const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
-  // Nobody will ever say: nothing to wait for.
-  if (found.type === 'untraceable' || (!provider.find && !mayHear))
-    return deps.resubmitUnknown
-      ? { type: 'step.not_found', isCertain: false }
-      : { type: 'step.still_unknown', askAt: null }
-  // That the job is there is true at once; that it is not, only when the provider has had its time.
-  const trusted = (lookup?.since ?? startedAt) + provider.settleMs
-  if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
-  // After a crash, and after the clock leapt ahead, stored times do not tell how long ago that was.
-  const measured = deps.soundSince() + provider.settleMs
-  if (found.type === 'none' && deps.clock.now() < measured) return { type: 'step.still_unknown', askAt: measured }
-  if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found', isCertain: found.type === 'none' }
-  const pause = Math.min(LOOKUP_PAUSE_MS.last, LOOKUP_PAUSE_MS.first * 2 ** Math.min(lookup?.tries ?? 0, 10))
-  return { type: 'step.still_unknown', askAt: deps.clock.now() + pause }
-}
-
-async function lookUp(
-  deps: EffectDeps,
-  provider: Provider,
-  attempt: Parameters<NonNullable<Provider['find']>>[0],
-  signal: AbortSignal,
-): Promise<Found> {
-  try {
-    return (await provider.find?.(attempt, signal)) ?? { type: 'unknown' }
-  } catch (error) {
-    deps.observer.fault('find', error, { provider: provider.id })
-    return { type: 'unknown' }
   }
 }
 
@@ -357,7 +313,7 @@ async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Pr
     }
   } catch (error) {
     deps.observer.fault('poll', error, { provider: attempt.provider })
-    return again(stepError('network_error', 'the poll broke'), UNREACHABLE_PAUSE_MS)
+    return again(stepError('network_error', 'the poll broke'), BROKEN_PAUSE_MS)
   }
 }
 
@@ -372,13 +328,8 @@ async function cancelJob(
   effect: Reaching & { type: 'cancelJob' },
   signal: AbortSignal,
 ): Promise<Said> {
-  try {
-    const provider = deps.providers.get(effect.provider)
-    return { type: 'job.cancel_settled', outcome: provider ? await provider.cancel(effect.jobRef, signal) : 'failed' }
-  } catch (error) {
-    deps.observer.fault('cancel', error, { provider: effect.provider })
-    return { type: 'job.cancel_settled', outcome: 'failed' }
-  }
+  const provider = deps.providers.get(effect.provider)
+  return { type: 'job.cancel_settled', outcome: provider ? await provider.cancel(effect.jobRef, signal) : 'failed' }
 }
 
 async function keep(

@@ -262,7 +262,7 @@ export class Outbox implements Post {
     this.#breakers.begin(delivery.host, startedAt)
     let outcome: SendOutcome
     try {
-      outcome = await notifier.send(delivery, startedAt, this.#cut.signal)
+      outcome = await notifier.send(delivery, this.#cut.signal)
     } catch (error) {
       if (error instanceof StorageUnavailable) {
         this.#breakers.forget(delivery.host)

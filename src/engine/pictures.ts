@@ -6,7 +6,7 @@
  * 3. A picture is read once for a step, and its bytes are let go when it is encoded or uploaded.
  */
 import { type StepError, stepError } from '../core/errors.ts'
-import { deadlineOf } from '../core/machine/steps.ts'
+import { deadlineOf } from '../core/machine.ts'
 import type { Clock, Media, Picture, Provider, Route } from '../core/ports.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import type { PictureRoom, Place } from './picture-room.ts'

@@ -15,8 +15,8 @@ export interface PlacesDeps {
   capacity: Capacity
   clock: Clock
   observer: Observer
-  budget?: Budget
-  admission?: Admission
+  budget: Budget
+  admission: Admission
 }
 
 export interface Place {
@@ -71,7 +71,7 @@ export class Places {
     after.steps.forEach(({ id: stepId, attempts }, i) => {
       for (const { no, startedAt, cost } of attempts.slice(before.steps[i]?.attempts.length)) {
         const usd = cost.actualUsd ?? cost.estimatedUsd ?? 0
-        this.#deps.budget?.settle({ apiKeyId, stepId, no, startedAt }, usd)
+        this.#deps.budget.settle({ apiKeyId, stepId, no, startedAt }, usd)
       }
     })
   }
@@ -87,7 +87,7 @@ export class Places {
       if (!holdsPlace(step)) this.#vacate(step.id)
       else if (was.status === 'submitting' && !isSubmit(step)) capacity.submitted(was.attempt.provider, step.id)
     })
-    if (after.status !== before.status) admission?.follow(after)
+    if (after.status !== before.status) admission.follow(after)
     if (isEnded(after) && !isEnded(before)) {
       const { id: runId, slug, status, createdAt } = after
       // Until now, its last commit included: who hears of it counts back from now.
@@ -100,7 +100,7 @@ export class Places {
     const { budget, clock } = this.#deps
     for (const stepId of this.#held.keys()) {
       this.#vacate(stepId)
-      budget?.settle({ apiKeyId, stepId, no: 1, startedAt: clock.now() }, 0)
+      budget.settle({ apiKeyId, stepId, no: 1, startedAt: clock.now() }, 0)
     }
   }
 

@@ -9,10 +9,9 @@
  *    to the next start.
  */
 
-import type { NewDelivery } from '../core/delivery.ts'
 import type { AttemptSignal, RunSignal } from '../core/events.ts'
 import type { Json } from '../core/json.ts'
-import { mayComeLate } from '../core/machine/steps.ts'
+import { mayComeLate } from '../core/machine.ts'
 import {
   type Clock,
   type Created,
@@ -28,9 +27,7 @@ import { Actor, type ActorDeps } from './actor.ts'
 import { lookLate } from './effects.ts'
 import { PictureRoom } from './picture-room.ts'
 
-export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose' | 'room'> {
-  compose(run: Run, at: number): NewDelivery | null
-}
+export type RegistryDeps = Omit<ActorDeps, 'idle' | 'lost' | 'room'>
 
 /** A run that waits longer than this for its next time gives its actor up; the sweeper brings it back. */
 const EVICT_AFTER_MS = 60_000
@@ -74,18 +71,18 @@ export class Registry implements Engine {
     if (this.#draining) throw new Draining('the server is stopping')
     const { admission } = this.#deps
     const { run } = order
-    admission?.enter(run)
+    admission.enter(run)
     const actor = new Actor(this.#deps, run)
     this.#actors.set(run.id, actor)
     let created: Created | null = null
     try {
       created = await actor.create(order)
-      if (isEnded(actor.run)) admission?.follow(actor.run)
+      if (isEnded(actor.run)) admission.follow(actor.run)
       return created
     } finally {
       if (created?.type !== 'created') {
         this.#actors.delete(run.id)
-        admission?.leave(run)
+        admission.leave(run)
       }
     }
   }
@@ -218,7 +215,7 @@ export class Registry implements Engine {
   #spawn(run: Run): Actor {
     const actor = new Actor(this.#deps, run)
     this.#actors.set(run.id, actor)
-    this.#deps.admission?.follow(run)
+    this.#deps.admission.follow(run)
     actor.begin()
     return actor
   }
@@ -229,7 +226,7 @@ export class Registry implements Engine {
     if (live) return live
     const loading = this.#store.run(runId).then(run => {
       this.#loading.delete(runId)
-      if (run && isEnded(run)) this.#deps.admission?.follow(run)
+      if (run && isEnded(run)) this.#deps.admission.follow(run)
       if (!run || isEnded(run) || this.#draining) return null
       return this.#actors.get(runId) ?? this.#spawn(run)
     })

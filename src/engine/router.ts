@@ -21,9 +21,9 @@ export interface RouterDeps {
   routesOf(model: Model): readonly Route[]
   capacity: Capacity
   clock: Clock
-  /** What the keys may spend, and how many of their runs may be under way; absent: all they like. */
-  budget?: Budget
-  admission?: Admission
+  /** What the keys may spend, and how many of their runs may be under way. */
+  budget: Budget
+  admission: Admission
 }
 
 export type Routing =
@@ -54,8 +54,8 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
     }
     case 'go': {
       const { provider, providerModel, cost, adjustments } = choice.offer
-      if (deps.admission?.begin(run) === false) return { queue: 'key' }
-      deps.budget?.book(booking, cost.estimatedUsd ?? 0)
+      if (!deps.admission.begin(run)) return { queue: 'key' }
+      deps.budget.book(booking, cost.estimatedUsd ?? 0)
       capacity.enterToSubmit(provider, step.model, step.id)
       const token = clock.token()
       const event: Event = { type: 'step.routed', provider, providerModel, token, cost, adjustments, ...base }
@@ -91,7 +91,7 @@ function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Questio
     cost,
     hasCapacity: deps.capacity.hasPlace(provider, model.id, step.id),
     closedUntil: deps.capacity.closedUntil(provider, model.id, booking.startedAt),
-    overBudget: overLimit(run, cost.estimatedUsd) ?? deps.budget?.refuses(booking, cost.estimatedUsd) ?? null,
+    overBudget: overLimit(run, cost.estimatedUsd) ?? deps.budget.refuses(booking, cost.estimatedUsd),
   }
 }
 

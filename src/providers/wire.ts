@@ -5,7 +5,7 @@
  * 2. A submit that surely was not sent is refused, one that may have been is unknown. Bytes that a synchronous API gave
  *    are stashed before anything else.
  * 3. The key goes where its rule says. An output on the configured origin is fetched with the key, by an egress that may
- *    reach that origin and no other private one; every other output goes through the guarded egress without it.
+ *    reach that origin and, as every egress here, what the operator allows; every other output goes through the guarded egress without it.
  * 4. What is remembered is only an economy: forgetting it (a restart) costs a poll or an answer `unknown`, never money.
  */
 import { type StepError, stepError } from '../core/errors.ts'
@@ -169,7 +169,7 @@ async function stash(dialect: Dialect, { pictures }: Pictures, job: StartJob): P
     const media: ProviderMedia[] = []
     for (const each of pictures) {
       if ('url' in each) media.push({ url: each.url })
-      else media.push({ url: await job.stash(each.bytes, each.mime), mime: each.mime })
+      else media.push({ url: await job.stash(each.bytes), mime: each.mime })
     }
     return { type: 'succeeded', media }
   } catch {

@@ -343,7 +343,7 @@ function stashing(rig: () => MediaRig): void {
   test('stashed bytes survive a restart and are numbered', async () => {
     const pictures = [await samplePicture('png'), await samplePicture('jpeg')]
     const urls: string[] = []
-    for (const bytes of pictures) urls.push(await rig().media.stash(TOKEN, bytes, 'image/png'))
+    for (const bytes of pictures) urls.push(await rig().media.stash(TOKEN, bytes))
     expect(urls).toEqual([`stash:${TOKEN}/0`, `stash:${TOKEN}/1`])
     const media = await rig().reopen()
     const opened = await Promise.all(urls.map(url => media.openStash(url)))
@@ -355,14 +355,14 @@ function stashing(rig: () => MediaRig): void {
   })
 
   test('two stashes at once do not take the same place', async () => {
-    const urls = await Promise.all([1, 2, 3, 4].map(n => rig().media.stash(TOKEN, Uint8Array.of(n), 'image/png')))
+    const urls = await Promise.all([1, 2, 3, 4].map(n => rig().media.stash(TOKEN, Uint8Array.of(n))))
     const bytes = await Promise.all(urls.map(async url => bytesOf(streamIn(await rig().media.openStash(url)))))
     expect(bytes.map(each => each[0])).toEqual([1, 2, 3, 4])
   })
 
   test('a stash can be kept', async () => {
     const bytes = await samplePicture('png')
-    const opened = await rig().media.openStash(await rig().media.stash(TOKEN, bytes, 'image/png'))
+    const opened = await rig().media.openStash(await rig().media.stash(TOKEN, bytes))
     if (!opened.ok) throw new Error(opened.error.message)
     expect(ok(await rig().media.keep(order(opened))).sha256).toBe(sha256(bytes))
   })
@@ -381,11 +381,11 @@ function stashing(rig: () => MediaRig): void {
         error: { code: 'output_fetch_failed', retryable: false },
       })
     }
-    await expect(rig().media.stash('../../evil', Uint8Array.of(1), 'image/png')).rejects.toThrow('not an id')
+    await expect(rig().media.stash('../../evil', Uint8Array.of(1))).rejects.toThrow('not an id')
   })
 
   test('a stash is removed after a day, not before', async () => {
-    const url = await rig().media.stash(TOKEN, Uint8Array.of(1), 'image/png')
+    const url = await rig().media.stash(TOKEN, Uint8Array.of(1))
     rig().pass(DAY - 60_000)
     await rig().media.prune(0)
     expect((await rig().media.openStash(url)).ok).toBeTrue()

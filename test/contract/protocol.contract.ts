@@ -222,7 +222,7 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         expect(started.media.length).toBeGreaterThan(0)
         for (const media of started.media) {
           const kept = bench.stashed.get(media.url)
-          if (kept) expect(kept.bytes.length).toBeGreaterThan(0)
+          if (kept) expect(kept.length).toBeGreaterThan(0)
           else expect((await bench.provider.open(media, bench.signal)).ok).toBe(true)
         }
       })

@@ -163,15 +163,6 @@ function mediaContract(subject: Subject): void {
 }
 
 function upkeepContract(subject: Subject): void {
-  test('a secret is made once, whoever asks, and survives a restart', async () => {
-    let made = 0
-    const ask = () => subject.store.secret('callback', () => `whsec_${++made}`)
-    expect(new Set(await Promise.all([ask(), ask(), ask()]))).toEqual(new Set(['whsec_1']))
-    await subject.reopen()
-    expect(await ask()).toBe('whsec_1')
-    expect(await subject.store.secret('other', () => 'b')).toBe('b')
-  })
-
   test('counts follow every run and delivery, refused writes left out, and survive a restart', async () => {
     const { store } = subject
     const none = { queued: 0, running: 0, succeeded: 0, failed: 0, canceled: 0 }

@@ -19,7 +19,7 @@ test('the picture of an answer that comes once is held until it can be written d
     override async start(job: StartJob): Promise<Started> {
       await job.sending()
       answers += 1
-      return { type: 'succeeded', media: [{ url: await job.stash(new Uint8Array([1, 2, 3]), 'image/png') }] }
+      return { type: 'succeeded', media: [{ url: await job.stash(new Uint8Array([1, 2, 3])) }] }
     }
   }
   const world = new World({ providers: now => [new Synchronous('p', now)] })

@@ -73,7 +73,7 @@ describe('google', () => {
     const bench = await openBench({ ...spec, order: picture })
     const started = await bench.provider.start(bench.job(), bench.signal)
     expect(started).toMatchObject({ type: 'succeeded', media: [{ mime: 'image/png' }] })
-    expect([...bench.stashed.values()][0]?.bytes.length).toBeGreaterThan(20)
+    expect([...bench.stashed.values()][0]?.length).toBeGreaterThan(20)
     await bench.stop()
   })
 

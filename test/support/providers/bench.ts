@@ -57,7 +57,7 @@ export interface Bench<S extends StandIn> {
   standIn: S
   provider: Provider
   /** What was stashed, by its `stash:` url. */
-  stashed: Map<string, { bytes: Uint8Array; mime: string }>
+  stashed: Map<string, Uint8Array>
   trap: Trap
   /** Another process with the same key: nothing remembered. */
   another(): Provider
@@ -107,9 +107,9 @@ export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<
         attemptNo: 1,
         callbackUrl: null,
         ...spec.order,
-        async stash(bytes, mime) {
+        async stash(bytes) {
           const url = `stash:${token}/${stashed.size}`
-          stashed.set(url, { bytes, mime })
+          stashed.set(url, bytes)
           return url
         },
         sending: async () => {},

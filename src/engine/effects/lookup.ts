@@ -1,0 +1,88 @@
+/**
+ * What became of a submit whose answer we do not have: our own note of it, then the provider's word.
+ *
+ * 1. A provider's `none` is believed when it has had its time, and when that time was measured.
+ * 2. While nobody can tell, it is asked again, ever more rarely; what nobody will ever tell ends the step.
+ */
+import { deadlineOf } from '../../core/machine.ts'
+import type { Clock, Found, Provider } from '../../core/ports.ts'
+import type { Attempt, Step } from '../../core/run.ts'
+import type { EffectDeps, LiveRun, Said } from '../effects.ts'
+import { ended, growing, STORAGE_PAUSE_MS, within } from './pause.ts'
+
+/** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
+const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
+
+/** A job that was taken shows within moments; a provider that cannot be asked has nothing to wait for. */
+export function firstLookAt(deps: EffectDeps, provider: Provider): number {
+  return deps.clock.now() + (provider.find ? Math.min(LOOKUP_PAUSE_MS.first, provider.settleMs) : 0)
+}
+
+/**
+ * Asks our own store, once after a start. While it does not say, that is waited for until the step's deadline: a submit that
+ * was never sent is not given up for an answer that we have at home.
+ */
+export async function surelyUnsent(
+  deps: EffectDeps,
+  live: LiveRun,
+  step: Step,
+  attempt: Attempt,
+  stop: AbortSignal,
+): Promise<boolean> {
+  if (step.status !== 'submitting' || step.lookup !== null) return false
+  const { clock } = deps
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await deps.store.isUnsent(attempt.token)
+    } catch (error) {
+      deps.observer.fault('find', error, { runId: live.run.id })
+      const leftMs = deadlineOf(live.run, step) - clock.now()
+      if (leftMs > 0) await within(clock, Math.min(leftMs, growing(STORAGE_PAUSE_MS, tries)), stop, ended)
+      if (leftMs <= 0 || stop.aborted) return false
+    }
+  }
+}
+
+export async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+  const provider = deps.providers.get(attempt.provider)
+  const now = deps.clock.now()
+  const lookup = step.status === 'submitting' ? step.lookup : null
+  if (!provider) return { type: 'step.still_unknown', askAt: null }
+  const { token, providerModel, startedAt } = attempt
+  const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
+  if (found.type === 'found')
+    return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
+  const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
+  // Nobody will ever say: nothing to wait for.
+  if (found.type === 'untraceable' || (!provider.find && !mayHear))
+    return deps.resubmitUnknown
+      ? { type: 'step.not_found', isCertain: false }
+      : { type: 'step.still_unknown', askAt: null }
+  // That the job is there is true at once; that it is not, only when the provider has had its time.
+  const trusted = (lookup?.since ?? startedAt) + provider.settleMs
+  if (provider.find && now < trusted) return { type: 'step.still_unknown', askAt: trusted }
+  // After a crash, and after the clock leapt ahead, stored times do not tell how long ago that was.
+  const measured = deps.soundSince() + provider.settleMs
+  if (found.type === 'none' && deps.clock.now() < measured) return { type: 'step.still_unknown', askAt: measured }
+  if (found.type === 'none' || deps.resubmitUnknown) return { type: 'step.not_found', isCertain: found.type === 'none' }
+  return { type: 'step.still_unknown', askAt: nextLookAt(deps.clock, step) }
+}
+
+export function nextLookAt(clock: Clock, step: Step): number {
+  const tries = step.status === 'submitting' ? (step.lookup?.tries ?? 0) : 0
+  return clock.now() + growing(LOOKUP_PAUSE_MS, tries)
+}
+
+async function lookUp(
+  deps: EffectDeps,
+  provider: Provider,
+  attempt: Parameters<NonNullable<Provider['find']>>[0],
+  signal: AbortSignal,
+): Promise<Found> {
+  try {
+    return (await provider.find?.(attempt, signal)) ?? { type: 'unknown' }
+  } catch (error) {
+    deps.observer.fault('find', error, { provider: provider.id })
+    return { type: 'unknown' }
+  }
+}
