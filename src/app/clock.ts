@@ -115,5 +115,3 @@ const THIS_MACHINE: Machine = {
     return () => clearTimeout(timer)
   },
 }
-
-export const systemClock: SystemClock = createClock()

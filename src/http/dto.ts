@@ -390,6 +390,5 @@ export type EventDto = Static<typeof event.schema>
 export type CreateRunDto = Static<typeof createRun.schema>
 export type ResumeRunDto = Static<typeof resumeRun.schema>
 export type BackendMetadataDto = Static<typeof backendMetadata.schema>
-export type CallbackMessageDto = Static<typeof callbackMessage.schema>
 export type RequestErrorDto = Static<typeof requestError.schema>
 export type ProblemDto = Static<typeof problem.schema>

@@ -92,8 +92,6 @@ export type ProviderFailure = {
 
 export type ProviderHttp = {
   readonly call: (call: ProviderCall) => Promise<ProviderAnswer | ProviderFailure>
-  /** For metrics. */
-  readonly load: () => { inFlight: number; waiting: number }
 }
 
 export function createProviderHttp(options: ProviderHttpOptions): ProviderHttp {
@@ -118,7 +116,6 @@ export function createProviderHttp(options: ProviderHttpOptions): ProviderHttp {
   }
   return {
     call: call => guardedCall(call, options.providers, line, redactorOf(call.secrets ?? [])),
-    load: () => gate.load(),
   }
 }
 

@@ -360,7 +360,7 @@ export const webhookSecrets = sqliteTable(
   ],
 )
 
-/** Small facts and secrets of this installation. */
+/** Small facts of this installation. */
 export const settings = sqliteTable('settings', {
   name: text('name').primaryKey(),
   value: text('value').notNull(),

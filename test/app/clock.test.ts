@@ -1,8 +1,9 @@
 /** Time of our own: what every jump of the wall clock does to it, with the machine as data. */
 import { describe, expect, test } from 'bun:test'
-import { createClock, type SystemClock, systemClock } from '../../src/app/clock.ts'
+import { createClock, type SystemClock } from '../../src/app/clock.ts'
 import { TestMachine } from '../support/machine.ts'
 import { T0 } from '../support/runs.ts'
+import { systemClock } from '../support/system-clock.ts'
 
 const HOUR = 3_600_000
 

@@ -7,10 +7,10 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pkg from '../../package.json' with { type: 'json' }
-import { readJobs } from '../../src/providers/sandbox/journal.ts'
 import { builtBinary } from '../support/binary.ts'
 import { smallRun } from '../support/chaos.ts'
 import { Collector } from '../support/collector.ts'
+import { readJobs } from '../support/sandbox-jobs.ts'
 import { API_KEY, Receiver, ServerProcess, until } from '../support/server.ts'
 
 const sources = join(import.meta.dir, '../..')

@@ -3,9 +3,9 @@
  * twice, every run ends in one callback. `bun run chaos --kills 1000` is the same for a night.
  */
 import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { readJobs } from '../../src/providers/sandbox/journal.ts'
 import { builtBinary } from '../support/binary.ts'
 import { chaos, smallRun, told } from '../support/chaos.ts'
+import { readJobs } from '../support/sandbox-jobs.ts'
 import { Receiver, ServerProcess, until } from '../support/server.ts'
 
 const KILLS = Number(process.env.KILLS ?? 50)

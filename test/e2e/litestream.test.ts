@@ -5,11 +5,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { cpSync, mkdirSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
-import { readJobs } from '../../src/providers/sandbox/journal.ts'
 import { builtBinary } from '../support/binary.ts'
 import { smallRun } from '../support/chaos.ts'
 import { Litestream, type ReplicaOrder } from '../support/litestream.ts'
 import { type MiniS3, miniS3 } from '../support/mini-s3.ts'
+import { readJobs } from '../support/sandbox-jobs.ts'
 import { Receiver, ServerProcess, until } from '../support/server.ts'
 
 const PATH = '/api/v1/chains/chain101/runs'

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'bun:test'
-import { systemClock } from '../../src/app/clock.ts'
 import type { ErrorCode } from '../../src/core/errors.ts'
 import type { JsonObject } from '../../src/core/json.ts'
 import {
@@ -17,6 +16,7 @@ import { protocolContract } from '../contract/protocol.contract.ts'
 import { openBench } from '../support/providers/bench.ts'
 import { BytePlusStandIn } from '../support/providers/byteplus.ts'
 import type { StandInOptions } from '../support/providers/stand-in.ts'
+import { systemClock } from '../support/system-clock.ts'
 
 const film = {
   providerModel: 'seedance-1-5-pro-251215',
@@ -137,7 +137,7 @@ describe('byteplus', () => {
     const body = { ...picture.body, response_format: 'b64_json' }
     const started = await bench.provider.start(bench.job({ body }), bench.signal)
     expect(started).toMatchObject({ type: 'succeeded', media: [{ url: expect.stringContaining('stash:') }] })
-    expect([...bench.stashed.values()][0]?.bytes.subarray(1, 4)).toEqual(Buffer.from('PNG'))
+    expect([...bench.stashed.values()][0]?.subarray(1, 4)).toEqual(Buffer.from('PNG'))
     await bench.stop()
   })
 

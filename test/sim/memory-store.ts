@@ -61,7 +61,6 @@ export class MemoryDisk {
   readonly closedHosts = new Map<string, ClosedHost>()
   readonly deliveryOfRun = new Map<string, string>()
   readonly media = new Map<string, StoredMedia>()
-  readonly secrets = new Map<string, string>()
   readonly apiKeys = new Map<string, ApiKey>()
   webhookSecrets: WebhookSecret[] = []
 }
@@ -302,7 +301,7 @@ export class MemoryStore implements Store {
     return { count: found.length, last: last ? { createdAt: last.createdAt, id: last.id } : null }
   }
 
-  // ── Keys, media, secrets ────────────────────────────────────────────────────────────────────────────────────────
+  // ── Keys, media ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async apiKeys(): Promise<ApiKey[]> {
     return [...this.#open().apiKeys.values()].sort((a, b) => -newestFirst(a, b))
@@ -378,12 +377,6 @@ export class MemoryStore implements Store {
   async removeMedia(ids: readonly string[], before: number): Promise<readonly string[]> {
     const stale = new Set((await this.staleMedia(before, Number.MAX_SAFE_INTEGER)).map(row => row.mediaId))
     return ids.filter(id => stale.has(id) && this.#open().media.delete(id))
-  }
-
-  async secret(name: string, make: () => string): Promise<string> {
-    const value = this.#open().secrets.get(name) ?? make()
-    this.#disk.secrets.set(name, value)
-    return value
   }
 
   async counts(): Promise<StoreCounts> {

@@ -1,5 +1,5 @@
 /** The live end of the log: nothing lost and nothing twice at any cut, and no memory for those who do not read. */
-import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { afterEach, beforeEach, describe, expect, spyOn, test } from 'bun:test'
 import type { Store } from '../../src/core/ports.ts'
 import type { RunEvent } from '../../src/core/run.ts'
 import { EventFeed } from '../../src/store/sqlite/feed.ts'
@@ -9,14 +9,14 @@ import { openTempStore, type TempStore } from '../support/store-temp.ts'
 describe('with room for two events a watcher', () => {
   let temp: TempStore
   beforeEach(async () => {
-    temp = await openTempStore({ watchBuffer: 2 })
+    temp = await openTempStore({}, new EventFeed(2))
   })
   afterEach(() => temp.dispose())
   watchContract({
     get store(): Store {
       return temp.store
     },
-    reopen: () => temp.reopen(),
+    reopen: () => temp.reopen({}, new EventFeed(2)),
   })
 })
 
@@ -90,12 +90,20 @@ describe('the feed', () => {
 
   test('whoever hangs up leaves nothing behind', async () => {
     const feed = new EventFeed(3)
-    const cut = new AbortController()
-    const all = Array.from({ length: 100 }, () => feed.watch('r', 0, logOf([]), cut.signal).next())
-    await Promise.resolve()
-    expect(feed.waiting).toBe(100)
-    cut.abort()
-    expect((await Promise.all(all)).every(each => each.done)).toBe(true)
-    expect(feed.waiting).toBe(0)
+    const watching = async () => {
+      const cut = new AbortController()
+      const all = Array.from({ length: 100 }, () => feed.watch('r', 0, logOf([]), cut.signal).next())
+      await Promise.resolve()
+      // Whoever waits and is called takes its listener off the signal.
+      return { cut, all, called: spyOn(cut.signal, 'removeEventListener') }
+    }
+    const gone = await watching()
+    gone.cut.abort()
+    expect((await Promise.all(gone.all)).every(each => each.done)).toBe(true)
+    const here = await watching()
+    gone.called.mockClear()
+    feed.publish('r', [event(1)])
+    expect((await Promise.all(here.all)).every(each => each.value?.seq === 1)).toBe(true)
+    expect([gone.called.mock.calls.length, here.called.mock.calls.length]).toEqual([0, 100])
   })
 })

@@ -83,7 +83,6 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
   await store.media(row.mediaId)
   await store.staleMedia(T0, 5)
   await store.removeMedia([row.mediaId], T0)
-  await store.secret('s', () => 'v')
   await store.counts()
   await store.probe()
 }

@@ -6,7 +6,7 @@
  * 2. Most kills hit a server at work, some one that is still starting.
  * 3. The sandbox keeps its books on disk as a remote provider does on its side: what it took, it counts.
  */
-import { readJobs } from '../../src/providers/sandbox/journal.ts'
+import { readJobs } from './sandbox-jobs.ts'
 import { Receiver, ServerProcess, until } from './server.ts'
 
 export interface ChaosOrder {

@@ -6,9 +6,9 @@
  * 2. Each drill has a run that was accepted before the fault and one that is ordered during it.
  */
 import { join } from 'node:path'
-import { readJobs } from '../../src/providers/sandbox/journal.ts'
 import { smallRun } from './chaos.ts'
 import { crashState } from './crash-state.ts'
+import { readJobs } from './sandbox-jobs.ts'
 import { Receiver, ServerProcess, until } from './server.ts'
 import { FULL, fullWhileKeeping } from './small-disk.ts'
 import { type Fault, Strace } from './strace.ts'

@@ -2,8 +2,8 @@
  * The real clock, for applications over real sockets: it goes on by itself, and jumps ahead when a test says so.
  * Whatever waits, waits here, so that an hour of waiting takes as long as the calls in it. Chance is always in the middle.
  */
-import { systemClock } from '../../src/app/clock.ts'
 import type { Clock } from '../../src/core/ports.ts'
+import { systemClock } from './system-clock.ts'
 
 export class JumpClock implements Clock {
   #ahead = 0

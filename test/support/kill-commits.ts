@@ -7,9 +7,9 @@
  * 2. Every point kills a run of its own, in one database that all of them share and that must come through all of it.
  */
 import { join } from 'node:path'
-import { readJobs } from '../../src/providers/sandbox/journal.ts'
 import { smallRun } from './chaos.ts'
 import { crashState } from './crash-state.ts'
+import { readJobs } from './sandbox-jobs.ts'
 import { Receiver, ServerProcess, until } from './server.ts'
 import { Strace } from './strace.ts'
 

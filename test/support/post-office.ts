@@ -3,7 +3,6 @@
  * Time is virtual, or real where sockets are the matter; the network is a function or the real egress.
  */
 import { rmSync } from 'node:fs'
-import { systemClock } from '../../src/app/clock.ts'
 import { send } from '../../src/app/notifier.ts'
 import { WebhookSecrets } from '../../src/app/webhook-secrets.ts'
 import type { Delivery, DeliveryAttempt, NewDelivery } from '../../src/core/delivery.ts'
@@ -13,6 +12,7 @@ import type { Egress, PostRequest, PostResult } from '../../src/net/egress.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { apiKey, cancelTurn, creation, deliveryOf, queuedRun } from './store-runs.ts'
 import { tempDir } from './store-temp.ts'
+import { systemClock } from './system-clock.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
 export const KEY = 'key_a'
@@ -114,7 +114,10 @@ export class PostOffice {
     this.store = await openSqliteStore({ dataDir: this.dir, now: clock.now.bind(clock) })
     this.secrets = new WebhookSecrets({ store: this.store, clock, key: new Uint8Array(32).fill(5), given: null })
     const sending = { egress: this.#egress, secretsOf: (id: string) => this.secrets.of(id), version: 'test' }
-    const notifier: Notifier = { compose: () => null, send: send.bind(null, sending) }
+    const notifier: Notifier = {
+      compose: () => null,
+      send: (delivery, signal) => send(sending, delivery, clock.now(), signal),
+    }
     const observer: Observer = {
       attemptEnded: () => {},
       runEnded: () => {},

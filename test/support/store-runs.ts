@@ -285,7 +285,7 @@ export function everyState(): { name: string; state: StepState; attempts: Attemp
     },
     {
       name: 'running',
-      state: { status: 'running', attempt: live(1), job: { ref: { id: 'j' } }, pollAt: T0 + 1_000, progress: 0.25 },
+      state: { status: 'running', attempt: live(1), pollAt: T0 + 1_000, progress: 0.25 },
       attempts: [],
     },
     {
@@ -293,7 +293,6 @@ export function everyState(): { name: string; state: StepState; attempts: Attemp
       state: {
         status: 'running',
         attempt: { ...live(2), providerCancel: 'unsupported' },
-        job: { ref: null },
         pollAt: T0 + 1_000,
         progress: null,
       },
@@ -394,7 +393,7 @@ export function anyRun(): fc.Arbitrary<{ queued: Run; run: Run }> {
     const state: StepState = 'attempt' in chosen.state ? { ...chosen.state, attempt: live } : chosen.state
     const moved: StepState =
       state.status === 'running'
-        ? { ...state, job: { ref: wish.jobRef }, pollAt: wish.time, progress: wish.progress }
+        ? { ...state, attempt: { ...state.attempt, jobRef: wish.jobRef }, pollAt: wish.time, progress: wish.progress }
         : 'error' in state
           ? { ...state, error: wish.error }
           : state

@@ -13,7 +13,6 @@ export type Turned = { readonly type: 'refused'; readonly why: 'timeout' | 'abor
 export type Gate = {
   /** Waits at most `maxWaitMs` for a place. */
   readonly enter: (provider: string, maxWaitMs: number, signal?: AbortSignal) => Promise<Place | Turned>
-  readonly load: () => { inFlight: number; waiting: number }
 }
 
 /** Calls back once after so many milliseconds, unless it is told to forget it. */
@@ -83,10 +82,5 @@ export function createGate(max: number, maxPerProvider: number, after: After = r
     })
   }
 
-  const load = () => {
-    let waiting = 0
-    for (const line of lines.values()) waiting += line.waiting.size
-    return { inFlight, waiting }
-  }
-  return { enter, load }
+  return { enter }
 }

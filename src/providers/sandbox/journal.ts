@@ -40,14 +40,6 @@ export interface Job {
   times: Wishes['times']
 }
 
-/** Submits and states of all jobs of an installation, for tests and tools. */
-export async function readJobs(dataDir: string): Promise<Job[]> {
-  const dir = join(dataDir, 'sandbox', 'jobs')
-  const files = (await readdir(dir).catch(() => [])).filter(file => file.endsWith('.json'))
-  const jobs = await Promise.all(files.map(file => readJson<Job>(join(dir, file))))
-  return jobs.filter(job => job !== null)
-}
-
 export class Journal {
   readonly #dir: string
   readonly #now: () => number
@@ -55,7 +47,7 @@ export class Journal {
   #sweptAt = Number.NEGATIVE_INFINITY
   #made: Promise<unknown> | null = null
 
-  /** `now` is wall time (ms). */
+  /** `now` is time (ms since the epoch) that never goes back. */
   constructor(dataDir: string, now: () => number) {
     this.#dir = join(dataDir, 'sandbox')
     this.#now = now

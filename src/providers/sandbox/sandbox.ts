@@ -26,7 +26,7 @@ export interface SandboxOptions {
   studio: Painter
   /** How long a job takes (ms). */
   latency: { imageMs: number; videoMs: number }
-  /** Wall clock (ms). */
+  /** Time (ms since the epoch) that never goes back. */
   now: () => number
   /** Reads an input picture: a data URI, a link, or `media:{id}`. */
   readInput(ref: string, signal: AbortSignal): Promise<{ ok: true; picture: Picture } | { ok: false; error: StepError }>

@@ -27,13 +27,6 @@ export class EventFeed {
     this.#page = page
   }
 
-  /** How many watchers wait for something new. */
-  get waiting(): number {
-    let waiting = 0
-    for (const waiters of this.#waiting.values()) waiting += waiters.size
-    return waiting
-  }
-
   /** Hands new, durable events to those who wait for them. */
   publish(runId: string, events: readonly RunEvent[]): void {
     const waiters = this.#waiting.get(runId)

@@ -33,8 +33,6 @@ interface Job {
 }
 
 export class GroupCommit {
-  /** How many transactions there were, and how many writes they held. */
-  readonly stats = { groups: 0, writes: 0 }
   readonly #db: Database
   #queue: Job[] = []
   #armed = false
@@ -117,8 +115,6 @@ export class GroupCommit {
     const took = performance.now() - began
     if (took >= SLOW_MS) this.#pauseMs = Math.min(took, LONGEST_PAUSE_MS)
     this.#room = GROUP
-    this.stats.groups += 1
-    this.stats.writes += group.length
     for (const job of group) job.resolve(job.value)
     for (const job of group) job.after?.()
   }

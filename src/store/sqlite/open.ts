@@ -2,19 +2,14 @@
 import { type DatabaseOrder, openDatabase } from './database.ts'
 import { SqliteStore } from './store.ts'
 
-export interface SqliteOrder extends DatabaseOrder {
-  /** Events that one watcher holds at most (256). */
-  watchBuffer?: number
-}
-
 /**
  * Opens (and if need be makes) the store of a data directory whose parent exists. Throws DataDirLocked,
  * DataDirUnusable, DatabaseCorrupt, MigrationRefused or StorageUnavailable, each with a sentence that says what to do.
  */
-export async function openSqliteStore(order: SqliteOrder): Promise<SqliteStore> {
+export async function openSqliteStore(order: DatabaseOrder): Promise<SqliteStore> {
   const opened = openDatabase(order)
   try {
-    return new SqliteStore(opened, order.now, order.watchBuffer ?? 256)
+    return new SqliteStore(opened, order.now)
   } catch (error) {
     opened.close()
     throw error

@@ -58,10 +58,6 @@ export class SmallTables {
     return removed.all().map(row => row.id)
   }
 
-  setting(name: string): string | null {
-    return this.#db.select().from(settings).where(eq(settings.name, name)).get()?.value ?? null
-  }
-
   putSetting(name: string, value: string, createdAt: number): void {
     this.#db.insert(settings).values({ name, value, createdAt }).run()
   }

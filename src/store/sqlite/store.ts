@@ -42,6 +42,8 @@ import { RunList } from './run-list.ts'
 import { RunTables } from './runs.ts'
 import { SmallTables } from './small-tables.ts'
 
+/** Events that one watcher holds at most. */
+const PAGE = 256
 /** Pages of `due` whose end is remembered; a sweep has one open at a time. */
 const CURSORS = 64
 
@@ -59,12 +61,12 @@ export class SqliteStore implements Store {
   readonly #cursors = new Map<string, number>()
   #closing: Promise<void> | null = null
 
-  constructor(opened: OpenDatabase, now: () => number, watchBuffer: number) {
+  constructor(opened: OpenDatabase, now: () => number, feed = new EventFeed(PAGE)) {
     const { db } = opened
     this.#opened = opened
     this.#now = now
     this.#group = new GroupCommit(db)
-    this.#feed = new EventFeed(watchBuffer)
+    this.#feed = feed
     this.#counters = new Counters(db)
     this.#runs = new RunTables(db, this.#counters)
     this.#list = new RunList(db)
@@ -76,11 +78,6 @@ export class SqliteStore implements Store {
   /** The database itself, for tests and for maintenance. */
   get db(): Database {
     return this.#opened.db
-  }
-
-  /** Transactions made and the writes in them. */
-  get commits(): Readonly<GroupCommit['stats']> {
-    return this.#group.stats
   }
 
   // ── Runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -256,7 +253,7 @@ export class SqliteStore implements Store {
     }
   }
 
-  // ── Media, secrets ──────────────────────────────────────────────────────────────────────────────────────────────
+  // ── Media ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async addMedia(row: StoredMedia): Promise<void> {
     return this.#group.write(() => this.#small.addMedia(row))
@@ -272,18 +269,6 @@ export class SqliteStore implements Store {
 
   async removeMedia(ids: readonly string[], before: number): Promise<readonly string[]> {
     return this.#group.write(() => this.#small.removeMedia(ids, before))
-  }
-
-  async secret(name: string, make: () => string): Promise<string> {
-    const known = this.#read(() => this.#small.setting(`secret.${name}`))
-    if (known !== null) return known
-    return this.#group.write(() => {
-      const found = this.#small.setting(`secret.${name}`)
-      if (found !== null) return found
-      const made = make()
-      this.#small.putSetting(`secret.${name}`, made, this.#now())
-      return made
-    })
   }
 
   // ── Health, end ─────────────────────────────────────────────────────────────────────────────────────────────────

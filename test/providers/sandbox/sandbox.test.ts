@@ -6,7 +6,6 @@ import type { StepError } from '../../../src/core/errors.ts'
 import type { JsonObject } from '../../../src/core/json.ts'
 import type { Checked, Opened, Provider, Role, Started, StartJob } from '../../../src/core/ports.ts'
 import { InputPictureError } from '../../../src/providers/sandbox/canvas.ts'
-import { readJobs } from '../../../src/providers/sandbox/journal.ts'
 import { MISBEHAVIOR, wishesIn } from '../../../src/providers/sandbox/misbehavior.ts'
 import type { FilmOrder, Painter, PictureOrder } from '../../../src/providers/sandbox/painting.ts'
 import { createSandbox } from '../../../src/providers/sandbox/sandbox.ts'
@@ -14,6 +13,7 @@ import { openStudio } from '../../../src/providers/sandbox/studio.ts'
 import { inspect, sniff } from '../../../src/store/media/sniff.ts'
 import { type ProviderRig, providerContract, type Scenario } from '../../contract/provider.contract.ts'
 import { sampleFilm, samplePicture } from '../../support/sample-media.ts'
+import { readJobs } from '../../support/sandbox-jobs.ts'
 
 const LATENCY = { imageMs: 1_500, videoMs: 4_000 }
 const DAY = 24 * 3_600_000
