@@ -25,11 +25,6 @@ export interface Adjustment {
   reason: string
 }
 
-/** What runs at the provider. `ref` is the adapter's own business. */
-export interface ProviderJob {
-  ref: Json
-}
-
 /** A file at the provider: a link, or a reference that only its adapter can open. */
 export interface ProviderMedia {
   url: string
@@ -75,6 +70,7 @@ export interface Attempt {
   submittedAt: number | null
   endedAt: number | null
   outcome: 'pending' | 'succeeded' | 'failed' | 'canceled' | 'unknown'
+  /** Names the job at the provider: the adapter's own business. Null before the provider has named one. */
   jobRef: Json
   error: StepError | null
   cost: Cost
@@ -100,7 +96,7 @@ export interface StepSpec extends PlannedStep {
 export type StepState =
   | { status: 'queued' }
   | { status: 'submitting'; attempt: Attempt; lookup: Lookup | null }
-  | { status: 'running'; attempt: Attempt; job: ProviderJob; pollAt: number; progress: number | null }
+  | { status: 'running'; attempt: Attempt; pollAt: number; progress: number | null }
   | { status: 'waiting'; retryAt: number; error: StepError }
   | {
       status: 'keeping'
@@ -249,12 +245,11 @@ export interface NewRun {
   maxCostUsd: number | null
   steps: readonly PlannedStep[]
   at: number
-  deadlineMs?: number
 }
 
 /** A queued run, ready to be committed together with its first event. */
 export function newRun(order: NewRun): { run: Run; events: RunEvent[] } {
-  const { stepIds, at, deadlineMs = LIMITS.runDeadlineMs, steps, ...rest } = order
+  const { stepIds, at, steps, ...rest } = order
   const run: Run = {
     ...rest,
     status: 'queued',
@@ -271,7 +266,7 @@ export function newRun(order: NewRun): { run: Run; events: RunEvent[] } {
     })),
     createdAt: at,
     updatedAt: at,
-    deadlineAt: at + deadlineMs,
+    deadlineAt: at + LIMITS.runDeadlineMs,
     cancelRequestedAt: null,
     resumedFrom: null,
     error: null,

@@ -43,7 +43,7 @@ const STATES: Record<string, StepState> = {
   waiting: { status: 'waiting', retryAt: AT - 1, error: overload },
   submitting: { status: 'submitting', attempt, lookup: null },
   unknown: { status: 'submitting', attempt, lookup: { since: AT - 1, askAt: AT - 1, tries: 0, error: overload } },
-  running: { status: 'running', attempt, job: { ref: { id: 1 } }, pollAt: AT - 1, progress: null },
+  running: { status: 'running', attempt, pollAt: AT - 1, progress: null },
   keeping: { status: 'keeping', attempt, media: [{ url: 'https://x.example/1' }], keepAt: AT - 1, trouble: null },
   'keeping again': {
     status: 'keeping',

@@ -156,7 +156,7 @@ export function cancelOrder(step: StepIn<'running'>): Effect {
     stepId: step.id,
     attempt: step.attempt.no,
     provider: step.attempt.provider,
-    jobRef: step.job.ref,
+    jobRef: step.attempt.jobRef,
   }
 }
 

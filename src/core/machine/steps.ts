@@ -117,7 +117,7 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       const costUsd = event.type === 'step.submitted' ? event.costUsd : undefined
       const attempt = { ...step.attempt, jobRef: event.jobRef, submittedAt: at, cost: metered(step.attempt, costUsd) }
       const pollAt = event.type === 'step.submitted' ? soonOf(run, step, event) : at
-      const next = enter(step, { status: 'running', attempt, job: { ref: event.jobRef }, pollAt, progress: null }, at)
+      const next = enter(step, { status: 'running', attempt, pollAt, progress: null }, at)
       return run.cancelRequestedAt !== null ? { step: next, effects: [cancelOrder(next)] } : { step: next }
     }
     case 'job.succeeded': {

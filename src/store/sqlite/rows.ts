@@ -149,7 +149,7 @@ export function stateOf(step: Step): string {
     case 'submitting':
       return JSON.stringify({ lookup: step.lookup })
     case 'running':
-      return JSON.stringify({ job: step.job, pollAt: step.pollAt, progress: step.progress })
+      return JSON.stringify({ pollAt: step.pollAt, progress: step.progress })
     case 'waiting':
       return JSON.stringify({ retryAt: step.retryAt, error: step.error })
     case 'keeping':
@@ -178,7 +178,9 @@ function stepOf(row: StepRow, plan: PlannedStep, attempts: readonly Attempt[]): 
   }
   // A copy that was begun before `trouble` was stored has none.
   const begun = status === 'keeping' ? { trouble: null } : {}
-  const state = { status, ...begun, ...parse<object>(row.state), ...(live ? { attempt: live } : {}) }
+  // A running step once named its job here, too.
+  const { job: _, ...stored } = parse<{ job?: unknown }>(row.state)
+  const state = { status, ...begun, ...stored, ...(live ? { attempt: live } : {}) }
   return { ...spec, ...(state as StepState) }
 }
 

@@ -1,0 +1,26 @@
+/** Rows as earlier versions wrote them. */
+import { expect, test } from 'bun:test'
+import { creation, everyState, leap, queuedRun, runAt } from '../support/store-runs.ts'
+import { openTempStore } from '../support/store-temp.ts'
+
+test('a running step that names its job in its state, too, is read as one that does not, and written so', async () => {
+  const temp = await openTempStore()
+  try {
+    const running = everyState().find(each => each.name === 'running')
+    if (!running) throw new Error('no such state')
+    const queued = queuedRun()
+    const run = runAt(queued, 0, running.state, running.attempts)
+    await temp.store.create(creation(queued))
+    await temp.store.commit(leap(queued, run))
+    const stored = await temp.store.run(run.id)
+    const state = () =>
+      temp.store.db.query<{ state: string }, []>(`SELECT state FROM steps WHERE status = 'running'`).get()
+    expect(JSON.parse(state()?.state ?? '')).not.toHaveProperty('job')
+    temp.store.db.run(`UPDATE steps SET state = json_set(state, '$.job', json('{"ref":["ref",1,{"a":null}]}'))`)
+    const store = await temp.reopen()
+    expect(JSON.parse(state()?.state ?? '')).toHaveProperty('job')
+    expect(await store.run(run.id)).toEqual(stored)
+  } finally {
+    await temp.dispose()
+  }
+})
