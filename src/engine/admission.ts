@@ -2,13 +2,14 @@
  * How many runs of a key may wait, and how many may be under way.
  *
  * 1. Synchronous and in memory: two requests at the same moment cannot both take the last place.
- * 2. A run takes its place when its first step is routed, and gives it back when it ends. After a start, runs that have
- *    begun take theirs beyond the limit.
+ * 2. A run takes its place when its first step is routed, and gives it back when it ends. One that has not been routed has
+ *    none, whatever its status: its route may be closed for now, or its first steps are another run's. After a start, runs
+ *    that have begun take theirs beyond the limit.
  * 3. Who waits is served in the order of asking, each key by itself.
  */
 import type { KeyLimits } from '../core/keys.ts'
 import { QueueFull } from '../core/ports.ts'
-import { isEnded, type Run } from '../core/run.ts'
+import { attemptsOf, isEnded, type Run } from '../core/run.ts'
 
 export type RunLimits = Pick<KeyLimits, 'maxRunning' | 'maxQueued'>
 
@@ -44,7 +45,7 @@ export class Admission {
       runs.running.delete(run.id)
       for (const [stepId, { runId }] of runs.line) if (runId === run.id) runs.line.delete(stepId)
       this.look(run.apiKeyId)
-    } else if (run.status === 'running') runs.running.add(run.id)
+    } else if (hasBegun(run)) runs.running.add(run.id)
     else if (!runs.running.has(run.id)) runs.queued.add(run.id)
     if (runs.queued.size + runs.running.size === 0) this.#keys.delete(run.apiKeyId)
   }
@@ -95,4 +96,8 @@ export class Admission {
     this.#keys.set(apiKeyId, runs)
     return runs
   }
+}
+
+function hasBegun(run: Run): boolean {
+  return run.steps.some(step => !step.inherited && attemptsOf(step).length > 0)
 }

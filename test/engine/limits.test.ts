@@ -2,10 +2,11 @@
 import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import { QueueFull } from '../../src/core/ports.ts'
-import { isEnded, type Run, spent } from '../../src/core/run.ts'
+import { isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
+import { Admission } from '../../src/engine/admission.ts'
 import { type Booking, Budget } from '../../src/engine/budget.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
-import { LINE, T0 } from '../support/runs.ts'
+import { LINE, runOf, T0 } from '../support/runs.ts'
 import { World, type WorldOptions } from '../support/world.ts'
 
 const DAY_MS = 86_400_000
@@ -186,6 +187,22 @@ describe('the places of a key', () => {
       const begun = over.map(run => run.steps[0]?.startedAt ?? 0)
       expect(begun).toEqual(begun.toSorted((a, b) => a - b))
     }))
+
+  test('a run whose route is closed for now takes no place by it, nor one that took its first steps over', () => {
+    const admission = new Admission(() => ({ maxRunning: 1, maxQueued: null }))
+    const runs = [runOf(LINE), runOf(LINE), runOf(LINE)] as const
+    for (const run of runs) admission.enter(run)
+    expect(admission.begin(runs[0])).toBe(true)
+    const error = stepError('provider_overloaded', 'not now')
+    const [head, tail] = runs[1].steps as [Step, Step]
+    const waiting: Step = { ...head, startedAt: T0, status: 'waiting', retryAt: T0, error }
+    const done: Step = { ...head, completedAt: T0, inherited: true, status: 'succeeded', outputs: [] }
+    admission.follow({ ...runs[1], status: 'running', steps: [waiting, tail] })
+    admission.follow({ ...runs[2], status: 'running', steps: [done, tail] })
+    expect([admission.begin(runs[1]), admission.begin(runs[2])]).toEqual([false, false])
+    admission.follow({ ...runs[0], status: 'canceled' })
+    expect([admission.begin(runs[1]), admission.begin(runs[2])]).toEqual([true, false])
+  })
 
   test('a canceled run in the line does not hold up those behind it', () =>
     inWorld({ limits: { maxRunning: 1 } }, async world => {

@@ -3,19 +3,21 @@
  *
  * 1. A broken promise is noted first and thrown by the simulation: the engine survives exceptions.
  * 2. What is checked at a submit holds at that moment: the intent is stored, nobody has paid for the step, nobody
- *    has canceled the run, its content was not refused, its inputs are the outputs before it, its place is free.
+ *    has canceled the run, its content was not refused, its inputs are the outputs before it, its place is free, its key
+ *    has no more runs under way and, by estimates, no more spent today than it may.
  */
 import type { ClaimedDelivery, Settlement } from '../../src/core/delivery.ts'
 import type { CreateCommit, RunCommit, StartJob, Store } from '../../src/core/ports.ts'
 import { assertRun, attemptsOf, isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
 import { type Job, PRICE, type SimMedia, type SimProvider, type SimReceiver } from './parties.ts'
-import type { PlannedRun } from './plan.ts'
+import type { Plan, PlannedRun } from './plan.ts'
 import type { Timeline } from './timeline.ts'
 
 /** What crashes, outages and the breaker of the receiver's host may add to a wait; less than the clock is set back by. */
 const STUCK_MS = 100 * 60_000
 /** A host that keeps failing is asked by one delivery at a time: each of the others may come first, and cost such a pause. */
 const HOST_PAUSE_MS = 30 * 60_000
+const DAY_MS = 86_400_000
 const TERMINAL = new Set<string>(['run.succeeded', 'run.failed', 'run.canceled'])
 
 export class Books {
@@ -29,6 +31,8 @@ export class Books {
   submits = 0
   /** Results that came after their attempt was over. */
   late = 0
+  /** How often a limit of the key held something up: runs at the budget, submits at the last place, creates at a full line. */
+  readonly met = { budget: 0, running: 0, queue: 0 }
   /** The clock leapt ahead: deadlines may have come early. */
   leapt = false
   readonly #left = new Map<string, string>()
@@ -45,6 +49,7 @@ export class Books {
   constructor(
     readonly time: Timeline,
     readonly note: (text: string) => void,
+    readonly limits: Plan['limits'],
   ) {}
 
   broken(what: string): void {
@@ -98,6 +103,7 @@ export class Books {
       this.broken(`run ${run.id} is ${run.status} and its callback is ${delivery ? 'there' : 'missing'}`)
     if ((wakeAt === null) !== isEnded(run)) this.broken(`run ${run.id} is ${run.status} and wakes at ${wakeAt}`)
     if (isEnded(run)) this.#ended.set(run.id, run.status)
+    if (run.error?.code === 'budget_exceeded' && run.maxCostUsd === null) this.met.budget += 1
   }
 
   /** A wait is a span, whatever becomes of the wall clock meanwhile. */
@@ -146,6 +152,7 @@ export class Books {
     const links = this.providers.find(each => each.id === provider)?.takes.url ?? true
     this.#wired(run, step, job, links, where)
     this.#placed(provider, open, where)
+    this.#admitted(open, where)
     const max = run.maxCostUsd
     if (max !== null && spent(run.steps).usd > max + 1e-9) this.broken(`${where} costs more than allowed`)
   }
@@ -188,6 +195,28 @@ export class Books {
     if (held > places) this.broken(`${where}: ${held + 1} jobs where ${places + 1} are allowed`)
   }
 
+  /** The runs of the key that have been given to a provider: this one, and those that have not ended. */
+  #admitted(open: readonly Run[], where: string): void {
+    const { maxRunning } = this.limits
+    if (maxRunning === null) return
+    const begun = open.filter(run => run.steps.some(step => !step.inherited && attemptsOf(step).length > 0)).length
+    if (begun > maxRunning) this.broken(`${where}: ${begun} runs are under way where ${maxRunning} are allowed`)
+    if (begun === maxRunning && open.length > begun) this.met.running += 1
+  }
+
+  /** What the key has spent on the day of this attempt, itself included. */
+  async paying({ stepId, runId, attemptNo }: StartJob, store: Store | undefined): Promise<void> {
+    const { dailyBudgetUsd } = this.limits
+    if (dailyBudgetUsd === null || !store) return
+    const step = (await store.run(runId))?.steps.find(each => each.id === stepId)
+    const at = (step && attemptsOf(step).find(attempt => attempt.no === attemptNo)?.startedAt) ?? 0
+    const day = Math.floor(at / DAY_MS) * DAY_MS
+    let usd = 0
+    for await (const piece of store.spending(day, day + DAY_MS)) for (const each of piece) usd += each.usd
+    if (usd > dailyBudgetUsd + 1e-6)
+      this.broken(`step ${stepId} attempt ${attemptNo}: ${usd} are spent of a budget of ${dailyBudgetUsd}`)
+  }
+
   // ── At the end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async judge(store: Store): Promise<void> {
@@ -224,7 +253,8 @@ export class Books {
   /** A crash costs time and nothing else: where every provider does its part and can be asked, a run succeeds. */
   #mustSucceed(order: PlannedRun): boolean {
     const isPatient = order.stepDeadlineMs >= 3_600_000 && order.deadlineMs >= 86_400_000
-    const isLeftAlone = order.cancelAfter === null && order.maxCostUsd === null && !this.leapt
+    const isFree = order.maxCostUsd === null && this.limits.dailyBudgetUsd === null
+    const isLeftAlone = order.cancelAfter === null && isFree && !this.leapt
     return (
       isPatient && isLeftAlone && this.providers.every(({ abilities }) => abilities.find && abilities.trouble === 0)
     )

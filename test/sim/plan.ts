@@ -3,7 +3,7 @@ import type { Chain } from '../../src/core/chain.ts'
 import { newRun, type Run, type RunEvent } from '../../src/core/run.ts'
 import { DIAMOND, type Graph, LINE, uuid } from '../support/runs.ts'
 import { type Abilities, PRICE } from './parties.ts'
-import type { Timeline } from './timeline.ts'
+import { Timeline } from './timeline.ts'
 
 export interface PlannedRun {
   key: string
@@ -38,6 +38,8 @@ export interface Plan {
   /** A crash while this submit (counted from 1) is on its way, and what the wall clock jumps by in the same moment. */
   lostTime: { submit: number; jumpMs: number } | null
   stops: number[]
+  /** Of the one key; null is no limit. */
+  limits: { maxRunning: number | null; maxQueued: number | null; dailyBudgetUsd: number | null }
   afterlife: boolean
   ids(steps: number): { id: string; stepIds: string[] }
 }
@@ -55,7 +57,7 @@ const MINUTE = 60_000
 const JUMPS_MS = [-172_800_000, -7_200_000, -90_000, 90_000, 3_600_000, 172_800_000]
 
 /** Half of the seeds are quiet but for one kind of trouble, so that rare paths are walked with the others in order. */
-export function drawPlan(time: Timeline): Plan {
+export function drawPlan(time: Timeline): Omit<Plan, 'limits'> {
   const some = <T>(share: number, most: number, make: () => T): T[] =>
     time.chance(share) ? Array.from({ length: time.int(1, most) }, make) : []
   const moment = (): number => time.span(10, 20 * MINUTE)
@@ -108,6 +110,21 @@ export function drawPlan(time: Timeline): Plan {
   return { ...plan, lostTime: loses ? { submit: time.int(1, 3), jumpMs: time.pick(JUMPS_MS) } : null }
 }
 
+/** Limits of the key, for a part of the seeds. From a chance of their own: they were added to histories that stay as they were. */
+export function drawLimits(seed: number): Plan['limits'] {
+  const own = new Timeline(seed + LIMITS_SALT)
+  const some = <T>(share: number, make: () => T): T | null => (own.chance(share) ? make() : null)
+  if (!own.chance(0.3)) return { maxRunning: null, maxQueued: null, dailyBudgetUsd: null }
+  return {
+    maxRunning: some(0.7, () => own.int(1, 2)),
+    maxQueued: some(0.3, () => own.int(1, 2)),
+    dailyBudgetUsd: some(0.5, () => PRICE * own.int(1, 6)),
+  }
+}
+
+/** With it the seeds that are played again for what they once broke have no limits. */
+const LIMITS_SALT = 100_690
+
 /** A queued run of a plan, with ids of its own. */
 export function runFor(order: PlannedRun, at: number, plan: Plan): { run: Run; events: RunEvent[] } {
   const { graph } = order
@@ -130,7 +147,7 @@ export function runFor(order: PlannedRun, at: number, plan: Plan): { run: Run; e
     title: 'sim',
     steps: steps.map(({ key, role, dependsOn }) => ({ key, role, dependsOn })),
   }
-  return newRun({
+  const { run, events } = newRun({
     ...plan.ids(keys.length),
     slug: 'sim',
     chain,
@@ -143,6 +160,6 @@ export function runFor(order: PlannedRun, at: number, plan: Plan): { run: Run; e
     maxCostUsd: order.maxCostUsd,
     steps,
     at,
-    deadlineMs: order.deadlineMs,
   })
+  return { run: { ...run, deadlineAt: at + order.deadlineMs }, events }
 }

@@ -11,15 +11,17 @@ import type { SystemClock } from '../../src/app/clock.ts'
 import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
 import type { Created, Media, Notifier, Observer, Provider, Store } from '../../src/core/ports.ts'
-import { Draining, StorageUnavailable } from '../../src/core/ports.ts'
+import { Draining, QueueFull, StorageUnavailable } from '../../src/core/ports.ts'
 import { isEnded, type Run } from '../../src/core/run.ts'
+import { Admission } from '../../src/engine/admission.ts'
+import { Budget } from '../../src/engine/budget.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
 import { Books } from './books.ts'
 import { catalogOf, composeWith } from './fittings.ts'
 import { SimMedia, SimProvider, SimReceiver } from './parties.ts'
-import { drawPlan, type Plan, type PlannedRun, runFor } from './plan.ts'
+import { drawLimits, drawPlan, type Plan, type PlannedRun, runFor } from './plan.ts'
 import { type Owner, Timeline } from './timeline.ts'
 
 /** What survives a crash, and how a process opens it. */
@@ -36,6 +38,8 @@ export interface History {
   crashes: number
   /** Results that came after their attempt was over. */
   late: number
+  /** How often a limit of the key held something up. */
+  met: Books['met']
   calls: number
   /** Milliseconds of simulated time. */
   elapsed: number
@@ -100,13 +104,17 @@ class Simulation {
   ) {
     this.#time = new Timeline(seed)
     this.#note = text => note(`${(this.#time.elapsed / 1_000).toFixed(3).padStart(10)} s  ${text}`)
-    this.#plan = drawPlan(this.#time)
-    this.#books = new Books(this.#time, this.#note)
+    this.#plan = { ...drawPlan(this.#time), limits: drawLimits(seed) }
+    this.#books = new Books(this.#time, this.#note, this.#plan.limits)
     this.#providers = this.#plan.providers.map(
       ({ id, abilities, concurrency }) =>
         new SimProvider(id, abilities, concurrency, this.#time, {
           submitting: async (provider, job) => {
             this.#books.submitting(provider, job, await this.#process?.raw.run(job.runId), await this.#stored())
+            this.#busy += 1
+            await this.#books.paying(job, this.#process?.raw).finally(() => {
+              this.#busy -= 1
+            })
             this.#loseTime()
           },
           hint: (token, ref) => void this.#hint(token, ref, 5),
@@ -149,6 +157,7 @@ class Simulation {
       runs: this.#books.acked.size,
       crashes: this.#crashes,
       late: this.#books.late,
+      met: this.#books.met,
       calls: this.#calls,
       elapsed: this.#time.elapsed,
     }
@@ -221,7 +230,15 @@ class Simulation {
     )
     const notifier: Notifier = { compose: composeWith(clock.id), send: delivery => this.#receiver.send(delivery) }
     process.outbox = new Outbox({ store, clock, observer, notifier: this.#wrap('notifier', notifier, process) })
+    const { limits } = this.#plan
+    const budget = new Budget(() => limits.dailyBudgetUsd)
+    this.#busy += 1
+    await budget.load(process.raw, clock.now()).finally(() => {
+      this.#busy -= 1
+    })
     process.registry = new Registry({
+      budget,
+      admission: new Admission(() => limits),
       store,
       clock,
       observer,
@@ -429,6 +446,10 @@ class Simulation {
     if (!process || process.dead || !process.registry) return undefined
     const asked = question(process).catch(error => {
       if (error instanceof StorageUnavailable || (error instanceof Draining && process.stopping)) return undefined
+      if (error instanceof QueueFull && this.#plan.limits.maxQueued !== null) {
+        this.#books.met.queue += 1
+        return undefined
+      }
       this.#books.broken(`a caller got ${error}`)
       return undefined
     })
