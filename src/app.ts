@@ -3,7 +3,9 @@
  *
  * 1. Nothing listens before the store is open, its promises are read back, and what the last process held is freed.
  *    Unfinished runs are taken up beside the first requests; new ones get no place before them.
- * 2. `stop` drains in the order of the money: no new runs, submits and commits finish, callbacks settle, the file closes.
+ * 2. `stop` takes nothing new and lets end side by side what has begun: requests, submits and commits, callbacks on their way.
+ *    The file closes last. A run that ends meanwhile may find the outbox stopped: its callback, committed with its end, goes
+ *    out at the next start.
  */
 import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'

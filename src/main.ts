@@ -18,6 +18,7 @@ import { demo } from './main/demo.ts'
 import { KEYS_HELP, keys } from './main/keys.ts'
 import { models } from './main/models.ts'
 import { labPages } from './main/pages.ts'
+import { wordsOf } from './main/words.ts'
 
 interface Command {
   run(config: Config, args: readonly string[]): Promise<number>
@@ -40,8 +41,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     return await command.run(read.config, args)
   } catch (error) {
-    if (error instanceof Error && error.name !== 'Error' && error.name !== 'TypeError') return fail(error.message)
-    return fail(error instanceof Error ? (error.stack ?? error.message) : String(error))
+    return fail(wordsOf(error))
   }
 }
 

@@ -14,6 +14,8 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pkg from '../package.json' with { type: 'json' }
+import { StorageUnavailable } from '../src/core/ports.ts'
+import { wordsOf } from '../src/main/words.ts'
 import { smallRun } from './support/chaos.ts'
 import { API_KEY, until } from './support/server.ts'
 
@@ -208,3 +210,11 @@ test('health finds a server that listens on an IPv6 address', async () => {
   }
   expect(await run(['health'], { HOST: '::1', PORT: '1' })).toMatchObject({ err: expect.stringContaining('[::1]:1') })
 }, 30_000)
+
+test('an error of ours is said in its sentence; of a bug the stack is told, whatever its class', () => {
+  expect(wordsOf(new StorageUnavailable('the disk is full'))).toBe('the disk is full')
+  for (const Bug of [Error, TypeError, RangeError, ReferenceError, SyntaxError]) {
+    const bug = new Bug('out of bounds')
+    expect(wordsOf(bug)).toContain(import.meta.path)
+  }
+})

@@ -9,7 +9,7 @@
 export type DeliveryStatus = 'pending' | 'delivered' | 'exhausted' | 'gone'
 
 export interface NewDelivery {
-  /** `msg_` and a UUIDv7 without dots: the webhook-id, for ever. */
+  /** `msg_` and a UUIDv7 without dashes: the webhook-id, for ever. */
   id: string
   runId: string
   apiKeyId: string

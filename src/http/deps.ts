@@ -1,4 +1,4 @@
-/** What the HTTP layer is given. `createApi(deps)` is its only door; nothing here is imported from another part. */
+/** What the HTTP layer is given. `createApi(deps)` is its only door; beside core and this folder nothing is imported here. */
 import type { Delivery, RecoverOrder, SendOutcome } from '../core/delivery.ts'
 import type { ApiKey, KeyLimits, Scope, WebhookSecret } from '../core/keys.ts'
 import type { Catalog, Clock, Engine, Hint, InboundRequest, Media, Model, Route, Store } from '../core/ports.ts'
