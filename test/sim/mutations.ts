@@ -298,8 +298,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the budget of the day is forgotten by a restart',
     file: 'src/engine/budget.ts',
-    from: '        if (attempt) this.book(',
-    to: '        if (attempt && usd < 0) this.book(',
+    from: 'store.spending(dayOf(at), at + 1)',
+    to: 'store.spending(at, at)',
     by: 'sim',
   },
   {
