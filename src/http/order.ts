@@ -8,13 +8,12 @@
  */
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
 import type { Json, JsonObject } from '../core/json.ts'
+import { obstacleOf, priceAt } from '../core/offers.ts'
 import type { Catalog, Model, Route } from '../core/ports.ts'
-import { SAMPLE, tryRoute } from '../core/routing.ts'
 import { LIMITS, type Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
-import { priceAt } from './models.ts'
-import { ApiProblem, type RequestError } from './problem.ts'
+import { type RequestError, urlNotAllowed } from './problem.ts'
 import { checker, isObject } from './shape.ts'
 
 export interface Order {
@@ -130,25 +129,8 @@ export async function examineFork(deps: ApiDeps, principal: Principal, forked: R
 const FORK_HINT =
   'A resumed run keeps its models and pictures: mend here what is missing, or create a new run with others.'
 
-/** The refusal of a body with these mistakes: 422 when only links are wrong, else 400. */
-export function refusal(errors: readonly RequestError[]): ApiProblem {
-  const links = errors.every(error => error.code === 'url_not_allowed')
-  if (links) return new ApiProblem('url_not_allowed', 'A URL of the request cannot be used.', { errors })
-  const count = errors.length === 1 ? 'one problem' : `${errors.length} problems`
-  return new ApiProblem('invalid_request', `The request has ${count}; nothing was created or spent.`, { errors })
-}
-
 function checkWebhookUrl({ checkUrl }: ApiDeps, url: Json | undefined): RequestError[] {
-  return typeof url === 'string' && !checkUrl(url) ? [notAllowed('/webhook_url')] : []
-}
-
-function notAllowed(pointer: string): RequestError {
-  return {
-    pointer,
-    code: 'url_not_allowed',
-    detail: 'This URL cannot be used.',
-    hint: 'Use a public https URL without user name, or add its host:port to BABYCHAIN_EGRESS_ALLOW.',
-  }
+  return typeof url === 'string' && !checkUrl(url) ? [urlNotAllowed('/webhook_url')] : []
 }
 
 async function checkPictures(
@@ -186,7 +168,7 @@ async function checkPicture(
     const hint = 'Upload it with POST /api/v1/media.'
     return sound ? { bytes: (value.length * 3) / 4 } : { pointer, code: 'picture_reference', detail, hint }
   }
-  return checkUrl(value) ? { bytes: 0 } : notAllowed(pointer)
+  return checkUrl(value) ? { bytes: 0 } : urlNotAllowed(pointer)
 }
 
 /** The pictures of a step together, where every provider that could run it takes them in the request itself. */
@@ -203,7 +185,7 @@ function checkSum(
     return sum > most
   })
   if (over < 0) return []
-  const open = deps.routesOf(model).filter(route => obstacleOf(deps, route, planned) === null)
+  const open = openRoutes(deps, model, planned)
   if (!open.every(route => deps.embeds(route))) return []
   const detail = `the input pictures of ${key} up to this one have ${Math.round(sum)} bytes; one request takes at most ${most}`
   const hint = 'Give fewer or smaller pictures; one that is given twice counts twice.'
@@ -217,7 +199,7 @@ function checkSum(
 function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError[] {
   const reasons: string[] = []
   for (const route of deps.routesOf(model)) {
-    const reason = obstacleOf(deps, route, planned)
+    const reason = obstacleHere(deps, route, planned)
     if (reason === null) return []
     reasons.push(`${route.provider}: ${reason.replace(/\.$/, '')}`)
   }
@@ -245,11 +227,10 @@ function checkCost(
   const errors: RequestError[] = []
   let sum = 0
   for (const { key, model, planned } of steps) {
-    const open = deps.routesOf(model).filter(route => obstacleOf(deps, route, planned) === null)
-    const prices = open.map(route => priceAt(route, model, planned.params, planned.role))
+    const prices = openRoutes(deps, model, planned).map(route => priceAt(route, model, planned))
     const known = prices.filter(usd => usd !== null)
     if (known.length > 0) sum += Math.min(...known)
-    else if (open.length > 0) errors.push(unpriced(key, model, limit !== null))
+    else if (prices.length > 0) errors.push(unpriced(key, model, limit !== null))
   }
   if (limit === null || sum <= limit + 1e-9) return errors
   const detail = `the steps cost at least ${Number(sum.toFixed(6))} USD; max_cost_usd is ${limit}`
@@ -271,15 +252,16 @@ function unpriced(key: string, model: Model, byRun: boolean): RequestError {
       }
 }
 
-function obstacleOf(deps: ApiDeps, route: Route, step: PlannedStep): string | null {
-  const provider = deps.providers.find(each => each.id === route.provider)
-  return provider ? (provider.missing ?? untranslatable(route, step)) : 'not available in this mode'
+function obstacleHere(deps: ApiDeps, route: Route, step: PlannedStep): string | null {
+  return obstacleOf(
+    deps.providers.find(each => each.id === route.provider),
+    route,
+    step,
+  )
 }
 
-/** Why a route cannot express a step; null when it can. It may take pictures as links, in the request itself, or both. */
-export function untranslatable(route: Route, step: PlannedStep): string | null {
-  const linked = tryRoute(route, step, SAMPLE.url)
-  return linked.ok || tryRoute(route, step, SAMPLE.data).ok ? null : linked.reason
+function openRoutes(deps: ApiDeps, model: Model, step: PlannedStep): Route[] {
+  return deps.routesOf(model).filter(route => obstacleHere(deps, route, step) === null)
 }
 
 /** Names of steps and providers that nobody knows: a typo here would send money elsewhere. */

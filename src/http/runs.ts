@@ -15,11 +15,11 @@ import { namedChain } from './chains.ts'
 import type { ApiDeps } from './deps.ts'
 import { presentRun } from './dto/run.ts'
 import type { ResumeRunDto, RunDto } from './dto.ts'
-import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
+import { type Authorized, type Context, guarded, isUuid, json, matches } from './exchange.ts'
 import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
 import * as docs from './openapi/runs.ts'
-import { examine, examineFork, examineResume, orderByStep, refusal } from './order.ts'
-import { ApiProblem } from './problem.ts'
+import { examine, examineFork, examineResume, orderByStep } from './order.ts'
+import { ApiProblem, refusal } from './problem.ts'
 import { preferredWait, waitOf } from './wait.ts'
 
 export function runRoutes(context: Context) {
@@ -117,12 +117,6 @@ async function get(context: Context, exchange: Authorized): Promise<Response> {
 
 /** How soon a poller should come back: a picture takes a few seconds. */
 const POLL_AFTER_S = '2'
-
-/** Whether an If-None-Match names this entity tag (RFC 9110: weak comparison). */
-export function matches(header: string | null, etag: string): boolean {
-  if (header === null) return false
-  return header.split(',').some(each => each.trim() === '*' || each.trim().replace(/^W\//, '') === etag)
-}
 
 async function cancel({ deps }: Context, exchange: Authorized): Promise<Response> {
   const run = await ownRun(deps, exchange)
