@@ -163,10 +163,11 @@ function mostPictures(given: JsonObject): number {
   return asked ?? Math.max(1, 15 - Math.max(1, imageInputs(given).length))
 }
 
+/** Nobody knows before how many pictures a set will hold; ModelArk counts them in its answer. */
 const perPicture =
   (usd: number | null): Price =>
-  given =>
-    usd === null ? null : usd * mostPictures(given)
+  (given, _role, counted) =>
+    usd === null ? null : usd * (counted ?? mostPictures(given))
 
 const webSearch = {
   tools: {
