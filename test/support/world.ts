@@ -377,6 +377,8 @@ function catalogOf(providers: readonly RemoteProvider[], inline: boolean): Catal
       provider: id,
       providerModel: `${id}-model`,
       inline,
+      // Beyond a hundred, no list says.
+      price: (_params, _role, counted) => (counted === undefined ? 0.05 : counted > 100 ? null : counted / 100),
       translate: (params, use) => ({
         ok: true,
         providerModel: `${id}-model`,
