@@ -94,10 +94,11 @@ export class Keyring implements KeyDesk {
     if (!key || !isAlive(key, now)) return null
     if (key.hash !== hash && (key.previous?.hash !== hash || key.previous.until <= now)) return null
     this.#touch(key.id, clock.now())
-    return { apiKeyId: key.id, scopes: key.scopes, ratePerMinute: key.ratePerMinute }
+    const { id: apiKeyId, scopes, ratePerMinute, dailyBudgetUsd } = key
+    return { apiKeyId, scopes, ratePerMinute, dailyBudgetUsd }
   }
 
-  /** What a key may use; an unknown one nothing. */
+  /** What a key may use. One that is no more (of a run from an older database) has no limits of its own. */
   limits(apiKeyId: string): KeyLimits {
     return this.#keys.get(apiKeyId) ?? NO_LIMITS
   }

@@ -139,7 +139,7 @@ export const ERRORS = {
     'caller',
     false,
     'The step would cost more than allowed',
-    'Raise max_cost_usd or the budget of the key, then resume the run.',
+    'Resume the run with a higher max_cost_usd (null: none). Where the budget of the key said no, raise that, or wait for the next day (UTC).',
   ),
   deadline_exceeded: row(504, 'provider', true, 'The deadline passed', 'Resume the run; its finished steps are kept.'),
   canceled: row(409, 'caller', false, 'The run was canceled', 'Resume the run to go on from where it stopped.'),

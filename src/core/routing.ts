@@ -5,6 +5,8 @@
  * 2. A content refusal is never taken to another provider; nor is a submit whose outcome is unknown.
  * 3. A route that refused for good (credit, key, model, parameters) is not tried again by this step.
  * 4. Untried routes come before tried ones, so that an overloaded provider costs one attempt, not a back-off.
+ * 5. A route that costs more than may be spent is passed over, and one that may be paid is waited for. Only when there is
+ *    none is the step over its budget.
  */
 import type { PlannedStep } from './chain.ts'
 import { type ErrorCode, type StepError, stepError } from './errors.ts'
@@ -20,6 +22,8 @@ export interface Offer {
   hasCapacity: boolean
   /** Not before this time: a rate limit or an open breaker (ms since the epoch). */
   closedUntil: number | null
+  /** Why an attempt here would cost more than the run or its key may spend; null when it would not. */
+  overBudget: StepError | null
 }
 
 export type Choice<O extends Offer = Offer> =
@@ -43,11 +47,13 @@ export function chooseRoute<O extends Offer>(
     return triesOn(offer, attempts) * 1_000 + place
   }
   const ranked = fit.toSorted((a, b) => rank(a) - rank(b))
-  const open = ranked.filter(offer => opensAt(offer, attempts) <= at)
+  const payable = ranked.filter(offer => offer.overBudget === null)
+  if (payable.length === 0) return { type: 'none', error: ranked[0]?.overBudget ?? noRoute(offers, attempts) }
+  const open = payable.filter(offer => opensAt(offer, attempts) <= at)
   const go = open.find(offer => offer.hasCapacity)
   if (go) return { type: 'go', offer: go }
   if (open.length > 0) return { type: 'queue', providers: open.map(offer => offer.provider) }
-  return { type: 'wait', until: Math.min(...ranked.map(offer => opensAt(offer, attempts))) }
+  return { type: 'wait', until: Math.min(...payable.map(offer => opensAt(offer, attempts))) }
 }
 
 /** Picture references in both forms that a provider may take, to try a translation with before there is a picture. */

@@ -6,7 +6,7 @@
  * 3. `assertRun` states the invariants I1 to I9; the machine's tests check them after every event.
  */
 import type { Chain, PlannedStep } from './chain.ts'
-import type { StepError } from './errors.ts'
+import { type StepError, stepError } from './errors.ts'
 import type { Json, JsonObject } from './json.ts'
 
 /** Money in US dollars. `null` is unknown, which is not 0. */
@@ -314,6 +314,19 @@ export function spent(steps: readonly Step[]): { usd: number; unknown: boolean }
     }
   }
   return { usd, unknown }
+}
+
+/** Why the next attempt would pass the run's own limit; null when it may be made. Without a known price nobody can promise it. */
+export function overLimit(run: Run, estimateUsd: number | null): StepError | null {
+  if (run.maxCostUsd === null) return null
+  const before = spent(run.steps)
+  const total = before.usd + (estimateUsd ?? 0)
+  if (estimateUsd !== null && total <= run.maxCostUsd + 1e-9) return null
+  const next = estimateUsd === null ? 'an unknown price' : `${estimateUsd.toFixed(4)} USD`
+  return stepError(
+    'budget_exceeded',
+    `the next attempt costs ${next}; ${before.usd.toFixed(4)} USD of max_cost_usd ${run.maxCostUsd.toFixed(4)} are spent`,
+  )
 }
 
 /** Throws when a run breaks an invariant. Called by tests after every event, and by the store when it reads a row back. */

@@ -203,6 +203,7 @@ export class Actor {
     const before = this.run
     const batch: Batch = { run: before, effects: [], events: [...this.#unsaved], durable: this.#birth !== null }
     for (const { event } of mail) this.#apply(batch, event)
+    this.#places.settle(before, batch.run)
     for (const stepId of this.#routes) this.#route(batch, mail, stepId)
     this.#routes.clear()
     if (this.#saving && !batch.durable)

@@ -51,19 +51,18 @@ export class Budget {
     }
   }
 
-  /** Books the next attempt, or says why not. Null is yes. */
-  reserve(booking: Booking, estimateUsd: number | null): StepError | null {
+  /** Why the next attempt would pass the budget of its key; null when it may be made, and then is to be booked. */
+  refuses(booking: Booking, estimateUsd: number | null): StepError | null {
     const limit = this.#limitOf(booking.apiKeyId)
+    if (limit === null) return null
     const day = this.#day(booking.apiKeyId, booking.startedAt)
     // The same attempt, routed again: its first booking is not a second attempt.
     const spent = day.usd - (day.booked.get(keyOf(booking)) ?? 0)
-    const fits = limit === null || (estimateUsd !== null && spent + estimateUsd <= limit + ROUNDING_USD)
-    if (!fits) return refusal(estimateUsd, spent, limit, day.startsAt + DAY_MS)
-    this.book(booking, estimateUsd ?? 0)
-    return null
+    const fits = estimateUsd !== null && spent + estimateUsd <= limit + ROUNDING_USD
+    return fits ? null : refusal(estimateUsd, spent, limit, day.startsAt + DAY_MS)
   }
 
-  /** Books an attempt that is under way. */
+  /** Books an attempt that begins, or is under way. */
   book(booking: Booking, usd: number): void {
     const day = this.#day(booking.apiKeyId, booking.startedAt)
     const key = keyOf(booking)

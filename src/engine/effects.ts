@@ -179,10 +179,10 @@ async function submit(
   }
 }
 
-function routeOf(deps: EffectDeps, step: Step, { provider, providerModel }: Attempt): Route | undefined {
+/** A model has one route at a provider, whatever name a translation chooses there. */
+function routeOf(deps: EffectDeps, step: Step, { provider }: Attempt): Route | undefined {
   const model = deps.catalog.find(step.model)
-  const routes = model ? deps.routesOf(model) : []
-  return routes.find(each => each.provider === provider && each.providerModel === providerModel)
+  return model && deps.routesOf(model).find(each => each.provider === provider)
 }
 
 /** Our own storage breaks off: it will be back, and the steps before are paid. */
@@ -228,6 +228,9 @@ async function sendOff(
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
     const { token, no: attemptNo } = attempt
     const { body, providerModel } = translation
+    // A look-up goes by the name that is stored.
+    if (providerModel !== attempt.providerModel)
+      return refused(stepError('model_not_enabled', `here ${attempt.providerModel} is now called ${providerModel}`))
     const callbackUrl = deps.callbackUrl(provider.id, token)
     const stash = (bytes: Uint8Array, mime: string) => stashed(deps, token, bytes, mime, signal)
     const order = {
@@ -279,7 +282,7 @@ function answerOf(deps: EffectDeps, provider: Provider, step: Step, route: Route
       return { type: 'step.submitted', jobRef: started.jobRef, pollAt, ...costOf(started) }
     }
     case 'succeeded':
-      return { type: 'job.succeeded', media: started.media, ...billOf(started, step, route) }
+      return { type: 'job.succeeded', media: started.media, ...costOf(started, step, route) }
     case 'refused':
       return refused(started.error)
     case 'unknown':
@@ -351,7 +354,7 @@ async function poll(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
           pollAt: deps.clock.now() + Math.max(checked.pollAfterMs, spacingMs(deps, provider, attempt)),
         }
       case 'succeeded':
-        return { type: 'job.succeeded', media: checked.media, ...billOf(checked, step, routeOf(deps, step, attempt)) }
+        return { type: 'job.succeeded', media: checked.media, ...costOf(checked, step, routeOf(deps, step, attempt)) }
       case 'failed':
         return { type: 'job.failed', error: checked.error, ...costOf(checked) }
       case 'unreachable':
@@ -434,14 +437,9 @@ function refused(error: StepError): Said {
   return { type: 'step.submit_refused', error }
 }
 
-function costOf(answer: { costUsd?: number }): { costUsd?: number } {
-  return answer.costUsd === undefined ? {} : { costUsd: answer.costUsd }
-}
-
 /** What the provider says that it costs, or what it says that it made, at the listed price. */
-function billOf(said: { costUsd?: number; counted?: number }, step: Step, route?: Route): { costUsd?: number } {
-  const { costUsd, counted } = said
-  const listed = counted === undefined ? null : route?.price?.(step.params, step.role, counted)
-  const usd = costUsd ?? listed ?? null
-  return usd === null ? {} : { costUsd: usd }
+function costOf(said: { costUsd?: number; counted?: number }, step?: Step, route?: Route): { costUsd?: number } {
+  const listed = step && said.counted !== undefined ? route?.price?.(step.params, step.role, said.counted) : null
+  const costUsd = said.costUsd ?? listed ?? null
+  return costUsd === null ? {} : { costUsd }
 }

@@ -65,13 +65,24 @@ export class Places {
     for (const stepId of [...this.#held.keys()]) this.#vacate(stepId)
   }
 
+  /** What ended attempts cost is known before the next ones are looked at. Told again after a commit that failed, it changes nothing. */
+  settle(before: Run, after: Run): void {
+    const { apiKeyId } = after
+    after.steps.forEach(({ id: stepId, attempts }, i) => {
+      for (const { no, startedAt, cost } of attempts.slice(before.steps[i]?.attempts.length)) {
+        const usd = cost.actualUsd ?? cost.estimatedUsd ?? 0
+        this.#deps.budget?.settle({ apiKeyId, stepId, no, startedAt }, usd)
+      }
+    })
+  }
+
   /** Follows a committed change. */
   follow(before: Run, after: Run): void {
     const { admission, capacity, observer, clock } = this.#deps
     after.steps.forEach((step, i) => {
       const was = before.steps[i]
       if (!was || was === step) return
-      for (const attempt of step.attempts.slice(was.attempts.length)) this.#learn(after, step, attempt)
+      for (const attempt of step.attempts.slice(was.attempts.length)) this.#learn(after.id, step, attempt)
       if (step.status === 'keeping' && was.status !== 'keeping') this.#learnSuccess(step)
       if (!holdsPlace(step)) this.#vacate(step.id)
       else if (was.status === 'submitting' && !isSubmit(step)) capacity.submitted(was.attempt.provider, step.id)
@@ -93,10 +104,9 @@ export class Places {
     }
   }
 
-  #learn({ id: runId, apiKeyId }: Run, step: Step, attempt: Attempt): void {
-    const { capacity, observer, clock, budget } = this.#deps
-    const { no, provider, outcome, error, startedAt, cost } = attempt
-    budget?.settle({ apiKeyId, stepId: step.id, no, startedAt }, cost.actualUsd ?? cost.estimatedUsd ?? 0)
+  #learn(runId: string, step: Step, attempt: Attempt): void {
+    const { capacity, observer, clock } = this.#deps
+    const { provider, outcome, error, startedAt } = attempt
     const ms = (attempt.endedAt ?? clock.now()) - startedAt
     const { key: stepKey, model } = step
     observer.attemptEnded({ runId, stepKey, model, provider, outcome, code: error?.code ?? null, ms })

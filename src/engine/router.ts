@@ -2,14 +2,14 @@
  * Finds the route of a step: gathers what the core needs to choose, asks it, and takes the place.
  *
  * 1. Synchronous and in memory: the answer joins the commit of the transition that asked.
- * 2. What is spent is booked in the same breath, so that steps side by side cannot pass a budget together.
+ * 2. What is spent is looked at and booked in the same breath, so that steps side by side cannot pass a budget together.
  * 3. A route that cannot express the parameters, or whose provider has no key, is out with a reason, before any spending.
  */
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
 import { chooseRoute, type Offer, SAMPLE, tryRoute } from '../core/routing.ts'
-import type { Adjustment, Cost, Run, Step } from '../core/run.ts'
+import { type Adjustment, type Cost, overLimit, type Run, type Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
 import type { Booking, Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
@@ -37,9 +37,10 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const { clock, capacity } = deps
   const at = clock.now()
   const base = { at, jitter: clock.random(), stepId: step.id }
+  const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
   const model = deps.catalog.find(step.model)
   const routes = model ? deps.routesOf(model) : []
-  const offers = model ? routes.map(route => offerOf(deps, model, route, step, at)) : []
+  const offers = model ? routes.map(route => offerOf(deps, { run, step, model, route, booking })) : []
   const choice = chooseRoute(offers, step.attempts, run.providerOrder[step.key] ?? [], at)
   switch (choice.type) {
     case 'none':
@@ -52,22 +53,12 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
       return { event: { type: 'step.deferred', until: choice.until, error, ...base }, place: null }
     }
     case 'go': {
-      const { provider, providerModel, route, adjustments } = choice.offer
-      const cost = model ? priceOf(model, route, step) : UNKNOWN_COST
+      const { provider, providerModel, cost, adjustments } = choice.offer
       if (deps.admission?.begin(run) === false) return { queue: 'key' }
-      const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
-      const refused = deps.budget?.reserve(booking, cost.estimatedUsd)
-      if (refused) return { event: { type: 'step.unroutable', error: refused, ...base }, place: null }
+      deps.budget?.book(booking, cost.estimatedUsd ?? 0)
       capacity.enterToSubmit(provider, step.model, step.id)
-      const event: Event = {
-        type: 'step.routed',
-        provider,
-        providerModel,
-        token: clock.token(),
-        cost,
-        adjustments,
-        ...base,
-      }
+      const token = clock.token()
+      const event: Event = { type: 'step.routed', provider, providerModel, token, cost, adjustments, ...base }
       return { event, place: { provider, model: step.model }, booking }
     }
   }
@@ -75,29 +66,45 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
 
 const UNKNOWN_COST: Cost = { estimatedUsd: null, actualUsd: null, basis: 'unknown' }
 
-/** An offer, its route, and what the translation would change. */
+/** An offer, what it would cost, and what the translation would change. */
 interface Translated extends Offer {
-  route: Route
+  cost: Cost
   adjustments: readonly Adjustment[]
 }
 
-function offerOf(deps: RouterDeps, model: Model, route: Route, step: Step, at: number): Translated {
-  const { provider, providerModel } = route
+interface Question {
+  run: Run
+  step: Step
+  model: Model
+  route: Route
+  /** The attempt that would be made. */
+  booking: Booking
+}
+
+function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Question): Translated {
+  const { provider } = route
+  const tried = trial(deps.providers.get(provider), route, step)
+  const cost = tried.obstacle === null ? priceOf(model, route, step) : UNKNOWN_COST
   return {
-    route,
     provider,
-    providerModel,
-    ...trial(deps.providers.get(provider), route, step),
+    ...tried,
+    cost,
     hasCapacity: deps.capacity.hasPlace(provider, model.id, step.id),
-    closedUntil: deps.capacity.closedUntil(provider, model.id, at),
+    closedUntil: deps.capacity.closedUntil(provider, model.id, booking.startedAt),
+    overBudget: overLimit(run, cost.estimatedUsd) ?? deps.budget?.refuses(booking, cost.estimatedUsd) ?? null,
   }
 }
 
-function trial(provider: Provider | undefined, route: Route, step: Step): Pick<Translated, 'obstacle' | 'adjustments'> {
-  if (!provider) return { obstacle: 'not available in this mode', adjustments: [] }
-  if (provider.missing) return { obstacle: provider.missing, adjustments: [] }
+type Tried = Pick<Translated, 'providerModel' | 'obstacle' | 'adjustments'>
+
+/** Translates the step as it would be sent. The name of the model may be another than the route's: a size or a speed chooses it. */
+function trial(provider: Provider | undefined, route: Route, step: Step): Tried {
+  const { providerModel } = route
+  if (!provider) return { providerModel, obstacle: 'not available in this mode', adjustments: [] }
+  if (provider.missing) return { providerModel, obstacle: provider.missing, adjustments: [] }
   const made = tryRoute(route, step, provider.takes.url && !route.inline ? SAMPLE.url : SAMPLE.data)
-  return made.ok ? { obstacle: null, adjustments: made.adjustments } : { obstacle: made.reason, adjustments: [] }
+  if (!made.ok) return { providerModel, obstacle: made.reason, adjustments: [] }
+  return { providerModel: made.providerModel, obstacle: null, adjustments: made.adjustments }
 }
 
 function priceOf(model: Model, route: Route, step: Step): Cost {

@@ -14,6 +14,8 @@ export interface Principal {
   scopes: readonly Scope[]
   /** Requests a minute; absent or null: no limit. */
   ratePerMinute?: number | null
+  /** US dollars a day (UTC); absent or null: no limit. */
+  dailyBudgetUsd?: number | null
 }
 
 export interface ApiDeps {

@@ -209,11 +209,10 @@ const providerOrder = Type.Unsafe<string[] | Record<string, string[]>>({
   ],
 })
 
-const maxCost = Type.Number({
-  description: 'No step is submitted that would take the run above so many US dollars.',
-  exclusiveMinimum: 0,
-  maximum: 1_000_000,
-})
+const LIMIT_RULE =
+  'No step is submitted whose listed price would take the run above so many US dollars; what the provider then bills counts for the steps after it. Where the price depends on a picture whose size is not known before (edits with FLUX.2), one megapixel is counted. A model without a known price is not run under a limit.'
+
+const maxCost = (description: string) => Type.Number({ description, exclusiveMinimum: 0, maximum: 1_000_000 })
 
 export const createRun = define(
   'CreateRun',
@@ -236,7 +235,7 @@ export const createRun = define(
         }),
       ),
       provider_order: Type.Optional(providerOrder),
-      max_cost_usd: Type.Optional(maxCost),
+      max_cost_usd: Type.Optional(maxCost(LIMIT_RULE)),
     },
     { additionalProperties: false },
   ),
@@ -250,7 +249,11 @@ export const resumeRun = define(
         text('Do this step and those after it again, although it succeeded. By default, every step that did not.'),
       ),
       provider_order: Type.Optional(providerOrder),
-      max_cost_usd: Type.Optional(maxCost),
+      max_cost_usd: Type.Optional(
+        nullable(
+          maxCost('In place of the limit of the run before; null for none. What that run has spent does not count.'),
+        ),
+      ),
     },
     { additionalProperties: false },
   ),

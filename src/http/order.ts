@@ -13,6 +13,7 @@ import { SAMPLE, tryRoute } from '../core/routing.ts'
 import { LIMITS, type Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
+import { priceAt } from './models.ts'
 import { ApiProblem, type RequestError } from './problem.ts'
 import { checker, isObject } from './shape.ts'
 
@@ -53,6 +54,8 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
   const wellOrdered = !shape.some(error => error.pointer?.startsWith('/provider_order'))
   if (wellOrdered) errors.push(...checkProviders(deps, keys, sound, sent.provider_order))
   errors.push(...sound.flatMap(step => checkRoutes(deps, step)))
+  const limit = shape.some(error => error.pointer === '/max_cost_usd') ? undefined : sent.max_cost_usd
+  errors.push(...checkCost(deps, principal, sound, typeof limit === 'number' ? limit : null))
   const order = body as unknown as CreateRunDto
   const providerOrder = wellOrdered ? orderByStep(keys, (sent as Partial<CreateRunDto>).provider_order) : {}
   if (errors.length > 0 || !planned?.ok) return { ok: false, errors, sound, providerOrder }
@@ -117,8 +120,11 @@ export async function examineFork(deps: ApiDeps, principal: Principal, forked: R
     return model ? [{ key: planned.key, planned, model }] : []
   })
   const errors = [...(await checkPictures(deps, principal, steps)), ...steps.flatMap(step => checkRoutes(deps, step))]
-  // The body names neither models nor pictures.
-  return errors.map(({ code, detail }) => ({ pointer: '', code, detail, hint: FORK_HINT }))
+  return [
+    // The body names neither models nor pictures.
+    ...errors.map(({ code, detail }) => ({ pointer: '', code, detail, hint: FORK_HINT })),
+    ...checkCost(deps, principal, steps, forked.maxCostUsd),
+  ]
 }
 
 const FORK_HINT =
@@ -223,6 +229,46 @@ function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError
       hint: `Set one of the keys and restart, or choose another model: GET /api/v1/models says which are configured.`,
     },
   ]
+}
+
+/**
+ * Why steps would fail by what the run or its key may spend, whatever goes well: no known price, or more than the limit even
+ * at the cheapest providers. A step that has no route at all is told elsewhere.
+ */
+function checkCost(
+  deps: ApiDeps,
+  { dailyBudgetUsd = null }: Principal,
+  steps: readonly SoundStep[],
+  limit: number | null,
+): RequestError[] {
+  if (limit === null && dailyBudgetUsd === null) return []
+  const errors: RequestError[] = []
+  let sum = 0
+  for (const { key, model, planned } of steps) {
+    const open = deps.routesOf(model).filter(route => obstacleOf(deps, route, planned) === null)
+    const prices = open.map(route => priceAt(route, model, planned.params, planned.role))
+    const known = prices.filter(usd => usd !== null)
+    if (known.length > 0) sum += Math.min(...known)
+    else if (open.length > 0) errors.push(unpriced(key, model, limit !== null))
+  }
+  if (limit === null || sum <= limit + 1e-9) return errors
+  const detail = `the steps cost at least ${Number(sum.toFixed(6))} USD; max_cost_usd is ${limit}`
+  const hint = 'Raise max_cost_usd, or choose cheaper models or parameters.'
+  return [...errors, { pointer: '/max_cost_usd', code: 'budget_exceeded', detail, hint }]
+}
+
+function unpriced(key: string, model: Model, byRun: boolean): RequestError {
+  const what = byRun ? 'max_cost_usd' : 'the daily budget of the key'
+  const detail = `no provider here has a known price for ${model.id}, and without one nobody can keep ${what}`
+  const other = 'choose a model with a listed price: GET /api/v1/models.'
+  return byRun
+    ? { pointer: '/max_cost_usd', code: 'price_unknown', detail, hint: `Set no max_cost_usd, or ${other}` }
+    : {
+        pointer: `/input/chain_models/${key}_model`,
+        code: 'price_unknown',
+        detail,
+        hint: `Use another key, or ${other}`,
+      }
 }
 
 function obstacleOf(deps: ApiDeps, route: Route, step: PlannedStep): string | null {

@@ -154,15 +154,15 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
-  const obstacles = await examineFork(deps, exchange.principal, forked.run)
-  if (obstacles.length > 0) throw refusal(obstacles)
   const keys = before.steps.map(step => step.key)
   const run: Run = {
     ...forked.run,
     mode: deps.mode,
     providerOrder: { ...before.providerOrder, ...orderByStep(keys, order.provider_order) },
-    maxCostUsd: order.max_cost_usd ?? before.maxCostUsd,
+    maxCostUsd: order.max_cost_usd === undefined ? before.maxCostUsd : order.max_cost_usd,
   }
+  const obstacles = await examineFork(deps, exchange.principal, run)
+  if (obstacles.length > 0) throw refusal(obstacles)
   return accept(context, exchange, { run, events: forked.events }, idempotency)
 }
 

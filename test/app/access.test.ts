@@ -60,7 +60,7 @@ test('without a budget the start does not wait; the sum comes, whole, and a budg
   tell()
   expect(await changed).toMatchObject({ dailyBudgetUsd: 1 })
   expect(budget.spent(key.id, T0)).toBeCloseTo(1_201 * 0.05, 9)
-  expect(budget.reserve({ apiKeyId: key.id, stepId: 's', no: 1, startedAt: T0 }, 0.05)?.code).toBe('budget_exceeded')
+  expect(budget.refuses({ apiKeyId: key.id, stepId: 's', no: 1, startedAt: T0 }, 0.05)?.code).toBe('budget_exceeded')
 })
 
 test('with a budget the start waits for the sum', async () => {

@@ -10,6 +10,7 @@ const offer = (provider: string, more: Partial<Offer> = {}): Offer => ({
   obstacle: null,
   hasCapacity: true,
   closedUntil: null,
+  overBudget: null,
   ...more,
 })
 const failed = (provider: string, code: ErrorCode, more: Partial<Attempt> = {}): Attempt => ({
@@ -44,6 +45,28 @@ test("the caller's order comes before the catalogue's, and providers it does not
 
 test('an untried route comes before one that has failed, whatever the order says', () => {
   expect(goesTo(chooseRoute([offer('a'), offer('b')], [failed('a', 'provider_overloaded')], ['a'], AT))).toBe('b')
+})
+
+test('a route that may not be paid is passed over, and one that may is waited for', () => {
+  const overBudget = stepError('budget_exceeded', 'b costs more')
+  const dear = offer('b', { overBudget })
+  expect(goesTo(chooseRoute([dear, offer('a')], [], ['b'], AT))).toBe('a')
+  expect(chooseRoute([offer('a', { hasCapacity: false }), dear], [], [], AT)).toEqual({
+    type: 'queue',
+    providers: ['a'],
+  })
+  expect(chooseRoute([offer('a', { closedUntil: AT + 900 }), dear], [], [], AT)).toEqual({
+    type: 'wait',
+    until: AT + 900,
+  })
+})
+
+test('a step is over its budget only when no route that could run it may be paid', () => {
+  const overBudget = stepError('budget_exceeded', 'costs more')
+  const [dear, other] = [offer('a', { overBudget }), offer('b', { obstacle: 'set B_KEY' })]
+  expect(chooseRoute([dear, other], [], [], AT)).toEqual({ type: 'none', error: overBudget })
+  const out = failed('c', 'insufficient_credit')
+  expect(chooseRoute([offer('c'), dear], [out], [], AT)).toEqual({ type: 'none', error: overBudget })
 })
 
 test('a route that refused for good is out, and one that was only busy comes back after its pause', () => {

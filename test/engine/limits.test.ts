@@ -3,7 +3,7 @@ import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import { QueueFull } from '../../src/core/ports.ts'
 import { isEnded, type Run, spent } from '../../src/core/run.ts'
-import { Budget } from '../../src/engine/budget.ts'
+import { type Booking, Budget } from '../../src/engine/budget.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { LINE, T0 } from '../support/runs.ts'
 import { World, type WorldOptions } from '../support/world.ts'
@@ -91,16 +91,26 @@ describe('the daily budget of a key', () => {
       expect((await world.finish((await world.create({ a: [] })).id)).status).toBe('succeeded')
     }))
 
+  test('a free attempt counts no more when the next one is looked at, at another provider', () => {
+    const busy: Behavior = { type: 'refuse', error: stepError('provider_rate_limited', 'slow') }
+    const providers = (now: () => number) => [new RemoteProvider('p', now, () => busy), new RemoteProvider('q', now)]
+    return inWorld({ providers, limits: { dailyBudgetUsd: 0.06 } }, async world => {
+      const run = await world.finish((await world.create({ a: [] })).id)
+      expect([run.status, run.steps[0]?.attempts.map(attempt => attempt.provider)]).toEqual(['succeeded', ['p', 'q']])
+      expect(world.process.budget.spent('key', world.clock.now())).toBeCloseTo(0.05, 9)
+    })
+  })
+
   test('an attempt without a known price is refused under a budget, and free to go without one', () => {
     const booking = { apiKeyId: 'key', stepId: 's', no: 1, startedAt: T0 }
-    expect(new Budget(() => 1).reserve(booking, null)?.message).toContain('has no known price')
-    expect(new Budget(() => null).reserve(booking, null)).toBeNull()
+    expect(new Budget(() => 1).refuses(booking, null)?.message).toContain('has no known price')
+    expect(new Budget(() => null).refuses(booking, null)).toBeNull()
   })
 
   test('a hundred thousand attempts side by side, all of them free in the end, leave nothing behind', () => {
     const budget = new Budget(() => null)
     const booking = (no: number) => ({ apiKeyId: 'key', stepId: 's', no, startedAt: T0 })
-    for (let no = 1; no <= 100_000; no += 1) budget.reserve(booking(no), 0.05 * 1.048576)
+    for (let no = 1; no <= 100_000; no += 1) budget.book(booking(no), 0.05 * 1.048576)
     expect(budget.spent('key', T0)).toBeCloseTo(5_242.88, 6)
     for (let no = 1; no <= 100_000; no += 1) budget.settle(booking(no), 0)
     expect(budget.spent('key', T0)).toBe(0)
@@ -109,13 +119,52 @@ describe('the daily budget of a key', () => {
   test('an attempt of yesterday that ends today changes nothing of today', () => {
     const budget = new Budget(() => 1)
     const booking = { apiKeyId: 'key', stepId: 's', no: 1, startedAt: T0 + DAY_MS - 1 }
-    expect(budget.reserve(booking, 0.9)).toBeNull()
-    expect(budget.reserve({ ...booking, no: 2, startedAt: T0 + DAY_MS }, 0.9)).toBeNull()
+    const begin = (next: Booking, usd: number) => {
+      expect(budget.refuses(next, usd)).toBeNull()
+      budget.book(next, usd)
+    }
+    begin(booking, 0.9)
+    begin({ ...booking, no: 2, startedAt: T0 + DAY_MS }, 0.9)
     budget.settle(booking, 0.9)
     expect(budget.spent('key', T0 + DAY_MS)).toBeCloseTo(0.9, 9)
-    expect(budget.reserve({ ...booking, no: 3 }, 0.05)).toBeNull()
+    begin({ ...booking, no: 3 }, 0.05)
     expect(budget.spent('key', T0 + DAY_MS)).toBeCloseTo(0.9, 9)
   })
+})
+
+describe('a route that costs more than may be spent', () => {
+  const providers = (now: () => number) => [
+    new RemoteProvider('cheap', now, () => ({ type: 'work', ms: 5_000 })),
+    new RemoteProvider('dear', now),
+    new RemoteProvider('dark', now),
+  ]
+  const prices = { dear: 0.2, dark: null }
+
+  test('is not taken when the others are full: the step waits for one that fits', () =>
+    inWorld({ providers, prices, concurrency: () => 1 }, async world => {
+      const runs = await Promise.all([1, 2, 3].map(() => world.create({ a: [] }, { maxCostUsd: 0.05 })))
+      for (const { id } of runs) expect((await world.finish(id)).status).toBe('succeeded')
+      expect(world.providers.map(provider => provider.jobs.length)).toEqual([3, 0, 0])
+    }))
+
+  test('is not taken while the one that fits asks for a pause, under a budget of the key either', () => {
+    const slow = stepError('provider_rate_limited', 'slow', { retryAfterMs: 3_000 })
+    const script = (n: number): Behavior => (n === 0 ? { type: 'refuse', error: slow } : { type: 'work' })
+    const busy = (now: () => number) =>
+      providers(now).map((each, i) => (i === 0 ? new RemoteProvider('cheap', now, script) : each))
+    return inWorld({ providers: busy, prices, limits: { dailyBudgetUsd: 0.06 } }, async world => {
+      const run = await world.finish((await world.create({ a: [] })).id)
+      expect([run.status, run.steps[0]?.attempts.length]).toEqual(['succeeded', 2])
+      expect(world.providers.map(provider => provider.jobs.length)).toEqual([1, 0, 0])
+    })
+  })
+
+  test('is taken when it may be paid', () =>
+    inWorld({ providers, prices, concurrency: () => 1 }, async world => {
+      const runs = await Promise.all([1, 2, 3].map(() => world.create({ a: [] }, { maxCostUsd: 0.2 })))
+      for (const { id } of runs) await world.finish(id)
+      expect(world.providers.map(provider => provider.jobs.length)).toEqual([1, 2, 0])
+    }))
 })
 
 describe('the places of a key', () => {

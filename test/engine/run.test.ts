@@ -5,7 +5,7 @@ import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
 import { type Checked, type Started, type StartJob, StorageUnavailable } from '../../src/core/ports.ts'
 import type { StepIn } from '../../src/core/run.ts'
-import { RemoteProvider } from '../support/remote-provider.ts'
+import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { DIAMOND, LINE } from '../support/runs.ts'
 import { World, type WorldOptions } from '../support/world.ts'
 
@@ -372,6 +372,24 @@ test('no step is submitted that would pass max_cost_usd, and the error names the
     error: { code: 'budget_exceeded', message: expect.stringContaining('0.0500') },
   })
   expect(w.providers[0]?.arrived.length).toBe(1)
+})
+
+test('an attempt is known by the very name under which it was sent, when it is looked for too', async () => {
+  const swallow = (): Behavior => ({ type: 'swallow' })
+  const w = await world({ providers: now => [new RemoteProvider('p', now, swallow)] })
+  const [provider] = w.providers
+  if (!provider) throw new Error('no provider')
+  const asked: string[] = []
+  const find = provider.find.bind(provider)
+  provider.find = job => {
+    asked.push(job.providerModel)
+    return find(job)
+  }
+  const run = await w.finish((await w.create({ fast: [] })).id)
+  expect(run.status).toBe('succeeded')
+  expect(provider.arrived.map(job => job.providerModel)).toEqual(['p-model-fast'])
+  expect(asked).toEqual(['p-model-fast'])
+  expect(run.steps[0]?.attempts.map(attempt => attempt.providerModel)).toEqual(['p-model-fast'])
 })
 
 test('without a free place a step waits in line and burns no attempt', async () => {

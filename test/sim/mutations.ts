@@ -283,7 +283,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'money is spent beyond max_cost_usd',
-    file: 'src/core/machine/steps.ts',
+    file: 'src/core/run.ts',
     from: '  if (run.maxCostUsd === null) return null\n',
     to: '  if (run.maxCostUsd !== 0) return null\n',
     by: 'sim',

@@ -48,6 +48,8 @@ export interface WorldOptions {
   /** How a picture is read, and how many bytes it is said to have. */
   pictures?: { bytes: number; read: RegistryDeps['readPicture'] }
   limits?: Partial<RunLimits> & { dailyBudgetUsd?: number | null }
+  /** What a provider takes for a job, in US dollars, where it is not five cents; null: nobody knows. */
+  prices?: Readonly<Record<string, number | null>>
 }
 
 /** How often the safety net looks, in virtual time. */
@@ -134,7 +136,7 @@ export class World {
       clock,
       observer,
       providers,
-      catalog: catalogOf(this.providers, this.#options.inline ?? false),
+      catalog: catalogOf(this.providers, this.#options),
       routesOf: model => model.routes,
       media: wrap('media', this.#media()),
       capacity: new Capacity({ concurrency: this.#options.concurrency ?? (() => 1_000) }),
@@ -360,7 +362,7 @@ function composeDelivery(run: Run, at: number, id: string): NewDelivery | null {
 }
 
 /** One model, at all providers of the world, that takes anything. */
-function catalogOf(providers: readonly RemoteProvider[], inline: boolean): Catalog {
+function catalogOf(providers: readonly RemoteProvider[], { inline = false, prices = {} }: WorldOptions): Catalog {
   const roles: Role[] = ['text_to_image', 'image_to_image', 'image_to_video']
   const model: Model = {
     id: 'test/model',
@@ -377,11 +379,13 @@ function catalogOf(providers: readonly RemoteProvider[], inline: boolean): Catal
       provider: id,
       providerModel: `${id}-model`,
       inline,
-      // Beyond a hundred, no list says.
-      price: (_params, _role, counted) => (counted === undefined ? 0.05 : counted > 100 ? null : counted / 100),
+      // What was counted costs a cent each; beyond a hundred, no list says.
+      price: (_params, _role, counted) =>
+        counted !== undefined ? (counted > 100 ? null : counted / 100) : id in prices ? (prices[id] ?? null) : 0.05,
+      // As some hosts do: a parameter chooses the very model.
       translate: (params, use) => ({
         ok: true,
-        providerModel: `${id}-model`,
+        providerModel: `${id}-model${params.prompt === 'fast' ? '-fast' : ''}`,
         body: { ...params, pictures: [...use.pictures] },
         adjustments: [],
       }),

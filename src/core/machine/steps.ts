@@ -4,7 +4,7 @@
 import { type ErrorCode, type StepError, stepError } from '../errors.ts'
 import type { AttemptSignal, Effect, StepSignal } from '../events.ts'
 import { backoffMs } from '../routing.ts'
-import { type Attempt, attemptsOf, isReady, LIMITS, type Run, type Step, type StepIn, spent } from '../run.ts'
+import { type Attempt, attemptsOf, isReady, LIMITS, overLimit, type Run, type Step, type StepIn } from '../run.ts'
 import {
   atMost,
   cancelOrder,
@@ -45,7 +45,7 @@ export function onStep(run: Run, step: Step, event: StepSignal & Moment): Outcom
         step: enter({ ...step, startedAt }, { status: 'waiting', retryAt: event.until, error: event.error }, event.at),
       }
     case 'step.routed': {
-      const over = overBudget(run, event.cost.estimatedUsd)
+      const over = overLimit(run, event.cost.estimatedUsd)
       if (over) return { step: end({ ...step, startedAt }, { status: 'failed', error: over }, event.at) }
       const attempt: Attempt = {
         no: step.attempts.length + 1,
@@ -69,18 +69,6 @@ export function onStep(run: Run, step: Step, event: StepSignal & Moment): Outcom
       }
     }
   }
-}
-
-function overBudget(run: Run, estimate: number | null): StepError | null {
-  if (run.maxCostUsd === null) return null
-  const before = spent(run.steps)
-  const total = before.usd + (estimate ?? 0)
-  if (estimate !== null && total <= run.maxCostUsd + 1e-9) return null
-  const next = estimate === null ? 'an unknown price' : `${estimate.toFixed(4)} USD`
-  return stepError(
-    'budget_exceeded',
-    `the next attempt costs ${next}; ${before.usd.toFixed(4)} USD of max_cost_usd ${run.maxCostUsd.toFixed(4)} are spent`,
-  )
 }
 
 export function onAttempt(run: Run, step: Step, event: AttemptSignal & Moment): Outcome {
