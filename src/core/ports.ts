@@ -70,8 +70,9 @@ export interface Route {
   translate(params: JsonObject, use: { role: Role; pictures: readonly string[] }): Translation
   /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
   inline?: boolean
-  /** The listed price of what is made here; with `counted`, of so many pictures or tokens, null where no list says. */
+  /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
   price?(params: JsonObject, role: Role, counted?: number): number | null
+  isMost?(params: JsonObject): boolean
 }
 
 export type Translation =

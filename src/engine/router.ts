@@ -109,5 +109,6 @@ function trial(provider: Provider | undefined, route: Route, step: Step): Tried 
 
 function priceOf(model: Model, route: Route, step: Step): Cost {
   const usd = route.price ? route.price(step.params, step.role) : model.price(step.params, step.role)
-  return { estimatedUsd: usd, actualUsd: null, basis: usd === null ? 'unknown' : 'listed' }
+  const listed = route.isMost?.(step.params) ? 'upper_bound' : 'listed'
+  return { estimatedUsd: usd, actualUsd: null, basis: usd === null ? 'unknown' : listed }
 }

@@ -76,6 +76,8 @@ export interface ModelSpec {
   /** Advice for names that other makers use (`aspect_ratio: 'Give width and height.'`). */
   aliases?: Readonly<Record<string, string>>
   price: Price
+  /** True where these parameters leave it to the model how much it makes, or cost less in a way that no list tells. */
+  isMost?(params: JsonObject): boolean
   expectedMs: number
   /** How long the parameters allow a call to take, where some say so (milliseconds). */
   allowedMs?(params: JsonObject): number
@@ -112,6 +114,7 @@ export function defineModel(spec: ModelSpec): Model {
         providerModel: route.providerModel,
         translate: (params, use) => translate(spec, route, params, use),
         ...(route.inline ? { inline: true } : {}),
+        ...(spec.isMost ? { isMost: spec.isMost } : {}),
         price: (params, role, counted) =>
           price(route.price ?? spec.price)(doneAt(spec, route, params, role), role, counted),
       }),

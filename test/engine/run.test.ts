@@ -117,6 +117,13 @@ for (const isSync of [true, false]) {
   })
 }
 
+test('a step that leaves it to the model how much it makes is estimated at the most, and says so', async () => {
+  const w = await world({ providers: now => [new Counting(now, 101)] })
+  const { id } = await w.create({ set: [] })
+  const { cost } = (await w.finish(id)).steps[0]?.attempts[0] ?? {}
+  expect(cost).toEqual({ estimatedUsd: 0.05, actualUsd: null, basis: 'upper_bound' })
+})
+
 test('where no list names the price of what a provider counts, the estimate stays what it was', async () => {
   const w = await world({ providers: now => [new Counting(now, 101)] })
   const { id } = await w.create({ a: [] })

@@ -142,6 +142,14 @@ describe('what a provider counts, at the listed price', () => {
     }
   })
 
+  test('before it is counted, the price of a set or of a draft is the most that it may be', () => {
+    const seedream = routeOf('bytedance/seedream-4.5', 'fal')
+    expect([set, { prompt: 'p' }].map(params => seedream.isMost?.(params))).toEqual([true, false])
+    const seedance = routeOf('bytedance/seedance-1.5-pro', 'byteplus')
+    expect([{ ...film, draft: true }, film].map(params => seedance.isMost?.(params))).toEqual([true, false])
+    expect(routeOf('bfl/flux-2-pro', 'bfl').isMost).toBeUndefined()
+  })
+
   test('every price at the provider that counts goes by the count, or knows none', () => {
     for (const model of catalog.all()) {
       for (const route of model.routes.filter(each => each.provider === 'byteplus')) {

@@ -117,6 +117,7 @@ function seedance(model: Seedance): Model {
       callback_url: 'BabyChain calls you at webhook_url, beside input.',
     },
     price: model.price,
+    isMost: given => given.draft === true,
     expectedMs: model.expectedMs,
     allowedMs,
     routes: model.routes,

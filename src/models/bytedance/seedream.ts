@@ -106,6 +106,7 @@ function seedream(model: Seedream): Model {
       response_format: 'BabyChain keeps the pictures itself.',
     },
     price: perPicture(model.usd),
+    isMost: given => given.sequential_image_generation === 'auto',
     expectedMs: model.expectedMs,
     routes: model.routes,
   }
