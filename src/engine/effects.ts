@@ -118,7 +118,7 @@ export async function lookLate(
   attempt: Attempt,
   stop: AbortSignal,
 ): Promise<(AttemptSignal & { type: 'attempt.came_late' }) | null> {
-  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, attempt, signal))
+  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, step, attempt, signal))
   const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no } as const
   if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
   if (checked.type !== 'job.succeeded') return null
@@ -147,7 +147,7 @@ function carryOut(
     case 'find':
       return find(deps, step, step.attempt, signal)
     case 'poll':
-      return poll(deps, step.attempt, signal)
+      return poll(deps, step, step.attempt, signal)
     case 'keep':
       return step.status === 'keeping' ? keep(deps, run, step, step.attempt, step.media, signal) : Promise.resolve(null)
   }
@@ -162,8 +162,7 @@ async function submit(
   stop: AbortSignal,
 ): Promise<Said | null> {
   const provider = deps.providers.get(attempt.provider)
-  const model = deps.catalog.find(step.model)
-  const route = model && deps.routesOf(model).find(each => each.provider === attempt.provider)
+  const route = routeOf(deps, step, attempt)
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
   const target = { provider, inline: route.inline ?? false }
@@ -178,6 +177,12 @@ async function submit(
   } finally {
     place.leave()
   }
+}
+
+/** A model has one route at a provider, whatever name a translation chooses there. */
+function routeOf(deps: EffectDeps, step: Step, { provider }: Attempt): Route | undefined {
+  const model = deps.catalog.find(step.model)
+  return model && deps.routesOf(model).find(each => each.provider === provider)
 }
 
 /** Our own storage breaks off: it will be back, and the steps before are paid. */
@@ -239,7 +244,7 @@ async function sendOff(
       callbackUrl,
     }
     began = true
-    return answerOf(deps, provider, await provider.start({ ...order, stash, sending }, signal))
+    return answerOf(deps, provider, step, route, await provider.start({ ...order, stash, sending }, signal))
   } catch (error) {
     if (held) return refused(held)
     deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
@@ -270,14 +275,14 @@ const ended = (signal: AbortSignal): Promise<void> =>
     signal.addEventListener('abort', () => resolve(), { once: true })
   })
 
-function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said {
+function answerOf(deps: EffectDeps, provider: Provider, step: Step, route: Route, started: Started): Said {
   switch (started.type) {
     case 'accepted': {
       const pollAt = deps.clock.now() + started.pollAfterMs
       return { type: 'step.submitted', jobRef: started.jobRef, pollAt, ...costOf(started) }
     }
     case 'succeeded':
-      return { type: 'job.succeeded', media: started.media, ...costOf(started) }
+      return { type: 'job.succeeded', media: started.media, ...costOf(started, step, route) }
     case 'refused':
       return refused(started.error)
     case 'unknown':
@@ -331,7 +336,7 @@ async function lookUp(
   }
 }
 
-async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+async function poll(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const again = (error: StepError, afterMs: number): Said => ({
     type: 'job.unreachable',
@@ -349,7 +354,7 @@ async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Pr
           pollAt: deps.clock.now() + Math.max(checked.pollAfterMs, spacingMs(deps, provider, attempt)),
         }
       case 'succeeded':
-        return { type: 'job.succeeded', media: checked.media, ...costOf(checked) }
+        return { type: 'job.succeeded', media: checked.media, ...costOf(checked, step, routeOf(deps, step, attempt)) }
       case 'failed':
         return { type: 'job.failed', error: checked.error, ...costOf(checked) }
       case 'unreachable':
@@ -432,6 +437,9 @@ function refused(error: StepError): Said {
   return { type: 'step.submit_refused', error }
 }
 
-function costOf(answer: { costUsd?: number }): { costUsd?: number } {
-  return answer.costUsd === undefined ? {} : { costUsd: answer.costUsd }
+/** What the provider says that it costs, or what it says that it made, at the listed price. */
+function costOf(said: { costUsd?: number; counted?: number }, step?: Step, route?: Route): { costUsd?: number } {
+  const listed = step && said.counted !== undefined ? route?.price?.(step.params, step.role, said.counted) : null
+  const costUsd = said.costUsd ?? listed ?? null
+  return costUsd === null ? {} : { costUsd }
 }

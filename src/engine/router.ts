@@ -65,6 +65,8 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   }
 }
 
+const UNKNOWN_COST: Cost = { estimatedUsd: null, actualUsd: null, basis: 'unknown' }
+
 /** An offer, what it would cost, and what the translation would change. */
 interface Translated extends Offer {
   cost: Cost
@@ -83,8 +85,7 @@ interface Question {
 function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Question): Translated {
   const { provider } = route
   const tried = trial(deps.providers.get(provider), route, step)
-  const usd = tried.obstacle === null ? priceAt(route, model, step) : null
-  const cost: Cost = { estimatedUsd: usd, actualUsd: null, basis: usd === null ? 'unknown' : 'listed' }
+  const cost = tried.obstacle === null ? costOf(route, model, step) : UNKNOWN_COST
   return {
     provider,
     ...tried,
@@ -105,4 +106,10 @@ function trial(provider: Provider | undefined, route: Route, step: Step): Tried 
   const made = express(route, step, [provider?.takes.url && !route.inline ? 'url' : 'data'])
   if (!made.ok) return { providerModel, obstacle: made.reason, adjustments: [] }
   return { providerModel: made.providerModel, obstacle: null, adjustments: made.adjustments }
+}
+
+function costOf(route: Route, model: Model, step: Step): Cost {
+  const usd = priceAt(route, model, step)
+  const listed = route.isMost?.(step.params) ? 'upper_bound' : 'listed'
+  return { estimatedUsd: usd, actualUsd: null, basis: usd === null ? 'unknown' : listed }
 }

@@ -15,10 +15,14 @@ export const cost = define(
   'Cost',
   Type.Object({
     estimated_usd: nullable(Type.Number({ description: 'By the price list, before the call.' })),
-    actual_usd: nullable(Type.Number({ description: 'What the provider said; null when it does not say.' })),
+    actual_usd: nullable(
+      Type.Number({
+        description: 'What the provider said, or what it counted, at the listed price; null when it says neither.',
+      }),
+    ),
     basis: word(
       ['metered', 'listed', 'upper_bound', 'unknown'],
-      'metered: the provider said so. listed: from its price list. upper_bound: it may be less. unknown: nobody knows.',
+      'metered: the provider said so, or how much it made. listed: from its price list. upper_bound: it may be less. unknown: nobody knows.',
     ),
   }),
 )

@@ -106,6 +106,7 @@ function seedream(model: Seedream): Model {
       response_format: 'BabyChain keeps the pictures itself.',
     },
     price: perPicture(model.usd),
+    isMost: given => given.sequential_image_generation === 'auto',
     expectedMs: model.expectedMs,
     routes: model.routes,
   }
@@ -163,10 +164,11 @@ function mostPictures(given: JsonObject): number {
   return asked ?? Math.max(1, 15 - Math.max(1, imageInputs(given).length))
 }
 
+/** Nobody knows before how many pictures a set will hold; ModelArk counts them in its answer. */
 const perPicture =
   (usd: number | null): Price =>
-  given =>
-    usd === null ? null : usd * mostPictures(given)
+  (given, _role, counted) =>
+    usd === null ? null : usd * (counted ?? mostPictures(given))
 
 const webSearch = {
   tools: {
