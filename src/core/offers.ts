@@ -27,8 +27,13 @@ export function express(
   step: PlannedStep,
   forms: readonly [PictureForm, ...PictureForm[]] = ['url', 'data'],
 ): Translation {
-  const made = forms.map(form => tryRoute(route, step, SAMPLE[form]))
-  return made.find(each => each.ok) ?? (made[0] as Translation)
+  const [first, ...others] = forms
+  const made = tryRoute(route, step, SAMPLE[first])
+  for (const form of made.ok ? [] : others) {
+    const other = tryRoute(route, step, SAMPLE[form])
+    if (other.ok) return other
+  }
+  return made
 }
 
 /** Why a step cannot be sent to a provider, now or with patience; null when it can. */
