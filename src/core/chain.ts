@@ -6,7 +6,7 @@
  * 3. A picture that a step before provides cannot also be given by the caller; further ones come after it.
  */
 import type { Problem } from './errors.ts'
-import type { Json, JsonObject } from './json.ts'
+import { isObject, type Json, type JsonObject } from './json.ts'
 import { nearest } from './nearest.ts'
 import type { Catalog, Model, Role, StepKind } from './ports.ts'
 
@@ -266,8 +266,4 @@ export function isPictureRef(value: string): boolean {
     /^data:image\/(png|jpeg|webp);base64,/i.test(value) ||
     /^media:[0-9a-f-]{36}$/.test(value)
   )
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

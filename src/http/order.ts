@@ -7,14 +7,15 @@
  * 3. `media:{id}` is a picture of the same API key; somebody else's is as unknown as one that never was.
  */
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import { obstacleOf, priceAt } from '../core/offers.ts'
 import type { Catalog, Model, Route } from '../core/ports.ts'
+import { revise } from '../core/revise.ts'
 import { LIMITS, type Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
-import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
+import { type CreateRunDto, createRun, type ResumeRunDto, resumeRun } from './dto.ts'
 import { type RequestError, urlNotAllowed } from './problem.ts'
-import { checker, isObject } from './shape.ts'
+import { checker } from './shape.ts'
 
 export interface Order {
   input: JsonObject
@@ -97,37 +98,45 @@ function planAlone(chain: Chain, index: number, input: Json | undefined, catalog
 
 const checkResume = checker(resumeRun.schema)
 
-/** All mistakes of the body of a resume. */
-export function examineResume(deps: ApiDeps, run: Run, body: Json): RequestError[] {
+/** The mistakes of the body of a resume that can be told before the run is forked. */
+export function examineResume(run: Run, body: Json): RequestError[] {
   const errors = checkResume(body)
   if (errors.length > 0 || !isObject(body)) return errors
   const keys = run.steps.map(step => step.key)
   const from = body.from_step_key
-  if (typeof from === 'string' && !keys.includes(from)) errors.push(unknownStep('/from_step_key', from, keys))
-  const steps = run.steps.flatMap(({ key, model }) => {
-    const found = deps.catalog.find(model)
-    return found ? [{ key, model: found }] : []
-  })
-  return [...errors, ...checkProviders(deps, keys, steps, body.provider_order)]
+  return typeof from === 'string' && !keys.includes(from) ? [unknownStep('/from_step_key', from, keys)] : []
 }
 
-/** What stands in the way of the steps that a resumed run would do again: told before the first of them is paid. */
-export async function examineFork(deps: ApiDeps, principal: Principal, forked: Run): Promise<RequestError[]> {
-  const again = forked.steps.filter(step => step.status === 'queued')
-  const steps = again.flatMap(planned => {
+export type ExaminedFork = { ok: true; run: Run } | { ok: false; errors: RequestError[] }
+
+/**
+ * The run that a resume asks for: the fork with the changes of its input, and everything that stands in the way of the steps
+ * that it would do again, told before the first of them is paid. Errors point to where a change would have to be given.
+ */
+export async function examineFork(
+  deps: ApiDeps,
+  principal: Principal,
+  forked: Run,
+  { input = {}, provider_order }: ResumeRunDto,
+): Promise<ExaminedFork> {
+  const revised = revise(forked, input as JsonObject, deps.catalog)
+  if (!revised.ok) return { ok: false, errors: revised.problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })) }
+  const { run } = revised
+  const steps = run.steps.flatMap(planned => {
     const model = deps.catalog.find(planned.model)
     return model ? [{ key: planned.key, planned, model }] : []
   })
-  const errors = [...(await checkPictures(deps, principal, steps)), ...steps.flatMap(step => checkRoutes(deps, step))]
-  return [
-    // The body names neither models nor pictures.
-    ...errors.map(({ code, detail }) => ({ pointer: '', code, detail, hint: FORK_HINT })),
-    ...checkCost(deps, principal, steps, forked.maxCostUsd),
+  const again = steps.filter(({ planned }) => planned.status === 'queued')
+  const keys = run.steps.map(step => step.key)
+  const errors = [
+    ...checkProviders(deps, keys, steps, provider_order),
+    ...(await checkPictures(deps, principal, again)),
+    ...again.flatMap(step => checkRoutes(deps, step)),
+    ...checkCost(deps, principal, again, run.maxCostUsd),
   ]
+  if (errors.length > 0) return { ok: false, errors }
+  return { ok: true, run: { ...run, providerOrder: { ...run.providerOrder, ...orderByStep(keys, provider_order) } } }
 }
-
-const FORK_HINT =
-  'A resumed run keeps its models and pictures: mend here what is missing, or create a new run with others.'
 
 function checkWebhookUrl({ checkUrl }: ApiDeps, url: Json | undefined): RequestError[] {
   return typeof url === 'string' && !checkUrl(url) ? [urlNotAllowed('/webhook_url')] : []

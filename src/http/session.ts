@@ -10,12 +10,12 @@
 import { randomBytes } from 'node:crypto'
 import { Elysia } from 'elysia'
 import type { Json } from '../core/json.ts'
+import { isObject } from '../core/json.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { presentSession, type SessionDto } from './dto/session.ts'
 import { type Context, type Exchange, json, open, unauthenticated } from './exchange.ts'
 import { ApiProblem, type RequestError } from './problem.ts'
-import { isObject } from './shape.ts'
 
 export interface Sessions {
   /** The API key of a request's session; null without a cookie, after its end, or when another site made the request. */

@@ -6,7 +6,7 @@ import type { TObject } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { Settings } from 'typebox/system'
 import { escapePointer, unknownFields } from '../core/chain.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json } from '../core/json.ts'
 import type { RequestError } from './problem.ts'
 
 /** All problems of a value; empty when it fits. */
@@ -84,8 +84,4 @@ const withArticles = (message: string): string =>
 
 function nameOf(pointer: string): string {
   return pointer.slice(pointer.lastIndexOf('/') + 1).slice(0, 80)
-}
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -7,7 +7,7 @@
  */
 import { escapePointer, unknownField } from '../core/chain.ts'
 import type { Problem } from '../core/errors.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import { nearest } from '../core/nearest.ts'
 
 /** Problems told about one step: more than this nobody mends in one go. */
@@ -236,7 +236,3 @@ function isType(type: string, value: Json): boolean {
 const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`)
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`
 const numberOf = (value: Json | undefined): number | undefined => (typeof value === 'number' ? value : undefined)
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
