@@ -1,9 +1,11 @@
 /** Reading an input picture, wherever it lies: within what the caller has room for and in time, and only pictures. */
 import { describe, expect, test } from 'bun:test'
+import { type AddressInfo, createServer } from 'node:net'
 import { pictureReader } from '../../src/app/pictures.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import type { DownloadRequest, DownloadResult } from '../../src/net/egress/download.ts'
 import { EgressError } from '../../src/net/egress/failure.ts'
+import { s3Vault } from '../../src/store/media/s3.ts'
 import { samplePicture } from '../support/sample-media.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
@@ -232,5 +234,33 @@ describe('our own storage', () => {
       true,
       true,
     ])
+  })
+
+  test('in a bucket that stands still loses its connection with the signal', async () => {
+    const { promise: began, resolve: begin } = Promise.withResolvers<void>()
+    const { promise: closed, resolve: close } = Promise.withResolvers<void>()
+    const bucket = createServer(socket => {
+      socket.on('error', () => {})
+      socket.on('close', () => close())
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\nContent-Type: image/png\r\n\r\n')
+        socket.write(Buffer.alloc(100_000, 1), () => begin())
+      })
+    })
+    await new Promise<void>(resolve => bucket.listen(0, '127.0.0.1', resolve))
+    try {
+      const endpoint = `http://127.0.0.1:${(bucket.address() as AddressInfo).port}`
+      const access = { accessKeyId: 'a', secretAccessKey: 'b', region: 'us-east-1', endpoint }
+      const vault = s3Vault({ bucket: 'bucket', prefix: '' }, access)
+      const quit = new AbortController()
+      const open = () => vault.read('s3://bucket/a.png')
+      const reading = pictureReader({ open }, { download: async () => Promise.reject() })('media:a', quit.signal)
+      await began
+      quit.abort()
+      expect(await reading.catch(error => error)).toBeInstanceOf(StorageUnavailable)
+      await closed
+    } finally {
+      bucket.close()
+    }
   })
 })
