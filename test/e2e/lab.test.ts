@@ -332,6 +332,8 @@ for (const { name, command, whole } of servers) {
       const standard = await here.page.getByLabel('runs at once').getAttribute('placeholder')
       await here.page.getByRole('button', { name: 'create' }).click()
       const key = (await here.page.locator('.once code').first().textContent()) ?? ''
+      const secret = here.page.locator('.once p').filter({ hasText: 'signs its callbacks' }).locator('code')
+      expect(await secret.textContent()).toStartWith('whsec_')
       const use = () => fetch(`${server.url}/api/v1/runs`, { headers: { authorization: `Bearer ${key}` } })
       expect((await use()).status).toBe(200)
       const row = here.page.locator('.rows li').filter({ hasText: 'my backend' })
