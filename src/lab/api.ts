@@ -23,6 +23,12 @@ export class ApiFailure extends Error {
     this.problem = problem
   }
 
+  /** What happened and what helps, for a reader. A hint that only points at the detail is none beside it. */
+  get words(): string {
+    const hint = this.problem?.hint ?? ''
+    return hint === '' || hint.startsWith('See the detail') ? this.message : `${this.message} ${hint}`
+  }
+
   /** This server has no such route: it is older than this page, or built without it. */
   get missing(): boolean {
     return this.status === 404 || this.status === 405

@@ -8,7 +8,7 @@ import { models } from './catalog.ts'
 import { age, plural, span } from './format.ts'
 import { Keys } from './keys.tsx'
 import { now } from './now.ts'
-import { Once, Pane, said, Twice } from './pane.tsx'
+import { Once, Pane, type Secret, said, Twice } from './pane.tsx'
 
 export function Settings() {
   useEffect(() => {
@@ -37,7 +37,7 @@ export function Settings() {
 
 function Secrets() {
   const list = useSignal<readonly WebhookSecretDto[] | null>(null)
-  const made = useSignal<string | null>(null)
+  const made = useSignal<readonly Secret[]>([])
   const note = useSignal<string | null>(null)
   const load = async () => {
     try {
@@ -49,7 +49,8 @@ function Secrets() {
   useEffect(() => void load(), [])
   const rotate = async () => {
     try {
-      made.value = (await api<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate')).secret
+      const { secret } = await api<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate')
+      made.value = [{ label: 'signs your callbacks', text: secret }]
       await load()
     } catch (error) {
       note.value = said(error)
@@ -57,7 +58,7 @@ function Secrets() {
   }
   return (
     <Pane title="Callback secret">
-      <Once secret={made.value} />
+      <Once secrets={made.value} />
       {note.value && <p class="note">{note.value}</p>}
       <ul class="rows">
         {list.value?.map(secret => (
