@@ -130,7 +130,7 @@ async function compose(
   })
   const ownHosts = config.publicUrl ? [new URL(config.publicUrl).host] : []
   const egress = createEgress({ allow: config.egressAllow, ownHosts })
-  const readPicture = pictureReader(media, egress)
+  const readPicture = pictureReader(media, egress, clock)
   const catalog = createCatalog({ providerModels: config.modelIds })
   const own = overrides.providers
     ? { providers: overrides.providers, close: () => {} }

@@ -27,8 +27,7 @@ import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { find, firstLookAt, nextLookAt, surelyUnsent } from './effects/lookup.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './effects/pause.ts'
-import type { Place } from './picture-room.ts'
-import { type PictureDeps, type PictureNeed, pictureNeed, picturesFor, type Target, waitForRoom } from './pictures.ts'
+import { gather, type PictureDeps } from './pictures.ts'
 
 export interface EffectDeps extends PictureDeps {
   store: Pick<Store, 'noteSubmit' | 'isUnsent'>
@@ -56,7 +55,7 @@ export interface LiveRun {
 
 /** Limits in milliseconds. A synchronous image API may take two minutes to answer a submit. */
 const LIMIT_MS: Record<Reaching['type'], number> = {
-  /** From the moment its pictures have room in memory. */
+  /** From the moment its pictures are read. */
   submit: 300_000,
   find: 60_000,
   poll: 60_000,
@@ -120,7 +119,7 @@ export async function lookLate(
   attempt: Attempt,
   stop: AbortSignal,
 ): Promise<(AttemptSignal & { type: 'attempt.came_late' }) | null> {
-  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, attempt, signal))
+  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, step, attempt, signal))
   const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no } as const
   if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
   if (checked.type !== 'job.succeeded') return null
@@ -154,7 +153,7 @@ async function carryOut(
       return isUnsent ? { type: 'step.unsent' } : limited(signal => find(deps, step, attempt, signal))
     }
     case 'poll':
-      return limited(signal => poll(deps, attempt, signal))
+      return limited(signal => poll(deps, step, attempt, signal))
     case 'keep':
       return step.status === 'keeping'
         ? limited(signal => keep(deps, live.run, step, attempt, step.media, signal))
@@ -171,36 +170,32 @@ async function submit(
   stop: AbortSignal,
 ): Promise<Said | null> {
   const provider = deps.providers.get(attempt.provider)
-  const model = deps.catalog.find(step.model)
-  const route = model && deps.routesOf(model).find(each => each.provider === attempt.provider)
+  const route = routeOf(deps, step, attempt)
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
-  const target = { provider, inline: route.inline ?? false }
-  const need = await pictureNeed(deps, live.run, step, target).catch(error => unreadable(deps, live.run, error))
-  if (!need.ok) return refused(need.error)
-  const room = await waitForRoom(deps, live, step, need, stop)
-  if (!room.ok) return room.error && refused(room.error)
-  const { place } = room
+  const pictures = await gather(deps, live, step, { provider, inline: route.inline ?? false }, stop)
+  if (!pictures.ok) return pictures.error && refused(pictures.error)
+  const { refs, place } = pictures
   try {
-    const send = (signal: AbortSignal) => sendOff(deps, live, step, attempt, { route, target, need, place }, signal)
+    const send = (signal: AbortSignal) => sendOff(deps, live, step, attempt, { route, provider, refs }, signal)
     return await within(deps.clock, LIMIT_MS.submit, stop, send)
   } finally {
     place.leave()
   }
 }
 
-/** Our own storage breaks off: it will be back, and the steps before are paid. */
-function unreadable(deps: EffectDeps, run: Run, error: unknown): { ok: false; error: StepError } {
-  deps.observer.fault('pictures', error, { runId: run.id })
-  return { ok: false, error: stepError('storage_unavailable', 'the input picture cannot be read now') }
+/** A model has one route at a provider, whatever name a translation chooses there. */
+function routeOf(deps: EffectDeps, step: Step, { provider }: Attempt): Route | undefined {
+  const model = deps.catalog.find(step.model)
+  return model && deps.routesOf(model).find(each => each.provider === provider)
 }
 
 /** What a submit goes with. */
 interface Baggage {
   route: Route
-  target: Target & { provider: Provider }
-  need: PictureNeed
-  place: Place
+  provider: Provider
+  /** Its pictures, in the form that the provider takes. */
+  refs: readonly string[]
 }
 
 async function sendOff(
@@ -208,11 +203,10 @@ async function sendOff(
   live: LiveRun,
   step: Step,
   attempt: Attempt,
-  { route, target, need, place }: Baggage,
+  { route, provider, refs }: Baggage,
   signal: AbortSignal,
 ): Promise<Said> {
   const { run } = live
-  const { provider } = target
   let began = false
   let held: StepError | null = null
   /** The last moment before the first byte: the submit is noted, or held back. */
@@ -226,9 +220,7 @@ async function sendOff(
     if (held) throw new Error(held.message)
   }
   try {
-    const pictures = await picturesFor(deps, need, target, place, signal).catch(error => unreadable(deps, run, error))
-    if (!pictures.ok) return refused(pictures.error)
-    const translation = route.translate(step.params, { role: step.role, pictures: pictures.refs })
+    const translation = route.translate(step.params, { role: step.role, pictures: refs })
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
     const { token, no: attemptNo } = attempt
     const { body, providerModel } = translation
@@ -248,7 +240,7 @@ async function sendOff(
       callbackUrl,
     }
     began = true
-    return answerOf(deps, provider, await provider.start({ ...order, stash, sending }, signal))
+    return answerOf(deps, provider, step, route, await provider.start({ ...order, stash, sending }, signal))
   } catch (error) {
     if (held) return refused(held)
     deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
@@ -272,14 +264,14 @@ async function stashed(deps: EffectDeps, token: string, bytes: Uint8Array, signa
   }
 }
 
-function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said {
+function answerOf(deps: EffectDeps, provider: Provider, step: Step, route: Route, started: Started): Said {
   switch (started.type) {
     case 'accepted': {
       const pollAt = deps.clock.now() + started.pollAfterMs
       return { type: 'step.submitted', jobRef: started.jobRef, pollAt, ...costOf(started) }
     }
     case 'succeeded':
-      return { type: 'job.succeeded', media: started.media, ...costOf(started) }
+      return { type: 'job.succeeded', media: started.media, ...costOf(started, step, route) }
     case 'refused':
       return refused(started.error)
     case 'unknown':
@@ -287,7 +279,7 @@ function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said 
   }
 }
 
-async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+async function poll(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const again = (error: StepError, afterMs: number): Said => ({
     type: 'job.unreachable',
@@ -305,7 +297,7 @@ async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Pr
           pollAt: deps.clock.now() + Math.max(checked.pollAfterMs, spacingMs(deps, provider, attempt)),
         }
       case 'succeeded':
-        return { type: 'job.succeeded', media: checked.media, ...costOf(checked) }
+        return { type: 'job.succeeded', media: checked.media, ...costOf(checked, step, routeOf(deps, step, attempt)) }
       case 'failed':
         return { type: 'job.failed', error: checked.error, ...costOf(checked) }
       case 'unreachable':
@@ -383,6 +375,9 @@ function refused(error: StepError): Said {
   return { type: 'step.submit_refused', error }
 }
 
-function costOf(answer: { costUsd?: number }): { costUsd?: number } {
-  return answer.costUsd === undefined ? {} : { costUsd: answer.costUsd }
+/** What the provider says that it costs, or what it says that it made, at the listed price. */
+function costOf(said: { costUsd?: number; counted?: number }, step?: Step, route?: Route): { costUsd?: number } {
+  const listed = step && said.counted !== undefined ? route?.price?.(step.params, step.role, said.counted) : null
+  const costUsd = said.costUsd ?? listed ?? null
+  return costUsd === null ? {} : { costUsd }
 }
