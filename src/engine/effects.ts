@@ -16,19 +16,20 @@ import {
   type Media,
   type Model,
   type Observer,
-  type Opened,
   type Provider,
   type Route,
   type Started,
   StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
-import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+import type { Attempt, Mode, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
+import { leftBehind, otherMode } from './modes.ts'
 import type { Place } from './picture-room.ts'
 import { type PictureDeps, type PictureNeed, pictureNeed, picturesFor, type Target, waitForRoom } from './pictures.ts'
 
 export interface EffectDeps extends PictureDeps {
+  mode: Mode
   store: Pick<Store, 'noteSubmit' | 'isUnsent'>
   catalog: Catalog
   providers: ReadonlyMap<string, Provider>
@@ -141,6 +142,9 @@ function carryOut(
   const { run } = live
   if (effect.type === 'cancelJob') return cancelJob(deps, effect, signal)
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return Promise.resolve(null)
+  const elsewhere = deps.providers.has(step.attempt.provider) ? null : otherMode(deps.mode, run)
+  const isOurs = step.status === 'keeping' && step.media.every(isStashed)
+  if (elsewhere && !isOurs) return leftBehind(deps, run, step, effect, elsewhere)
   switch (effect.type) {
     case 'submit':
       return submit(deps, live, step, step.attempt, signal)
@@ -391,13 +395,11 @@ async function keep(
 ): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const failed = (error: StepError, expired = false): Said => ({ type: 'media.keep_failed', error, expired })
-  if (!provider) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
   const outputs: Output[] = []
   try {
     for (const [i, each] of media.entries()) {
-      const opened: Opened = each.url.startsWith('stash:')
-        ? await deps.media.openStash(each.url)
-        : await provider.open(each, signal)
+      const opened = isStashed(each) ? await deps.media.openStash(each.url) : await provider?.open(each, signal)
+      if (!opened) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
       if (!opened.ok) return failed(opened.error, opened.expired)
       const kept = await deps.media.keep({
         id: outputId(step.id, attempt.no, i),
@@ -420,6 +422,9 @@ async function keep(
     return failed(stepError('output_fetch_failed', 'the copy broke off'))
   }
 }
+
+/** Its bytes lie with us: the provider has no more to do with them. */
+const isStashed = ({ url }: ProviderMedia): boolean => url.startsWith('stash:')
 
 /** The same output of the same attempt always has the same id, so that a copy begun twice is one file. */
 function outputId(stepId: string, attempt: number, index: number): string {
