@@ -111,7 +111,9 @@ async function compose(
   log: Logger,
   store: Store,
 ): Promise<App> {
-  const master = masterKey(config.masterKey, config.dataDir)
+  // A key is stored together with its secret.
+  const isSealed = (await store.apiKeys()).length > 0
+  const master = masterKey(config.masterKey, config.dataDir, isSealed)
   if (master.created)
     log.warn({ file: master.file }, 'a master key was created; back it up: without it stored secrets are lost')
   const address = { url: `http://${hostOf(config.host)}:${config.port}` }
