@@ -52,7 +52,7 @@ const HELP = `babychain ${pkg.version}: one call, one durable run of image and v
   demo     run a chain on the sandbox, with a live line per step
   check    look at database, disk, keys and addresses, and say what to do
   keys     list, create, limit, rotate and revoke API keys; go on without a lost master key
-  models   every model with its routes: configured, eligible, price
+  models   every model with its routes: configured, takes a plain request, price
   health   exit 0 when the server of this machine answers
 
 Settings are environment variables, such as PORT=4000; the README has the table. --help and --version tell more.`

@@ -70,8 +70,9 @@ export interface Route {
   translate(params: JsonObject, use: { role: Role; pictures: readonly string[] }): Translation
   /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
   inline?: boolean
-  /** The listed price here, where it is not the maker's. */
-  price?(params: JsonObject, role: Role): number | null
+  /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
+  price?(params: JsonObject, role: Role, counted?: number): number | null
+  isMost?(params: JsonObject): boolean
 }
 
 export type Translation =
@@ -99,8 +100,8 @@ export interface StartJob {
 
 export type Started =
   | { type: 'accepted'; jobRef: Json; pollAfterMs: number; costUsd?: number }
-  /** A synchronous API: the answer already holds the result. */
-  | { type: 'succeeded'; media: ProviderMedia[]; costUsd?: number }
+  /** A synchronous API: the answer already holds the result. `counted`: what it says that it bills, in its own units. */
+  | { type: 'succeeded'; media: ProviderMedia[]; costUsd?: number; counted?: number }
   /** Certainly not accepted: nothing runs and nothing is billed. */
   | { type: 'refused'; error: StepError }
   /** The request may have arrived: only a look-up, a webhook or a person can tell. */
@@ -108,7 +109,7 @@ export type Started =
 
 export type Checked =
   | { type: 'pending'; progress: number | null; pollAfterMs: number }
-  | { type: 'succeeded'; media: ProviderMedia[]; costUsd?: number }
+  | { type: 'succeeded'; media: ProviderMedia[]; costUsd?: number; counted?: number }
   | { type: 'failed'; error: StepError; costUsd?: number }
   /** The question failed, not the job. */
   | { type: 'unreachable'; error: StepError; pollAfterMs: number }

@@ -24,7 +24,7 @@ import {
 } from '../core/ports.ts'
 import type { Attempt, Mode, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
-import { leftBehind, otherMode } from './modes.ts'
+import { isStashed, leftBehind, strandedBy } from './modes.ts'
 import type { Place } from './picture-room.ts'
 import { type PictureDeps, type PictureNeed, pictureNeed, picturesFor, type Target, waitForRoom } from './pictures.ts'
 
@@ -119,7 +119,7 @@ export async function lookLate(
   attempt: Attempt,
   stop: AbortSignal,
 ): Promise<(AttemptSignal & { type: 'attempt.came_late' }) | null> {
-  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, attempt, signal))
+  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, step, attempt, signal))
   const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no } as const
   if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
   if (checked.type !== 'job.succeeded') return null
@@ -142,16 +142,15 @@ function carryOut(
   const { run } = live
   if (effect.type === 'cancelJob') return cancelJob(deps, effect, signal)
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return Promise.resolve(null)
-  const elsewhere = deps.providers.has(step.attempt.provider) ? null : otherMode(deps.mode, run)
-  const isOurs = step.status === 'keeping' && step.media.every(isStashed)
-  if (elsewhere && !isOurs) return leftBehind(deps, run, step, effect, elsewhere)
+  const stranded = strandedBy(deps, run, step)
+  if (stranded) return leftBehind(deps, run, step, effect, stranded)
   switch (effect.type) {
     case 'submit':
       return submit(deps, live, step, step.attempt, signal)
     case 'find':
       return find(deps, step, step.attempt, signal)
     case 'poll':
-      return poll(deps, step.attempt, signal)
+      return poll(deps, step, step.attempt, signal)
     case 'keep':
       return step.status === 'keeping' ? keep(deps, run, step, step.attempt, step.media, signal) : Promise.resolve(null)
   }
@@ -166,8 +165,7 @@ async function submit(
   stop: AbortSignal,
 ): Promise<Said | null> {
   const provider = deps.providers.get(attempt.provider)
-  const model = deps.catalog.find(step.model)
-  const route = model && deps.routesOf(model).find(each => each.provider === attempt.provider)
+  const route = routeOf(deps, step, attempt)
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
   const target = { provider, inline: route.inline ?? false }
@@ -182,6 +180,12 @@ async function submit(
   } finally {
     place.leave()
   }
+}
+
+/** A model has one route at a provider, whatever name a translation chooses there. */
+function routeOf(deps: EffectDeps, step: Step, { provider }: Attempt): Route | undefined {
+  const model = deps.catalog.find(step.model)
+  return model && deps.routesOf(model).find(each => each.provider === provider)
 }
 
 /** Our own storage breaks off: it will be back, and the steps before are paid. */
@@ -243,7 +247,7 @@ async function sendOff(
       callbackUrl,
     }
     began = true
-    return answerOf(deps, provider, await provider.start({ ...order, stash, sending }, signal))
+    return answerOf(deps, provider, step, route, await provider.start({ ...order, stash, sending }, signal))
   } catch (error) {
     if (held) return refused(held)
     deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
@@ -274,14 +278,14 @@ const ended = (signal: AbortSignal): Promise<void> =>
     signal.addEventListener('abort', () => resolve(), { once: true })
   })
 
-function answerOf(deps: EffectDeps, provider: Provider, started: Started): Said {
+function answerOf(deps: EffectDeps, provider: Provider, step: Step, route: Route, started: Started): Said {
   switch (started.type) {
     case 'accepted': {
       const pollAt = deps.clock.now() + started.pollAfterMs
       return { type: 'step.submitted', jobRef: started.jobRef, pollAt, ...costOf(started) }
     }
     case 'succeeded':
-      return { type: 'job.succeeded', media: started.media, ...costOf(started) }
+      return { type: 'job.succeeded', media: started.media, ...costOf(started, step, route) }
     case 'refused':
       return refused(started.error)
     case 'unknown':
@@ -335,7 +339,7 @@ async function lookUp(
   }
 }
 
-async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+async function poll(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const again = (error: StepError, afterMs: number): Said => ({
     type: 'job.unreachable',
@@ -353,7 +357,7 @@ async function poll(deps: EffectDeps, attempt: Attempt, signal: AbortSignal): Pr
           pollAt: deps.clock.now() + Math.max(checked.pollAfterMs, spacingMs(deps, provider, attempt)),
         }
       case 'succeeded':
-        return { type: 'job.succeeded', media: checked.media, ...costOf(checked) }
+        return { type: 'job.succeeded', media: checked.media, ...costOf(checked, step, routeOf(deps, step, attempt)) }
       case 'failed':
         return { type: 'job.failed', error: checked.error, ...costOf(checked) }
       case 'unreachable':
@@ -423,9 +427,6 @@ async function keep(
   }
 }
 
-/** Its bytes lie with us: the provider has no more to do with them. */
-const isStashed = ({ url }: ProviderMedia): boolean => url.startsWith('stash:')
-
 /** The same output of the same attempt always has the same id, so that a copy begun twice is one file. */
 function outputId(stepId: string, attempt: number, index: number): string {
   const hex = createHash('sha256').update(`${stepId}/${attempt}/${index}`).digest('hex')
@@ -437,6 +438,9 @@ function refused(error: StepError): Said {
   return { type: 'step.submit_refused', error }
 }
 
-function costOf(answer: { costUsd?: number }): { costUsd?: number } {
-  return answer.costUsd === undefined ? {} : { costUsd: answer.costUsd }
+/** What the provider says that it costs, or what it says that it made, at the listed price. */
+function costOf(said: { costUsd?: number; counted?: number }, step?: Step, route?: Route): { costUsd?: number } {
+  const listed = step && said.counted !== undefined ? route?.price?.(step.params, step.role, said.counted) : null
+  const costUsd = said.costUsd ?? listed ?? null
+  return costUsd === null ? {} : { costUsd }
 }

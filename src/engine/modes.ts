@@ -9,7 +9,9 @@
 import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect } from '../core/events.ts'
 import type { Clock, Store } from '../core/ports.ts'
-import type { Mode, Run, StepIn } from '../core/run.ts'
+import type { Mode, ProviderMedia, Run, StepIn } from '../core/run.ts'
+
+type UnderWay = StepIn<'submitting' | 'running' | 'keeping'>
 
 /** How often a provider that is not here is missed again. */
 const MISSED_MS = 60_000
@@ -22,11 +24,24 @@ export function otherMode(mode: Mode, run: Run): StepError | null {
   })
 }
 
+/** Why an attempt under way cannot go on here; null when it can: its provider is here, or is no more needed. */
+export function strandedBy(
+  { mode, providers }: { mode: Mode; providers: ReadonlyMap<string, unknown> },
+  run: Run,
+  step: UnderWay,
+): StepError | null {
+  const isKept = step.status === 'keeping' && step.media.every(isStashed)
+  return isKept || providers.has(step.attempt.provider) ? null : otherMode(mode, run)
+}
+
+/** Its bytes lie with us: the provider has no more to do with them. */
+export const isStashed = ({ url }: ProviderMedia): boolean => url.startsWith('stash:')
+
 /** What is left to do for an attempt whose provider belongs to the other mode; null: nothing yet. */
 export async function leftBehind(
   { store, clock }: { store: Pick<Store, 'isUnsent'>; clock: Pick<Clock, 'now'> },
   run: Run,
-  step: StepIn<'submitting' | 'running' | 'keeping'>,
+  step: UnderWay,
   effect: Exclude<Effect, { type: 'route' | 'cancelJob' }>,
   error: StepError,
 ): Promise<AttemptSignal | null> {

@@ -15,10 +15,14 @@ export const cost = define(
   'Cost',
   Type.Object({
     estimated_usd: nullable(Type.Number({ description: 'By the price list, before the call.' })),
-    actual_usd: nullable(Type.Number({ description: 'What the provider said; null when it does not say.' })),
+    actual_usd: nullable(
+      Type.Number({
+        description: 'What the provider said, or what it counted, at the listed price; null when it says neither.',
+      }),
+    ),
     basis: word(
       ['metered', 'listed', 'upper_bound', 'unknown'],
-      'metered: the provider said so. listed: from its price list. upper_bound: it may be less. unknown: nobody knows.',
+      'metered: the provider said so, or how much it made. listed: from its price list. upper_bound: it may be less. unknown: nobody knows.',
     ),
   }),
 )
@@ -247,6 +251,11 @@ export const resumeRun = define(
     {
       from_step_key: Type.Optional(
         text('Do this step and those after it again, although it succeeded. By default, every step that did not.'),
+      ),
+      input: Type.Optional(
+        anything(
+          'What changes for the steps that are done again, in the form of the input of a run: `chain_models` with a `{step}_model`, a `{step}_params` in place of the whole old one. What is not given stays.',
+        ),
       ),
       provider_order: Type.Optional(providerOrder),
       max_cost_usd: Type.Optional(

@@ -5,8 +5,8 @@
 import type { TObject } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { Settings } from 'typebox/system'
-import { escapePointer, unknownField } from '../core/chain.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { escapePointer, unknownFields } from '../core/chain.ts'
+import { isObject, type Json } from '../core/json.ts'
 import type { RequestError } from './problem.ts'
 
 /** All problems of a value; empty when it fits. */
@@ -17,7 +17,7 @@ export function checker(schema: TObject): Check {
   const known = Object.keys(schema.properties)
   return value => {
     const fields = isObject(value) ? Object.entries(value) : []
-    const unknown = fields.filter(([key]) => !known.includes(key)).map(([key]) => unknownField('', key, known))
+    const unknown = isObject(value) ? unknownFields('', value, known) : []
     // Without the unknown ones, which the validator would each tell twice, and then have no words left for others.
     const rest = unknown.length > 0 ? Object.fromEntries(fields.filter(([key]) => known.includes(key))) : value
     if (compiled.Check(rest)) return unknown
@@ -84,8 +84,4 @@ const withArticles = (message: string): string =>
 
 function nameOf(pointer: string): string {
   return pointer.slice(pointer.lastIndexOf('/') + 1).slice(0, 80)
-}
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

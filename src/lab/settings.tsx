@@ -1,6 +1,7 @@
 /** Keys, providers, the callback secret, and what this server is. */
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
+import type { ReadinessDto } from '../http/dto/catalog.ts'
 import type { WebhookSecretDto } from '../http/dto/keys.ts'
 import { api, session, signOut } from './api.ts'
 import { models } from './catalog.ts'
@@ -74,16 +75,11 @@ function Secrets() {
 
 // ── The server ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface Ready {
-  status: string
-  checks: readonly { name: string; ok: boolean; detail?: string }[]
-}
-
 function Server() {
-  const ready = useSignal<Ready | null>(null)
+  const ready = useSignal<ReadinessDto | null>(null)
   const note = useSignal<string | null>(null)
   useEffect(() => {
-    void api<Ready>('GET', '/readyz')
+    void api<ReadinessDto>('GET', '/readyz')
       .then(answer => {
         ready.value = answer
       })

@@ -5,6 +5,7 @@
  *    A parameter that no line of a translation touches makes the route refuse by itself: nothing is dropped silently.
  * 2. The same holds for every input picture.
  * 3. `pin` sends the maker's default where the caller gave nothing, so that every host does the same thing.
+ * 4. A default that a host cannot do changes too, untold: the price must know of it, the caller did not ask for it.
  */
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Role, Translation } from '../core/ports.ts'
@@ -42,6 +43,7 @@ export class Draft {
   readonly #told = new Set<string>()
   readonly #used = new Set<Ref>()
   readonly #adjustments: Adjustment[] = []
+  readonly #changes: Record<string, Json> = {}
   readonly #reasons: string[] = []
 
   constructor(order: {
@@ -108,8 +110,9 @@ export class Draft {
     this.send(field, this.given(name))
   }
 
-  /** A harmless change of something that the caller gave. */
+  /** A harmless change of something that the caller gave, or of its default; null: left out. */
   adjust(name: string, to: Json, reason: string): void {
+    this.#changes[name] = to
     const from = this.given(name)
     if (from !== undefined) this.#adjustments.push({ pointer: `/${name}`, from, to, reason })
   }
@@ -156,6 +159,12 @@ export class Draft {
   /** This route cannot do it; the reason is shown to the caller. */
   refuse(reason: string): void {
     this.#reasons.push(reason)
+  }
+
+  /** The parameters as this host does them. */
+  done(): JsonObject {
+    const left = Object.entries({ ...this.#params, ...this.#changes }).filter(([name]) => this.#changes[name] !== null)
+    return Object.fromEntries(left)
   }
 
   finish(): Translation {

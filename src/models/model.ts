@@ -6,6 +6,7 @@
  * 2. Pure data and pure functions; nothing here throws for any parameters that `validate` accepts.
  * 3. The first route is the maker's own API where an adapter speaks it, then other hosts.
  * 4. Transport is the adapter's: webhook addresses, keys, the model's place in the path or the body.
+ * 5. A route costs what is really made there: its price is that of the parameters as its translation changes them.
  *
  * What `translate` gives to which adapter:
  *
@@ -27,13 +28,14 @@
  * | comfyui   | name of the workflow file                  | values for its placeholders; pictures are `image`, `image_2` |
  */
 import type { Problem } from '../core/errors.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Model, Role, Route, StepKind, Translation } from '../core/ports.ts'
-import { check, isObject } from './check.ts'
+import { check } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'
 
-export type Price = (params: JsonObject, role: Role) => number | null
+/** US dollars; null where nobody knows. `counted`: what the provider says that it made, in the units that it bills by. */
+export type Price = (params: JsonObject, role: Role, counted?: number) => number | null
 
 export interface RouteSpec {
   provider: string
@@ -74,6 +76,8 @@ export interface ModelSpec {
   /** Advice for names that other makers use (`aspect_ratio: 'Give width and height.'`). */
   aliases?: Readonly<Record<string, string>>
   price: Price
+  /** True where these parameters leave it to the model how much it makes, or cost less in a way that no list tells. */
+  isMost?(params: JsonObject): boolean
   expectedMs: number
   /** How long the parameters allow a call to take, where some say so (milliseconds). */
   allowedMs?(params: JsonObject): number
@@ -82,7 +86,10 @@ export interface ModelSpec {
 
 export function defineModel(spec: ModelSpec): Model {
   const defaults = defaultsOf(spec.params)
-  const price = (rule: Price) => (params: JsonObject, role: Role) => cents(rule({ ...defaults, ...params }, role))
+  const price =
+    (rule: Price): Price =>
+    (params, role, counted) =>
+      cents(rule({ ...defaults, ...params }, role, counted))
   return {
     id: spec.id,
     title: spec.title,
@@ -107,7 +114,9 @@ export function defineModel(spec: ModelSpec): Model {
         providerModel: route.providerModel,
         translate: (params, use) => translate(spec, route, params, use),
         ...(route.inline ? { inline: true } : {}),
-        ...(route.price === undefined ? {} : { price: price(route.price) }),
+        ...(spec.isMost ? { isMost: spec.isMost } : {}),
+        price: (params, role, counted) =>
+          price(route.price ?? spec.price)(doneAt(spec, route, params, role), role, counted),
       }),
     ),
   }
@@ -180,12 +189,23 @@ function translate(
   if (use.role !== 'text_to_image' && refs.every(ref => ref.slot !== 'first')) {
     return { ok: false, reason: `${use.role} needs an input picture` }
   }
+  return written(spec, route, params, use.role, refs).finish()
+}
+
+function written(spec: ModelSpec, route: RouteSpec, params: JsonObject, role: Role, refs: readonly Ref[]): Draft {
   const { provider, providerModel } = route
   const schema = spec.params
   const pictureFields = spec.inputs ? [] : spec.pictures.map(field => field.name)
-  const draft = new Draft({ provider, providerModel, role: use.role, schema, params, refs, pictureFields })
+  const draft = new Draft({ provider, providerModel, role, schema, params, refs, pictureFields })
   route.write(draft)
-  return draft.finish()
+  return draft
+}
+
+/** The parameters as a route does them, before there is a picture. */
+function doneAt(spec: ModelSpec, route: RouteSpec, params: JsonObject, role: Role): JsonObject {
+  const inputs = ordered(spec, params, false)
+  const pictures = new Array<string>(pictureCount(inputs, role)).fill('https://media.example/picture.png')
+  return written(spec, route, params, role, match(inputs, pictures) ?? []).done()
 }
 
 /** More pictures than the caller gave: a step before gave one. */

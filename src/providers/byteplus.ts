@@ -9,6 +9,7 @@
  *    caller's own identifier replaces the token: such a task is not found, and not taken for none either.
  * 4. DELETE cancels a queued task and erases a finished one, so the status is read before.
  * 5. Callbacks are not signed: the token in the address is the proof, and the task is fetched again.
+ * 6. No answer names money: pictures are billed by those that were made, films by their tokens, and both are counted there.
  */
 import type { ErrorCode, StepError } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
@@ -20,6 +21,7 @@ import {
   at,
   below,
   codeByStatus,
+  countedAt,
   type Dialect,
   fault,
   idAt,
@@ -205,7 +207,7 @@ export function readPictures(dialect: Dialect, answer: Answer): Submitted {
       if (url !== null) return [{ url }]
       return base64 === undefined ? [] : [{ bytes: Buffer.from(base64, 'base64'), mime: 'image/jpeg' }]
     })
-    if (pictures.length > 0) return { type: 'pictures', pictures }
+    if (pictures.length > 0) return { type: 'pictures', pictures, ...countedAt(json, 'usage', 'generated_images') }
     const error = items.map(item => at(item, 'error')).find(Boolean) ?? at(json, 'error')
     return error ? { type: 'refused', error: errorIn(dialect, error) } : null
   })
@@ -237,7 +239,8 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
       case 'succeeded': {
         const url = mediaLink(at(json, 'content', 'video_url'))
         if (url === null) return { type: 'failed', error: fault(dialect, 'output_invalid', { words: said }) }
-        return { type: 'succeeded', media: [{ url, mime: 'video/mp4' }] }
+        const tokens = countedAt(json, 'usage', 'completion_tokens')
+        return { type: 'succeeded', media: [{ url, mime: 'video/mp4' }], ...tokens }
       }
       case 'failed':
         return { type: 'failed', error: errorIn(dialect, at(json, 'error')) }

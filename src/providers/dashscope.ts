@@ -138,7 +138,7 @@ export function readPictures(dialect: Dialect, answer: Answer): Submitted {
     if (!Array.isArray(choices)) return null
     const pictures = choices.flatMap(choice =>
       listAt(choice, 'message', 'content').flatMap(part => {
-        const url = mediaLink(at(part, 'image'))
+        const url = linkIn(at(part, 'image'))
         return url === null ? [] : [{ url }]
       }),
     )
@@ -189,8 +189,12 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
 function mediaIn(output: Json | undefined): ProviderMedia[] {
   const links = [at(output, 'video_url'), ...listAt(output, 'results').map(result => at(result, 'url'))]
   return links.flatMap(link => {
-    const url = mediaLink(link)
-    // Their storage still gives http links here and there, and serves https just as well.
-    return url === null ? [] : [{ url: url.replace(/^http:(?=\/\/[\w.-]+\.aliyuncs\.com\/)/, 'https:') }]
+    const url = linkIn(link)
+    return url === null ? [] : [{ url }]
   })
+}
+
+/** Their storage still gives http links here and there, and serves https just as well. */
+function linkIn(value: Json | undefined): string | null {
+  return mediaLink(value)?.replace(/^http:(?=\/\/[\w.-]+\.aliyuncs\.com\/)/, 'https:') ?? null
 }

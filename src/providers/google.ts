@@ -103,6 +103,7 @@ export const googleDialect = (key: string | null): Dialect => ({
   codeOf(answer) {
     const reasons = listAt(answer.json, 'error', 'details').map(detail => at(detail, 'reason'))
     if (reasons.includes('API_KEY_INVALID')) return 'provider_unauthorized'
+    if (isRefusal(at(answer.json, 'error'))) return 'content_rejected'
     return codeByName(textAt(answer.json, 'error', 'status')) ?? codeByStatus(answer.status)
   },
   wordsOf: json => wordsIn(at(json, 'error')),
@@ -182,7 +183,7 @@ export function readPicture(dialect: Dialect, answer: Answer): Submitted {
   })
 }
 
-const refusal = (dialect: Dialect, says: string, words: string): StepError =>
+const refusal = (dialect: Dialect, says: string, words: string | undefined): StepError =>
   fault(dialect, 'content_rejected', { says, words })
 
 function picturesIn(candidate: Json): Pictures['pictures'][number][] {
@@ -225,9 +226,16 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
 
 function operationError(dialect: Dialect, error: Json): StepError {
   const words = wordsIn(error)
-  const name = textAt(error, 'status') ?? BY_NUMBER[numberAt(error, 'code') ?? 0]
-  const refused =
-    name === 'INVALID_ARGUMENT' && /usage (guidelines|policies)|safety|responsible ai|prohibited/i.test(words ?? '')
-  const code = refused ? 'content_rejected' : (codeByName(name) ?? 'provider_error')
-  return fault(dialect, code, { words, ...(refused ? { says: 'refused the input' } : {}) })
+  if (isRefusal(error)) return refusal(dialect, 'refused the input', words)
+  return fault(dialect, codeByName(nameOf(error)) ?? 'provider_error', { words })
+}
+
+const nameOf = (error: Json | undefined): string | undefined =>
+  textAt(error, 'status') ?? BY_NUMBER[numberAt(error, 'code') ?? 0]
+
+/** A refused content has no code of its own, only words. A wrong `safetySettings` is none. */
+const REFUSAL_WORDS = /usage (guidelines|policies)|\bsafety\b(?! ?settings?\b)|responsible ai|prohibited/i
+
+function isRefusal(error: Json | undefined): boolean {
+  return nameOf(error) === 'INVALID_ARGUMENT' && REFUSAL_WORDS.test(wordsIn(error) ?? '')
 }

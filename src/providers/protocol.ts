@@ -108,6 +108,12 @@ export function knownIn<const S extends string>(known: readonly S[], value: Json
   return known.find(each => each === value) ?? null
 }
 
+/** What a provider says that it counted, at a path; absent where that is no number above 0. */
+export function countedAt(json: Json | undefined, ...path: readonly string[]): { counted?: number } {
+  const counted = numberAt(json, ...path)
+  return counted !== undefined && counted > 0 ? { counted } : {}
+}
+
 /** A share between 0 and 1, or null. */
 export function shareOf(value: Json | undefined): number | null {
   return typeof value === 'number' && value >= 0 && value <= 1 ? value : null
@@ -239,6 +245,7 @@ function isRefusal(dialect: Dialect, answer: Answer): boolean {
 export interface Pictures {
   type: 'pictures'
   pictures: readonly ({ url: string } | { bytes: Uint8Array; mime: string })[]
+  counted?: number
 }
 
 export type Submitted = Started | Pictures

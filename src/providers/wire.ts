@@ -164,14 +164,14 @@ export function createWire(options: WireOptions): Wire {
   }
 }
 
-async function stash(dialect: Dialect, { pictures }: Pictures, job: StartJob): Promise<Started> {
+async function stash(dialect: Dialect, { pictures, counted }: Pictures, job: StartJob): Promise<Started> {
   try {
     const media: ProviderMedia[] = []
     for (const each of pictures) {
       if ('url' in each) media.push({ url: each.url })
       else media.push({ url: await job.stash(each.bytes, each.mime), mime: each.mime })
     }
-    return { type: 'succeeded', media }
+    return counted === undefined ? { type: 'succeeded', media } : { type: 'succeeded', media, counted }
   } catch {
     // Paid and in hand, but there is no place to put it.
     const error = stepError('storage_unavailable', 'the output could not be written down', {

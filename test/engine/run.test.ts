@@ -1,8 +1,9 @@
 /** Runs of the real engine on the real store, in virtual time. */
 import { afterEach, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
+import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
-import { StorageUnavailable } from '../../src/core/ports.ts'
+import { type Checked, type Started, type StartJob, StorageUnavailable } from '../../src/core/ports.ts'
 import type { StepIn } from '../../src/core/run.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { DIAMOND, LINE } from '../support/runs.ts'
@@ -84,6 +85,50 @@ test('a rate limit moves the step to the next provider at once, and both attempt
     'q succeeded',
   ])
   expect(run.steps[0]?.attempts[0]?.cost.actualUsd).toBe(0)
+})
+
+/** Names no money, but how much it made; at once, or when it is asked. */
+class Counting extends RemoteProvider {
+  constructor(
+    now: () => number,
+    readonly counted: number,
+    readonly isSync = false,
+  ) {
+    super('p', now, () => ({ type: 'work', ms: isSync ? 0 : 1_000 }))
+  }
+  override async start(job: StartJob): Promise<Started> {
+    const started = await super.start(job)
+    const checked = started.type === 'accepted' && this.isSync ? await this.check(started.jobRef) : null
+    return checked?.type === 'succeeded' ? checked : started
+  }
+  override async check(ref: Json): Promise<Checked> {
+    const checked = await super.check(ref)
+    return checked.type === 'succeeded' ? { type: 'succeeded', media: checked.media, counted: this.counted } : checked
+  }
+}
+
+for (const isSync of [true, false]) {
+  const when = isSync ? 'in the answer to the submit' : 'when it is asked'
+  test(`what a provider counts ${when} is booked at the listed price`, async () => {
+    const w = await world({ providers: now => [new Counting(now, 3, isSync)] })
+    const { id } = await w.create({ a: [] })
+    const { cost } = (await w.finish(id)).steps[0]?.attempts[0] ?? {}
+    expect(cost).toEqual({ estimatedUsd: 0.05, actualUsd: 0.03, basis: 'metered' })
+  })
+}
+
+test('a step that leaves it to the model how much it makes is estimated at the most, and says so', async () => {
+  const w = await world({ providers: now => [new Counting(now, 101)] })
+  const { id } = await w.create({ set: [] })
+  const { cost } = (await w.finish(id)).steps[0]?.attempts[0] ?? {}
+  expect(cost).toEqual({ estimatedUsd: 0.05, actualUsd: null, basis: 'upper_bound' })
+})
+
+test('where no list names the price of what a provider counts, the estimate stays what it was', async () => {
+  const w = await world({ providers: now => [new Counting(now, 101)] })
+  const { id } = await w.create({ a: [] })
+  const { cost } = (await w.finish(id)).steps[0]?.attempts[0] ?? {}
+  expect(cost).toEqual({ estimatedUsd: 0.05, actualUsd: null, basis: 'listed' })
 })
 
 test('with one provider a rate limit is waited out, for as long as it asked', async () => {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'bun:test'
 import { findChain, plan } from '../../src/core/chain.ts'
 import type { JsonObject } from '../../src/core/json.ts'
+import { isObject } from '../../src/core/json.ts'
 import type { Model } from '../../src/core/ports.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
-import { check, isObject } from '../../src/models/check.ts'
+import { check } from '../../src/models/check.ts'
 import seed from '../fixtures/seed.request.json'
 
 const catalog = createCatalog()

@@ -132,6 +132,36 @@ describe('byteplus', () => {
     await bench.stop()
   })
 
+  test('tells how many pictures were made, and how many tokens a film took', () => {
+    const item = { url: 'https://x.example/a.jpeg' }
+    const made = (usage: JsonObject | undefined) =>
+      readPictures(dialect, answer({ data: [item], ...(usage && { usage }) }))
+    expect(made({ generated_images: 3 })).toEqual({ type: 'pictures', pictures: [item], counted: 3 })
+    const film = (usage: JsonObject | undefined) =>
+      readCheck(
+        dialect,
+        answer({ status: 'succeeded', content: { video_url: 'https://x.example/v.mp4' }, ...(usage && { usage }) }),
+        5_000,
+      )
+    expect(film({ completion_tokens: 108_900, total_tokens: 108_900 })).toMatchObject({ counted: 108_900 })
+    const nothing: (JsonObject | undefined)[] = [undefined, {}, { generated_images: 0, completion_tokens: -1 }]
+    for (const usage of nothing) {
+      expect(made(usage)).not.toHaveProperty('counted')
+      expect(film(usage)).not.toHaveProperty('counted')
+    }
+    for (const odd of ['3', null, Number.NaN]) {
+      expect(made({ generated_images: odd })).not.toHaveProperty('counted')
+      expect(film({ completion_tokens: odd })).not.toHaveProperty('counted')
+    }
+  })
+
+  test('the count stays with a picture that is stashed', async () => {
+    const bench = await openBench(pictures)
+    const body = { ...picture.body, response_format: 'b64_json' }
+    expect(await bench.provider.start(bench.job({ body }), bench.signal)).toMatchObject({ counted: 1 })
+    await bench.stop()
+  })
+
   test('stashes base64 at once', async () => {
     const bench = await openBench(pictures)
     const body = { ...picture.body, response_format: 'b64_json' }

@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'bun:test'
 import type { ErrorCode } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
-import { codeByName, createDashScope, dashScopeDialect, readCheck, submitAsk } from '../../src/providers/dashscope.ts'
+import {
+  codeByName,
+  createDashScope,
+  dashScopeDialect,
+  readCheck,
+  readPictures,
+  submitAsk,
+} from '../../src/providers/dashscope.ts'
 import type { Answer } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { DashScopeStandIn } from '../support/providers/dashscope.ts'
@@ -98,6 +105,18 @@ describe('dashscope', () => {
     }
     expect(readCheck(dashScopeDialect('k'), answer({ output }), 10_000)).toMatchObject({
       media: [{ url: 'https://dashscope-result-sgp.oss-ap-southeast-1.aliyuncs.com/x.mp4?Expires=1' }],
+    })
+  })
+
+  test('also where the picture is in the answer to its submit', () => {
+    const read = (image: string) =>
+      readPictures(dashScopeDialect('k'), answer({ output: { choices: [{ message: { content: [{ image }] } }] } }))
+    expect(read('http://dashscope-result-sgp.oss-ap-southeast-1.aliyuncs.com/x.png?Expires=1')).toEqual({
+      type: 'pictures',
+      pictures: [{ url: 'https://dashscope-result-sgp.oss-ap-southeast-1.aliyuncs.com/x.png?Expires=1' }],
+    })
+    expect(read('http://elsewhere.example/x.png')).toMatchObject({
+      pictures: [{ url: 'http://elsewhere.example/x.png' }],
     })
   })
 

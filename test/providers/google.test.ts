@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import type { ErrorCode } from '../../src/core/errors.ts'
 import type { Json, JsonObject } from '../../src/core/json.ts'
-import { createGoogle, googleDialect, readCheck, readPicture } from '../../src/providers/google.ts'
+import { createGoogle, googleDialect, readCheck, readOperation, readPicture } from '../../src/providers/google.ts'
 import { type Answer, errorOf } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { bytesOf, openBench } from '../support/providers/bench.ts'
@@ -34,7 +34,6 @@ protocolContract(
   {
     kind: 'sync',
     failures: { input: 'content_rejected', output: 'content_rejected', empty: 'provider_error' },
-    refusals: { input: null },
     cancel: unsupported,
     find: 'none',
     webhooks: 'none',
@@ -54,7 +53,6 @@ protocolContract(
       error: 'provider_error',
       empty: 'output_invalid',
     },
-    refusals: { input: null },
     cancel: unsupported,
     find: 'none',
     strange: () => ({ name: 'models/veo/operations/op0', done: 'perhaps', metadata: {} }),
@@ -200,6 +198,33 @@ describe('google', () => {
       error: { code: 400, status: 'INVALID_ARGUMENT', message: 'm', details: [{ reason: 'API_KEY_INVALID' }] },
     }
     expect(errorOf(dialect, answer(badKey, 400)).code).toBe('provider_unauthorized')
+  })
+
+  test('a refusal is told by its words, on the submit as in an operation; a wrong field is none', () => {
+    const refused = [
+      'The input image violates our usage guidelines.',
+      "The prompt goes against Google's Generative AI Prohibited Use Policy",
+      "Sensitive words that violate Google's Responsible AI practices",
+      'Your request was blocked by a safety filter',
+      'blocked for safety reasons',
+    ]
+    const wrong = [
+      'Invalid aspect ratio',
+      "Invalid value at 'safety_settings[0].category'",
+      'Unknown name "safetySettings": Cannot find field.',
+      'the safety settings are not supported by this model',
+    ]
+    const told = (message: string): ErrorCode[] => {
+      const error = { code: 400, status: 'INVALID_ARGUMENT', message }
+      const ended = readCheck(dialect, answer({ name: 'models/veo/operations/op1', done: true, error }), 10_000)
+      const submits = [readPicture, readOperation].map(read => read(dialect, answer({ error }, 400)))
+      return [ended, ...submits].map(each => {
+        if (!('error' in each)) throw new Error(each.type)
+        return each.error.code
+      })
+    }
+    for (const words of refused) expect([words, ...told(words)]).toEqual([words, ...Array(3).fill('content_rejected')])
+    for (const words of wrong) expect([words, ...told(words)]).toEqual([words, ...Array(3).fill('invalid_input')])
   })
 
   test('an operation ends with what it was refused for', () => {

@@ -382,7 +382,10 @@ function catalogOf(providers: readonly RemoteProvider[], { inline = false, price
       provider: id,
       providerModel: `${id}-model`,
       inline,
-      price: () => (id in prices ? (prices[id] ?? null) : 0.05),
+      // What was counted costs a cent each; beyond a hundred, no list says.
+      price: (_params, _role, counted) =>
+        counted !== undefined ? (counted > 100 ? null : counted / 100) : id in prices ? (prices[id] ?? null) : 0.05,
+      isMost: params => params.prompt === 'set',
       // As some hosts do: a parameter chooses the very model.
       translate: (params, use) => ({
         ok: true,

@@ -1,8 +1,8 @@
 /** The public shapes of deliveries, and how they are shown. See dto.ts. */
 import { type Static, Type } from 'typebox'
 import type { Delivery, DeliveryAttempt } from '../../core/delivery.ts'
-import { iso } from './run.ts'
 import { anything, define, nullable, text, time, uuid, word } from './schema.ts'
+import { iso, isoOrNull } from './time.ts'
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'exhausted', 'gone'] as const
 
@@ -133,7 +133,7 @@ export function presentDelivery(one: Omit<Delivery, 'body'>): DeliveryDto {
     last_error: one.lastError,
     created_at: iso(one.createdAt),
     updated_at: iso(one.updatedAt),
-    delivered_at: one.deliveredAt === null ? null : iso(one.deliveredAt),
+    delivered_at: isoOrNull(one.deliveredAt),
   }
 }
 
@@ -147,7 +147,7 @@ export function presentDeliveryAttempt(attempt: DeliveryAttempt): DeliveryAttemp
     http_status: attempt.httpStatus,
     error_class: attempt.errorClass,
     reply: attempt.reply,
-    next_attempt_at: attempt.nextAt === null ? null : iso(attempt.nextAt),
+    next_attempt_at: isoOrNull(attempt.nextAt),
     reason: attempt.reason,
   }
 }

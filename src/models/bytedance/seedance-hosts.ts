@@ -167,8 +167,8 @@ export function replicateSeedance2(model: string): RouteSpec {
   })
 }
 
-/** Runway names the resolution and the ratio together, in pixels (its SDK's list). */
-const RUNWAY_RATIOS: Record<string, Record<string, string>> = {
+/** The pixels of a resolution and ratio. Runway names both together so (its SDK's list), ModelArk films the same ones. */
+const SIZES: Record<string, Record<string, string>> = {
   '480p': {
     '21:9': '992:432',
     '16:9': '864:496',
@@ -203,6 +203,16 @@ const RUNWAY_RATIOS: Record<string, Record<string, string>> = {
   },
 }
 
+/** Seedance 2.5 differs from that list in two sizes. */
+export const SIZES_2_5: Record<string, string> = { '864:496': '854:480', '496:864': '480:854' }
+
+/** Pixels of a film; an adaptive one has about as many as a wide one. Undefined for a resolution that nobody films. */
+export function pixelsOf(resolution: string, ratio: string, special: Record<string, string> = {}): number | undefined {
+  const named = SIZES[resolution]?.[ratio] ?? SIZES[resolution]?.['16:9']
+  const [width, height] = (named === undefined ? undefined : (special[named] ?? named))?.split(':').map(Number) ?? []
+  return width !== undefined && height !== undefined ? width * height : undefined
+}
+
 export function runwaySeedance(
   model: string,
   resolutions: readonly string[],
@@ -235,7 +245,7 @@ function runwayRatio(draft: Draft, resolutions: readonly string[], special: Reco
     return
   }
   if (ratio !== 'adaptive') {
-    const named = RUNWAY_RATIOS[resolution]?.[ratio]
+    const named = SIZES[resolution]?.[ratio]
     draft.send('ratio', named === undefined ? undefined : (special[named] ?? named))
     return
   }

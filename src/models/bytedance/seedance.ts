@@ -23,9 +23,11 @@ import {
   falReference,
   falSeedance,
   type Generation,
+  pixelsOf,
   replicateSeedance,
   replicateSeedance2,
   runwaySeedance,
+  SIZES_2_5,
 } from './seedance-hosts.ts'
 
 interface Seedance {
@@ -115,6 +117,7 @@ function seedance(model: Seedance): Model {
       callback_url: 'BabyChain calls you at webhook_url, beside input.',
     },
     price: model.price,
+    isMost: given => given.draft === true,
     expectedMs: model.expectedMs,
     allowedMs,
     routes: model.routes,
@@ -146,20 +149,34 @@ function rules(model: Seedance, given: JsonObject, tell: Tell, use: Use): void {
   }
 }
 
-/** Pixels of a tier; Seedance keeps them over all ratios. */
-const PIXELS: Record<string, number> = { '480p': 409_920, '720p': 921_600, '1080p': 2_073_600, '4k': 8_294_400 }
+interface TokenPrice {
+  /** US dollars a million tokens. */
+  silent: number
+  audio: number
+  /** No list names it: good for an estimate, not for a bill. */
+  guessed?: true
+  special?: Record<string, string>
+}
 
-/** ModelArk counts tokens: seconds × width × height × 24 / 1024 (providers.md 2.5). US dollars a million tokens. */
-function perToken(usd: { silent: number; audio: number } | null): Price {
-  return given => {
-    const frames = numberIn(given, 'frames')
-    const duration = frames === undefined ? (numberIn(given, 'duration') ?? -1) : frames / 24
-    const pixels = PIXELS[textIn(given, 'resolution') ?? ''] ?? 0
-    if (usd === null || duration <= 0 || pixels === 0) return null
-    const perMillion = given.generate_audio === true ? usd.audio : usd.silent
+/**
+ * ModelArk counts tokens: seconds × width × height × 24 / 1024 (providers.md 2.5), and tells them of a finished film. A
+ * draft costs less than that, nobody says how much.
+ */
+function perToken({ silent, audio, guessed, special }: TokenPrice): Price {
+  return (given, _role, counted) => {
+    if (counted !== undefined && (guessed || given.draft === true)) return null
+    const tokens = counted ?? expectedTokens(given, special)
+    const perMillion = given.generate_audio === true ? audio : silent
     const half = given.service_tier === 'flex' ? 0.5 : 1
-    return ((duration * pixels * 24) / 1024 / 1e6) * perMillion * half
+    return tokens === null ? null : (tokens / 1e6) * perMillion * half
   }
+}
+
+function expectedTokens(given: JsonObject, special: TokenPrice['special']): number | null {
+  const frames = numberIn(given, 'frames')
+  const duration = frames === undefined ? (numberIn(given, 'duration') ?? -1) : frames / 24
+  const pixels = pixelsOf(textIn(given, 'resolution') ?? '', textIn(given, 'ratio') ?? 'adaptive', special)
+  return duration <= 0 || pixels === undefined ? null : (duration * pixels * 24) / 1024
 }
 
 /** A host's price a second at one resolution; others are unknown. */
@@ -231,7 +248,7 @@ export const SEEDANCE_MODELS: readonly Model[] = [
     references: 9,
     fields: generation2,
     /** fal's page asks $14 a million tokens, twice BytePlus' price (providers.md 11.3.8). */
-    price: perToken({ silent: 7, audio: 7 }),
+    price: perToken({ silent: 7, audio: 7, guessed: true }),
     expectedMs: 150_000,
     routes: [
       ark('dreamina-seedance-2-0-260128', { min: 4, max: 15 }),
@@ -291,7 +308,7 @@ export const SEEDANCE_MODELS: readonly Model[] = [
     lastFrame: true,
     references: 9,
     fields: generation2,
-    price: perToken({ silent: 10.7, audio: 10.7 }),
+    price: perToken({ silent: 10.7, audio: 10.7, special: SIZES_2_5 }),
     expectedMs: 240_000,
     routes: [
       ark('dreamina-seedance-2-5-260628', { min: 4, max: 30 }),
@@ -300,12 +317,7 @@ export const SEEDANCE_MODELS: readonly Model[] = [
         { min: 4, max: 30, resolutions: ['480p', '720p', '1080p'] },
         perSecondAt('720p', 0.47),
       ),
-      runwaySeedance(
-        'seedance2_5',
-        ['480p', '720p', '1080p'],
-        { min: 4, max: 30 },
-        { '864:496': '854:480', '496:864': '480:854' },
-      ),
+      runwaySeedance('seedance2_5', ['480p', '720p', '1080p'], { min: 4, max: 30 }, SIZES_2_5),
     ],
   }),
   seedance({

@@ -5,9 +5,8 @@
  * 2. `size` is a tier (2K) or WIDTHxHEIGHT within the model's pixel counts; too small a picture is refused by the maker.
  * 3. BytePlus itself adds a watermark unless told not to; this catalogue's default is none, as on every other host.
  */
-import type { JsonObject } from '../../core/json.ts'
+import { isObject, type JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/ports.ts'
-import { isObject } from '../check.ts'
 import type { Input } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, prompt, text } from '../fields.ts'
 import { fal, replicate, runway } from '../hosts.ts'
@@ -106,6 +105,7 @@ function seedream(model: Seedream): Model {
       response_format: 'BabyChain keeps the pictures itself.',
     },
     price: perPicture(model.usd),
+    isMost: given => given.sequential_image_generation === 'auto',
     expectedMs: model.expectedMs,
     routes: model.routes,
   }
@@ -163,10 +163,11 @@ function mostPictures(given: JsonObject): number {
   return asked ?? Math.max(1, 15 - Math.max(1, imageInputs(given).length))
 }
 
+/** Nobody knows before how many pictures a set will hold; ModelArk counts them in its answer. */
 const perPicture =
   (usd: number | null): Price =>
-  given =>
-    usd === null ? null : usd * mostPictures(given)
+  (given, _role, counted) =>
+    usd === null ? null : usd * (counted ?? mostPictures(given))
 
 const webSearch = {
   tools: {

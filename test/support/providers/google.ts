@@ -211,8 +211,9 @@ function refuse(why: Refusal): Reply {
     case 'model':
       return error(404, 'NOT_FOUND', 'models/x is not found for API version v1beta')
     case 'invalid':
-    case 'input':
       return error(400, 'INVALID_ARGUMENT', 'Invalid aspect ratio')
+    case 'input':
+      return error(400, 'INVALID_ARGUMENT', "The prompt violates Google's Responsible AI practices")
     case 'broken':
       return error(500, 'INTERNAL', 'An internal error has occurred')
   }

@@ -1,0 +1,163 @@
+/** What a call costs is what is really made for it: on the route that it takes, and by the provider's own count. */
+import { describe, expect, test } from 'bun:test'
+import fc from 'fast-check'
+import type { JsonObject } from '../../src/core/json.ts'
+import type { Model, Role, Route } from '../../src/core/ports.ts'
+import type { Adjustment } from '../../src/core/run.ts'
+import { createCatalog } from '../../src/models/catalog.ts'
+import { arbitraryCall, type Call, edgeCalls, picturesAs } from '../support/params.ts'
+
+const catalog = createCatalog()
+const NEEDS_BYTES = ['google', 'openai']
+
+function routeOf(id: string, provider: string): Route {
+  const route = catalog.find(id)?.routes.find(each => each.provider === provider)
+  if (!route) throw new Error(`${id} has no route to ${provider}`)
+  return route
+}
+
+const priceOf = (model: Model, route: Route, params: JsonObject, role: Role): number | null =>
+  (route.price ?? model.price)(params, role)
+
+/** The parameters as an attempt tells that they were changed. */
+function adjusted(params: JsonObject, adjustments: readonly Adjustment[]): JsonObject {
+  const after = { ...params }
+  for (const { pointer, to } of adjustments) {
+    const name = pointer.slice(1)
+    if (to === null) delete after[name]
+    else after[name] = to
+  }
+  return after
+}
+
+/** Holds the price of a call to that of its adjusted parameters; says how many routes changed something. */
+function holdToAdjusted(model: Model, call: Call): number {
+  let changed = 0
+  for (const route of model.routes) {
+    const pictures = picturesAs(NEEDS_BYTES.includes(route.provider) ? 'data' : 'url', call.pictures.length)
+    const made = route.translate(call.params, { role: call.role, pictures })
+    if (!made.ok || made.adjustments.length === 0) continue
+    changed++
+    const after = adjusted(call.params, made.adjustments)
+    const [asked, told] = [call.params, after].map(params => priceOf(model, route, params, call.role))
+    expect([route.provider, call.params, made.adjustments, asked]).toEqual([
+      route.provider,
+      call.params,
+      made.adjustments,
+      told,
+    ])
+  }
+  return changed
+}
+
+describe('a route costs what it really makes: its adjustments are in its price', () => {
+  for (const model of catalog.all()) {
+    test(model.id, () => {
+      let changed = 0
+      for (const call of edgeCalls(model)) changed += holdToAdjusted(model, call)
+      fc.assert(
+        fc.property(arbitraryCall(model), call => {
+          changed += holdToAdjusted(model, call)
+        }),
+        { numRuns: 300 },
+      )
+      // A sentence that no call reaches would hold of anything.
+      if (model.id === 'bytedance/seedance-1.5-pro') expect(changed).toBeGreaterThan(10)
+    })
+  }
+
+  const film = (duration: number): JsonObject => ({ content: [], duration, generate_audio: false })
+  const picture = (more: JsonObject = {}): JsonObject => ({ prompt: 'p', quality: 'high', ...more })
+  const rows: [name: string, id: string, provider: string, params: JsonObject, usd: number | null][] = [
+    ['3 s are filmed as 4 at ModelArk', 'bytedance/seedance-1.5-pro', 'byteplus', film(3), 0.10368],
+    ['3 s are filmed as 4 at fal', 'bytedance/seedance-1.5-pro', 'fal', film(3), 0.10368],
+    ['4 s are 4 s', 'bytedance/seedance-1.5-pro', 'byteplus', film(4), 0.10368],
+    ['an automatic size is square at fal', 'openai/gpt-image-2', 'fal', picture({ size: 'auto' }), 0.211],
+    ['so is one that was left out', 'openai/gpt-image-2', 'fal', picture(), 0.211],
+    ['at OpenAI nobody knows it before', 'openai/gpt-image-2', 'openai', picture(), null],
+  ]
+  test.each(rows)('%s', (_, id, provider, params, usd) => {
+    const role = id.startsWith('openai') ? 'text_to_image' : 'image_to_video'
+    expect(routeOf(id, provider).price?.(params, role)).toBe(usd)
+  })
+
+  test('the automatic size of an edit stays unknown', () => {
+    const params = picture({ image: 'https://cdn.example.org/a.png' })
+    expect(routeOf('openai/gpt-image-2', 'fal').price?.(params, 'image_to_image')).toBe(null)
+    expect(routeOf('openai/gpt-image-2', 'fal').price?.(picture(), 'image_to_image')).toBe(null)
+  })
+})
+
+describe('a film costs its pixels', () => {
+  const rows: [id: string, resolution: string, ratio: string, usd: number | null][] = [
+    // 5 s × width × height × 24 / 1024 tokens.
+    ['seedance-1.5-pro', '480p', 'adaptive', 0.060264],
+    ['seedance-1.5-pro', '480p', '16:9', 0.060264],
+    ['seedance-1.5-pro', '480p', '4:3', 0.05922],
+    ['seedance-1.5-pro', '480p', '1:1', 0.0576],
+    ['seedance-1.5-pro', '720p', '9:16', 0.1296],
+    ['seedance-1.5-pro', '720p', '3:4', 0.130417],
+    ['seedance-1.5-pro', '1080p', '21:9', 0.293467],
+    ['seedance-2.0', '480p', '9:16', 0.35154],
+    ['seedance-2.0', '4k', '16:9', 6.804],
+    ['seedance-2.0', '4k', '21:9', 5.1849],
+    // 854 × 480.
+    ['seedance-2.5', '480p', '16:9', 0.514001],
+    ['seedance-2.5', '480p', 'adaptive', 0.514001],
+    ['seedance-2.5', '480p', '4:3', 0.528045],
+  ]
+  test.each(rows)('%s in %s, %s', (name, resolution, ratio, usd) => {
+    const params = { content: [], duration: 5, resolution, ratio, generate_audio: false }
+    const ark = routeOf(`bytedance/${name}`, 'byteplus')
+    expect(ark.price?.(params, 'image_to_video')).toBe(usd)
+  })
+})
+
+describe('what a provider counts, at the listed price', () => {
+  const set: JsonObject = { prompt: 'p', sequential_image_generation: 'auto' }
+  const film: JsonObject = { content: [], duration: 5, generate_audio: false }
+
+  test('a set of pictures costs those that were made', () => {
+    const { price } = routeOf('bytedance/seedream-4.5', 'byteplus')
+    expect(price?.(set, 'text_to_image')).toBe(0.56)
+    expect(price?.(set, 'text_to_image', 3)).toBe(0.12)
+    expect(price?.({ prompt: 'p' }, 'text_to_image', 1)).toBe(0.04)
+  })
+
+  test('a film costs its tokens, silent or with sound, in its tier', () => {
+    const { price } = routeOf('bytedance/seedance-1.5-pro', 'byteplus')
+    expect(price?.(film, 'image_to_video', 108_900)).toBe(0.13068)
+    expect(price?.({ ...film, generate_audio: true }, 'image_to_video', 108_900)).toBe(0.26136)
+    expect(price?.({ ...film, service_tier: 'flex' }, 'image_to_video', 108_900)).toBe(0.06534)
+    // Nobody knew before how long it would be.
+    expect(price?.({ ...film, duration: -1 }, 'image_to_video', 108_900)).toBe(0.13068)
+    expect(routeOf('bytedance/seedance-2.5', 'byteplus').price?.(film, 'image_to_video', 108_900)).toBe(1.16523)
+  })
+
+  test('where no list names the price of a token, or a draft has its own, a count says nothing', () => {
+    const draft = { ...film, draft: true }
+    expect(routeOf('bytedance/seedance-1.5-pro', 'byteplus').price?.(draft, 'image_to_video', 108_900)).toBe(null)
+    for (const name of ['seedance-2.0', 'seedance-2.0-fast', 'seedance-1-pro']) {
+      expect(routeOf(`bytedance/${name}`, 'byteplus').price?.(film, 'image_to_video', 108_900)).toBe(null)
+    }
+  })
+
+  test('before it is counted, the price of a set or of a draft is the most that it may be', () => {
+    const seedream = routeOf('bytedance/seedream-4.5', 'fal')
+    expect([set, { prompt: 'p' }].map(params => seedream.isMost?.(params))).toEqual([true, false])
+    const seedance = routeOf('bytedance/seedance-1.5-pro', 'byteplus')
+    expect([{ ...film, draft: true }, film].map(params => seedance.isMost?.(params))).toEqual([true, false])
+    expect(routeOf('bfl/flux-2-pro', 'bfl').isMost).toBeUndefined()
+  })
+
+  test('every price at the provider that counts goes by the count, or knows none', () => {
+    for (const model of catalog.all()) {
+      for (const route of model.routes.filter(each => each.provider === 'byteplus')) {
+        for (const { params, role } of edgeCalls(model)) {
+          const [one, two] = [1_000, 2_000].map(count => route.price?.(params, role, count) ?? null)
+          expect([model.id, params, two]).toEqual([model.id, params, one === null ? null : (one ?? 0) * 2])
+        }
+      }
+    }
+  })
+})
