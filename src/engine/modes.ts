@@ -54,7 +54,8 @@ export async function leftBehind(
     case 'find':
       if (step.status === 'submitting' && step.lookup === null && (await store.isUnsent(step.attempt.token)))
         return { ...of, type: 'step.unsent' }
-      return { ...of, type: 'step.still_unknown', askAt: isPainted ? null : later }
+      if (isPainted) return { ...of, type: 'step.submit_refused', error }
+      return { ...of, type: 'step.still_unknown', askAt: later }
     case 'poll':
       return isPainted ? { ...of, type: 'job.failed', error } : { ...of, type: 'job.unreachable', error, pollAt: later }
     case 'keep':
