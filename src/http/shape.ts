@@ -66,6 +66,11 @@ function describe(error: Flaw, schema: TObject, known: readonly string[]): Reque
     }
     case 'additionalProperties':
       return [] // its values were wrong, and have been told
+    case 'enum': {
+      const { allowedValues } = params as { allowedValues: unknown[] }
+      const values = allowedValues.map(value => JSON.stringify(value)).join(', ')
+      return [at(instancePath, 'enum', `${name} must be one of ${values}`)]
+    }
     default:
       return [at(instancePath, CODES[keyword] ?? keyword, `${name} ${withArticles(message)}`)]
   }
@@ -82,6 +87,8 @@ const CODES: Readonly<Record<string, string>> = {
 const withArticles = (message: string): string =>
   message.replace(/\b(array|integer|object)\b/g, 'an $1').replace(/\b(string|number|boolean)\b/g, 'a $1')
 
+/** The last field of a pointer, `scopes[0]` for an item of a list. */
 function nameOf(pointer: string): string {
-  return pointer.slice(pointer.lastIndexOf('/') + 1).slice(0, 80)
+  const [last = '', above] = pointer.split('/').toReversed()
+  return (/^\d+$/.test(last) && above ? `${above}[${last}]` : last).slice(0, 80)
 }

@@ -74,7 +74,9 @@ export const recover = define(
     {
       since: text('Deliveries created at or after this time, ISO 8601 with zone.'),
       until: Type.Optional(text('And before this one. By default now.')),
-      host: Type.Optional(text('Only to this host, or host:port.', { minLength: 1, maxLength: 300 })),
+      host: Type.Optional(
+        text('Only to this `host:port`; without a port, to 443 of the host.', { minLength: 1, maxLength: 300 }),
+      ),
     },
     { additionalProperties: false },
   ),

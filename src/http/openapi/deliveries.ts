@@ -26,7 +26,7 @@ export const list = operation({
     {
       name: 'host',
       in: 'query',
-      description: 'Only to this host, or host:port.',
+      description: 'Only to this `host:port`; without a port, to 443 of the host.',
       schema: { type: 'string' },
       example: 'hooks.example.com',
     },
