@@ -16,18 +16,19 @@ import {
   type Media,
   type Model,
   type Observer,
-  type Opened,
   type Provider,
   type Route,
   type Started,
   StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
-import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+import type { Attempt, Mode, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
+import { isStashed, leftBehind, strandedBy } from './modes.ts'
 import { gather, type PictureDeps } from './pictures.ts'
 
 export interface EffectDeps extends PictureDeps {
+  mode: Mode
   store: Pick<Store, 'noteSubmit' | 'isUnsent'>
   catalog: Catalog
   providers: ReadonlyMap<string, Provider>
@@ -140,6 +141,8 @@ function carryOut(
   const { run } = live
   if (effect.type === 'cancelJob') return cancelJob(deps, effect, signal)
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return Promise.resolve(null)
+  const stranded = strandedBy(deps, run, step)
+  if (stranded) return leftBehind(deps, run, step, effect, stranded)
   switch (effect.type) {
     case 'submit':
       return submit(deps, live, step, step.attempt, signal)
@@ -383,13 +386,11 @@ async function keep(
 ): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const failed = (error: StepError, expired = false): Said => ({ type: 'media.keep_failed', error, expired })
-  if (!provider) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
   const outputs: Output[] = []
   try {
     for (const [i, each] of media.entries()) {
-      const opened: Opened = each.url.startsWith('stash:')
-        ? await deps.media.openStash(each.url)
-        : await provider.open(each, signal)
+      const opened = isStashed(each) ? await deps.media.openStash(each.url) : await provider?.open(each, signal)
+      if (!opened) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
       if (!opened.ok) return failed(opened.error, opened.expired)
       const kept = await deps.media.keep({
         id: outputId(step.id, attempt.no, i),
