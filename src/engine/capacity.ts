@@ -53,7 +53,7 @@ export class Capacity {
     this.#rules = rules
   }
 
-  /** Gives no place to anybody new: running jobs take theirs again first. */
+  /** Gives no place to anybody new: at a start running jobs take theirs again first, and a stop begins nothing. */
   shut(): void {
     this.#shut = true
   }
@@ -66,7 +66,7 @@ export class Capacity {
 
   /** Whether `holder` may start a job there now: it has a place, or there is one and nobody in line could take it. */
   hasPlace(provider: string, model: string, holder: string): boolean {
-    if (this.#isProbedByAnother(provider, model, holder)) return false
+    if (this.#shut || this.#isProbedByAnother(provider, model, holder)) return false
     if (this.#held.get(provider)?.has(holder)) return true
     return this.#isFree(provider, model) && this.#nextInLine(provider) === null
   }

@@ -282,6 +282,13 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'sim',
   },
   {
+    name: 'a stop begins submits as others end',
+    file: 'src/engine/registry.ts',
+    from: '    this.#deps.capacity.shut()\n',
+    to: '',
+    by: 'test/engine/drain.test.ts',
+  },
+  {
     name: 'money is spent beyond max_cost_usd',
     file: 'src/core/run.ts',
     from: '  if (run.maxCostUsd === null) return null\n',
