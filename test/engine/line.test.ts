@@ -1,6 +1,7 @@
 /** The line for a provider's places: who is served when, through refusals, probes, cancels and thousands of waiters. */
 import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
+import { Draining, RevisionConflict, StorageUnavailable } from '../../src/core/ports.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { World, type WorldOptions } from '../support/world.ts'
@@ -202,5 +203,42 @@ describe('a run that ends while it stands in line', () => {
       for (const { id } of runs.slice(1)) await world.process.registry.cancel(id)
       await world.settle()
       expect(world.process.registry.stats()).toMatchObject({ actors: 0, waiting: 0 })
+    }))
+})
+
+describe('an actor that is lost', () => {
+  test('gives its places back to others, and not to its own step in line', () =>
+    inWorld({ concurrency: () => 1 }, async world => {
+      const { store, registry } = world.process
+      const run = await world.create({ a: [], b: [] })
+      await world.settle(() => world.providers[0]?.jobs.length === 1, 1_000)
+      const { commit } = store
+      let commits = 0
+      store.commit = async () => {
+        commits += 1
+        throw commits === 1 ? new RevisionConflict(run.id) : new StorageUnavailable('the disk is full')
+      }
+      expect(registry.cancel(run.id)).rejects.toThrow(Draining)
+      await world.settle(() => commits > 0)
+      await world.settle(() => true)
+      expect([commits, registry.stats().inFlight, world.faults.splice(0).length]).toEqual([1, { p: 0 }, 1])
+      store.commit = commit
+      expect((await world.finish(run.id)).status).toBe('succeeded')
+      expect(registry.stats().inFlight).toEqual({ p: 0 })
+    }))
+
+  test('that was not created after all begins nothing either', () =>
+    inWorld({ concurrency: () => 1 }, async world => {
+      const { store, registry } = world.process
+      let writes = 0
+      const failing = async (): Promise<never> => {
+        writes += 1
+        throw new StorageUnavailable('the disk is full')
+      }
+      Object.assign(store, { create: failing, commit: failing })
+      expect(world.create({ a: [], b: [] })).rejects.toThrow('the disk is full')
+      await world.settle(() => writes > 0)
+      await world.settle(() => true)
+      expect([writes, registry.stats().inFlight, registry.stats().waiting]).toEqual([1, { p: 0 }, 0])
     }))
 })
