@@ -141,6 +141,89 @@ describe('a model that is refused for its rate', () => {
   })
 })
 
+describe('what a refusal for the rate taught', () => {
+  /** Runs a burst and gives the seconds of virtual time that it took. */
+  const burst = async (world: World, jobs: number): Promise<number> => {
+    const from = world.clock.now()
+    await Promise.all(Array.from({ length: jobs }, () => world.create({ a: [] }, { callback: null })))
+    await world.settle(() => world.process.registry.stats().actors === 0)
+    return (world.clock.now() - from) / 1_000
+  }
+
+  test('lapses: a burst a day after one refusal is as quick as any', () => {
+    const script = (n: number): Behavior =>
+      n === 0 ? { type: 'refuse', error: limited } : { type: 'work', ms: MINUTE }
+    return inWorld({ concurrency: () => 32, script }, async world => {
+      await burst(world, 1)
+      world.clock.advance(24 * 60 * MINUTE)
+      expect(await burst(world, 64)).toBeLessThan(150)
+    })
+  })
+
+  test('halts the line: twenty submits a minute are found out with few refusals', () => {
+    const sent: number[] = []
+    let refusals = 0
+    const script = (_: number, { clock }: World): Behavior => {
+      if (sent.filter(at => at > clock.now() - MINUTE).length < 20) {
+        sent.push(clock.now())
+        return { type: 'work', ms: 5_000 }
+      }
+      refusals += 1
+      return { type: 'refuse', error: limited }
+    }
+    return inWorld({ concurrency: () => 32, script }, async world => {
+      expect(await burst(world, 128)).toBeLessThan(480)
+      expect(refusals).toBeLessThan(150)
+    })
+  })
+
+  test('halts it for twice as long each time, until a job goes well, and other models not at all', () => {
+    const capacity = new Capacity({ concurrency: () => 6 })
+    const served: string[] = []
+    capacity.enterToSubmit('p', 'm', 'a')
+    expect(capacity.refused('p', 'm', limited, 0)).toBe(1_000)
+    expect(capacity.refused('p', 'm', limited, 999)).toBeNull()
+    capacity.wait(['p'], 'm', 'b', () => served.push('b'))
+    capacity.leave('p', 'm', 'a')
+    expect([capacity.closedUntil('p', 'm', 999), capacity.closedUntil('p', 'other', 999)]).toEqual([1_000, null])
+    expect([capacity.hasPlace('p', 'm', 'late'), capacity.hasPlace('p', 'other', 'c')]).toEqual([false, true])
+    capacity.resume('p', 'm', 999)
+    expect(served).toEqual([])
+    capacity.resume('p', 'm', 1_000)
+    expect(served).toEqual(['b'])
+    let at = 1_000
+    for (const ms of [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
+      expect(capacity.refused('p', 'm', limited, at)).toBe(at + ms)
+      at += ms
+    }
+    capacity.learn('p', 'm', null, at)
+    expect(capacity.refused('p', 'm', limited, at)).toBe(at + 1_000)
+  })
+})
+
+test('of several lines of a provider the oldest that has room is served', () => {
+  const capacity = new Capacity({ concurrency: () => 2 })
+  const served: string[] = []
+  for (const holder of ['x', 'y']) capacity.enter('p', 'full', holder)
+  capacity.refused('p', 'full', stepError('provider_rate_limited', 'slow', { retryAfterMs: 1 }), 0)
+  const call = (): void => void served.push('full')
+  for (let i = 0; i < 1_000; i += 1) capacity.wait(['p'], 'full', `f${i}`, call)
+  for (const [model, holder] of [
+    ['m', 'm1'],
+    ['n', 'n1'],
+    ['m', 'm2'],
+  ] as const)
+    capacity.wait(['p'], model, holder, () => served.push(holder))
+  expect(capacity.waiting).toBe(1_003)
+  capacity.leave('p', 'full', 'y')
+  for (const [model, holder] of [
+    ['m', 'm1'],
+    ['n', 'n1'],
+  ] as const)
+    capacity.leave('p', model, holder)
+  expect(served).toEqual(['m1', 'n1', 'm2'])
+})
+
 test('a step that is tried again keeps its turn: who came later does not go first', async () => {
   const order: string[] = []
   let isRefused = false
