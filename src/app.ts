@@ -71,8 +71,8 @@ export interface App {
 
 export type Pages = Readonly<Record<string, { GET(request: Request): Response | Promise<Response> }>>
 
-/** What a stop waits for submits and callbacks; Fly and systemd give at least this much. */
-const GRACE_MS = 20_000
+/** What a stop waits for submits (some are answered with the picture, after half a minute) and callbacks; who manages us gives a minute. */
+const GRACE_MS = 40_000
 /** What it waits for a collector of traces. */
 const TRACES_MS = 2_000
 
