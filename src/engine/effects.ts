@@ -16,20 +16,21 @@ import {
   type Media,
   type Model,
   type Observer,
-  type Opened,
   type Provider,
   type Route,
   type Started,
   StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
-import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+import type { Attempt, Mode, Output, ProviderMedia, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { find, firstLookAt, nextLookAt, surelyUnsent } from './effects/lookup.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './effects/pause.ts'
+import { isStashed, leftBehind, strandedBy } from './modes.ts'
 import { gather, type PictureDeps } from './pictures.ts'
 
 export interface EffectDeps extends PictureDeps {
+  mode: Mode
   store: Pick<Store, 'noteSubmit' | 'isUnsent'>
   catalog: Catalog
   providers: ReadonlyMap<string, Provider>
@@ -144,14 +145,15 @@ async function carryOut(
   if (effect.type === 'cancelJob') return limited(signal => cancelJob(deps, effect, signal))
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return null
   const { attempt } = step
+  if (effect.type === 'find' && (await surelyUnsent(deps, live, step, attempt, stop))) return { type: 'step.unsent' }
+  if (stop.aborted) return null
+  const stranded = strandedBy(deps, live.run, step)
+  if (stranded) return leftBehind(deps.clock, live.run, effect, stranded)
   switch (effect.type) {
     case 'submit':
       return submit(deps, live, step, attempt, stop)
-    case 'find': {
-      const isUnsent = await surelyUnsent(deps, live, step, attempt, stop)
-      if (stop.aborted) return null
-      return isUnsent ? { type: 'step.unsent' } : limited(signal => find(deps, step, attempt, signal))
-    }
+    case 'find':
+      return limited(signal => find(deps, step, attempt, signal))
     case 'poll':
       return limited(signal => poll(deps, step, attempt, signal))
     case 'keep':
@@ -334,13 +336,11 @@ async function keep(
 ): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const failed = (error: StepError, expired = false): Said => ({ type: 'media.keep_failed', error, expired })
-  if (!provider) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
   const outputs: Output[] = []
   try {
     for (const [i, each] of media.entries()) {
-      const opened: Opened = each.url.startsWith('stash:')
-        ? await deps.media.openStash(each.url)
-        : await provider.open(each, signal)
+      const opened = isStashed(each) ? await deps.media.openStash(each.url) : await provider?.open(each, signal)
+      if (!opened) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
       if (!opened.ok) return failed(opened.error, opened.expired)
       const kept = await deps.media.keep({
         id: outputId(step.id, attempt.no, i),

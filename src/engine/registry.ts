@@ -150,7 +150,7 @@ export class Registry implements Engine {
     try {
       await this.rehydrate(Number.MAX_SAFE_INTEGER)
     } finally {
-      this.#deps.capacity.open()
+      if (!this.#draining) this.#deps.capacity.open()
     }
   }
 
@@ -188,6 +188,8 @@ export class Registry implements Engine {
 
   async drain(): Promise<void> {
     this.#draining = true
+    // Who waits for a place stays in line, as it is stored: a submit that ends makes room for the next start.
+    this.#deps.capacity.shut()
     this.#deps.room.shut()
     this.#stop.abort(new Error('stopping'))
     while ([...this.#actors.values()].some(actor => actor.mustFinish)) {

@@ -10,12 +10,15 @@ import type { Event } from '../core/events.ts'
 import { express, lackOf, priceAt } from '../core/offers.ts'
 import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
-import { type Adjustment, type Cost, overLimit, type Run, type Step } from '../core/run.ts'
+import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
 import type { Booking, Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
+import { otherMode } from './modes.ts'
 
 export interface RouterDeps {
+  /** Of this server: runs of the other one are not routed. */
+  mode: Mode
   catalog: Catalog
   providers: ReadonlyMap<string, Provider>
   /** The routes of a model in this installation, in order of preference. */
@@ -38,6 +41,8 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const { clock, capacity } = deps
   const at = clock.now()
   const base = { at, jitter: clock.random(), stepId: step.id }
+  const elsewhere = otherMode(deps.mode, run)
+  if (elsewhere) return { event: { type: 'step.unroutable', error: elsewhere, ...base }, place: null }
   const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
   const model = deps.catalog.find(step.model)
   const routes = model ? deps.routesOf(model) : []

@@ -319,7 +319,7 @@ function providersOf(deps: ApiDeps, { model }: Pick<SoundStep, 'model'>): string
 }
 
 /** One list per step key, from either form of `provider_order`. */
-export function orderByStep(
+function orderByStep(
   keys: readonly string[],
   order: CreateRunDto['provider_order'],
 ): Readonly<Record<string, readonly string[]>> {

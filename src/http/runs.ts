@@ -148,6 +148,7 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
+  if (before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)) throw keepsOther(before, deps)
   const run: Run = {
     ...forked.run,
     mode: deps.mode,
@@ -156,6 +157,13 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const examined = await examineFork(deps, exchange.principal, run, order)
   if (!examined.ok) throw refusal(examined.errors)
   return accept(context, exchange, { run: examined.run, events: forked.events }, idempotency)
+}
+
+/** What was painted must not pass for what was paid, nor the other way round. */
+function keepsOther({ id, mode, steps }: Run, deps: ApiDeps): ApiProblem {
+  const detail = `The run ${id} was created in mode ${mode}, and this server runs in mode ${deps.mode}: it cannot keep the finished steps.`
+  const hint = `Run all of its steps again with "from_step_key": "${steps[0]?.key}", or resume it in mode ${mode}.`
+  return new ApiProblem('not_resumable', detail, { hint })
 }
 
 function hasBody(request: Request): boolean {

@@ -197,6 +197,34 @@ describe('resume', () => {
     await other.close()
   })
 
+  test('in the other mode keeps no finished step, and says how to go on', async () => {
+    let mode: 'sandbox' | 'byok' = 'byok'
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      get mode() {
+        return mode
+      },
+    }))
+    const id = await other.run(seed)
+    await other.runToEnd(id)
+    mode = 'sandbox'
+    const resumed = (body: object) => other.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+    const refused = await resumed({ from_step_key: 'image_to_video' })
+    expect([refused.status, await refused.json()]).toEqual([
+      409,
+      expect.objectContaining({
+        code: 'not_resumable',
+        detail: `The run ${id} was created in mode byok, and this server runs in mode sandbox: it cannot keep the finished steps.`,
+        hint: 'Run all of its steps again with "from_step_key": "text_to_image", or resume it in mode byok.',
+      }),
+    ])
+    const again = await resumed({ from_step_key: 'text_to_image' })
+    expect([again.status, await again.json()]).toEqual([202, expect.objectContaining({ mode: 'sandbox' })])
+    mode = 'byok'
+    expect((await resumed({ from_step_key: 'image_to_video' })).status).toBe(202)
+    await other.close()
+  })
+
   test('takes other parameters and another model for the steps that are done again, and keeps what is paid', async () => {
     const id = await failed()
     const submits = world.provider.started.length

@@ -64,7 +64,9 @@ describe('the catalogue', () => {
   })
 
   test('an override that names no route stops the start', () => {
-    expect(() => createCatalog({ providerModels: { 'byteplus:seedance-9': 'ep-1' } })).toThrow('byteplus:seedance-9')
+    const wrong = () => createCatalog({ providerModels: { 'byteplus:seedance-9': 'ep-1' } })
+    expect(wrong).toThrow('byteplus:seedance-9')
+    expect(wrong).toThrow(/^BABYCHAIN_MODEL_IDS: /)
   })
 })
 

@@ -228,8 +228,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a rate limit teaches nothing about places',
     file: 'src/engine/capacity.ts',
-    from: 'this.#ceilings.set(key, Math.max(1, (this.#heldOf.get(key)?.size ?? 0) - 1))',
-    to: '',
+    from: 'const places = Math.max(1, (this.#heldOf.get(key)?.size ?? 0) - 1)',
+    to: 'const places = 1_000',
+    by: 'test/engine/line.test.ts',
+  },
+  {
+    name: 'a refusal is never forgotten',
+    file: 'src/engine/capacity.ts',
+    from: 'if (known && at - known.at < LAPSE_MS)',
+    to: 'if (known)',
     by: 'test/engine/line.test.ts',
   },
   {
@@ -315,6 +322,13 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '    deps.capacity.shut()\n',
     to: '',
     by: 'sim',
+  },
+  {
+    name: 'a stop begins submits as others end',
+    file: 'src/engine/registry.ts',
+    from: '    this.#deps.capacity.shut()\n',
+    to: '',
+    by: 'test/engine/drain.test.ts',
   },
   {
     name: 'money is spent beyond max_cost_usd',

@@ -237,6 +237,7 @@ class Simulation {
       this.#busy -= 1
     })
     process.registry = new Registry({
+      mode: 'byok',
       budget,
       admission: new Admission(() => limits),
       store,
