@@ -6,7 +6,6 @@
  *    when it was held back, nothing was sent.
  * 3. Every order has a time limit of its own, above the adapter's.
  */
-import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect, Event } from '../core/events.ts'
 import {
@@ -16,15 +15,16 @@ import {
   type Media,
   type Model,
   type Observer,
-  type Opened,
   type Provider,
   type Route,
   type Started,
   StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
-import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+import type { Attempt, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
+import { keepOutputs } from './keep.ts'
+import type { OutputGate } from './output-gate.ts'
 import type { Place } from './picture-room.ts'
 import { type PictureDeps, type PictureNeed, pictureNeed, picturesFor, type Target, waitForRoom } from './pictures.ts'
 
@@ -39,6 +39,7 @@ export interface EffectDeps extends PictureDeps {
   soundSince(): number
   observer: Observer
   capacity: Pick<Capacity, 'taken'>
+  gate: Pick<OutputGate, 'stored' | 'refused' | 'refusedSince' | 'lookIfSlow'>
   /** Where a provider may call us about an attempt, or null without a public address. */
   callbackUrl(provider: string, token: string): string | null
   /** Send again after a submit whose outcome nobody can tell: may pay twice, so off unless the operator wants it. */
@@ -122,7 +123,7 @@ export async function lookLate(
   const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no } as const
   if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
   if (checked.type !== 'job.succeeded') return null
-  const keeping = (signal: AbortSignal) => keep(deps, run, step, attempt, checked.media, signal)
+  const keeping = (signal: AbortSignal) => keepOutputs(deps, run, step, attempt, checked.media, signal)
   const kept = await within(deps.clock, LIMIT_MS.keep, stop, keeping)
   const outputs = kept.type === 'media.kept' ? kept.outputs : []
   const error = kept.type === 'media.keep_failed' ? kept.error : null
@@ -149,7 +150,9 @@ function carryOut(
     case 'poll':
       return poll(deps, step, step.attempt, signal)
     case 'keep':
-      return step.status === 'keeping' ? keep(deps, run, step, step.attempt, step.media, signal) : Promise.resolve(null)
+      return step.status === 'keeping'
+        ? keepOutputs(deps, run, step, step.attempt, step.media, signal)
+        : Promise.resolve(null)
   }
 }
 
@@ -256,13 +259,13 @@ async function sendOff(
 
 /** The bytes of a paid answer come once: while our storage takes nothing they are held, for as long as the submit may take. */
 async function stashed(deps: EffectDeps, token: string, bytes: Uint8Array, mime: string, signal: AbortSignal) {
-  const { clock, media, observer } = deps
+  const { clock, media } = deps
   for (let tries = 0; ; tries += 1) {
     try {
       return await media.stash(token, bytes, mime)
     } catch (error) {
       if (!(error instanceof StorageUnavailable) || signal.aborted) throw error
-      observer.fault('stash', error)
+      deps.gate.refused('stash', error)
       const pauseMs = Math.min(STASH_PAUSE_MS.last, STASH_PAUSE_MS.first * 2 ** Math.min(tries, 10))
       await within(clock, pauseMs, signal, ended)
     }
@@ -384,53 +387,6 @@ async function cancelJob(
     deps.observer.fault('cancel', error, { provider: effect.provider })
     return { type: 'job.cancel_settled', outcome: 'failed' }
   }
-}
-
-async function keep(
-  deps: EffectDeps,
-  run: Run,
-  step: Step,
-  attempt: Attempt,
-  media: readonly ProviderMedia[],
-  signal: AbortSignal,
-): Promise<Said> {
-  const provider = deps.providers.get(attempt.provider)
-  const failed = (error: StepError, expired = false): Said => ({ type: 'media.keep_failed', error, expired })
-  if (!provider) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
-  const outputs: Output[] = []
-  try {
-    for (const [i, each] of media.entries()) {
-      const opened: Opened = each.url.startsWith('stash:')
-        ? await deps.media.openStash(each.url)
-        : await provider.open(each, signal)
-      if (!opened.ok) return failed(opened.error, opened.expired)
-      const kept = await deps.media.keep({
-        id: outputId(step.id, attempt.no, i),
-        kind: step.kind,
-        stream: opened.stream,
-        mime: opened.mime ?? each.mime ?? null,
-        length: opened.length,
-      })
-      if (!kept.ok) {
-        // The step shows it, and an operator must hear of it: the provider's links live for minutes.
-        if (kept.error.code === 'storage_unavailable')
-          deps.observer.fault('keep', new StorageUnavailable(kept.error.message), { runId: run.id })
-        return failed(kept.error)
-      }
-      outputs.push(kept.output)
-    }
-    return { type: 'media.kept', outputs }
-  } catch (error) {
-    if (!signal.aborted) deps.observer.fault('keep', error, { runId: run.id, provider: attempt.provider })
-    return failed(stepError('output_fetch_failed', 'the copy broke off'))
-  }
-}
-
-/** The same output of the same attempt always has the same id, so that a copy begun twice is one file. */
-function outputId(stepId: string, attempt: number, index: number): string {
-  const hex = createHash('sha256').update(`${stepId}/${attempt}/${index}`).digest('hex')
-  const variant = ((Number.parseInt(hex.slice(16, 17), 16) & 3) | 8).toString(16)
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
 
 function refused(error: StepError): Said {

@@ -26,9 +26,10 @@ import {
 import { type Attempt, isEnded, type Run, type Step } from '../core/run.ts'
 import { Actor, type ActorDeps } from './actor.ts'
 import { lookLate } from './effects.ts'
+import { OutputGate } from './output-gate.ts'
 import { PictureRoom } from './picture-room.ts'
 
-export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose' | 'room'> {
+export interface RegistryDeps extends Omit<ActorDeps, 'idle' | 'lost' | 'compose' | 'room' | 'gate'> {
   compose(run: Run, at: number): NewDelivery | null
 }
 
@@ -60,6 +61,7 @@ export class Registry implements Engine {
     this.#deps = {
       ...deps,
       room: new PictureRoom(),
+      gate: new OutputGate(deps),
       idle: (who, until) => this.#idle(who, until),
       lost: who => this.#lost(who),
     }
@@ -130,12 +132,12 @@ export class Registry implements Engine {
   }
 
   stats(): EngineStats {
-    const { capacity } = this.#deps
+    const { capacity, gate } = this.#deps
     return {
       actors: this.#actors.size,
       inFlight: capacity.held(),
       breakers: capacity.breakers(this.#clock.now()),
-      waiting: capacity.waiting,
+      waiting: capacity.waiting + gate.waiting,
       overdueAt: this.#overdueAt(),
       sweptAt: this.#sweptAt,
     }
@@ -150,6 +152,7 @@ export class Registry implements Engine {
   }
 
   async start(): Promise<void> {
+    this.#deps.gate.begin()
     try {
       await this.rehydrate(Number.MAX_SAFE_INTEGER)
     } finally {
@@ -192,6 +195,7 @@ export class Registry implements Engine {
   async drain(): Promise<void> {
     this.#draining = true
     this.#deps.room.shut()
+    this.#deps.gate.stop()
     this.#stop.abort(new Error('stopping'))
     while ([...this.#actors.values()].some(actor => actor.mustFinish)) {
       await new Promise<void>(resolve => this.#clock.at(this.#clock.now() + 20, resolve))
