@@ -145,7 +145,7 @@ export class Books {
       this.broken(`${where} left after its content was refused`)
     this.#unpaid(step, where)
     // A submit that was routed before the refusal may be on its way; one that a crash left unsent is older, too.
-    const { refusesSince } = this.media
+    const { refusesSince } = this.media.ear
     if (refusesSince !== null && live.startedAt > refusesSince)
       this.broken(`${where} was bought while outputs could not be stored`)
     const links = this.providers.find(each => each.id === provider)?.takes.url ?? true

@@ -254,12 +254,17 @@ function mediaOf(job: Job): ProviderMedia[] {
   return [{ url: `https://${job.provider}.example/${job.token}` }]
 }
 
+class Ear {
+  /** Since when (on the process's clock) storage has answered with nothing but refusals; null: it has not. */
+  refusesSince: number | null = null
+}
+
 /** Storage of outputs: it may take nothing for a while, and may hold here what came meanwhile. */
 export class SimMedia {
   readonly kept = new Map<string, { output: Output; token: string }>()
   readonly #held = new Map<string, string>()
-  /** Since when (on the process's clock) this process has heard nothing but refusals; null: it has not. */
-  refusesSince: number | null = null
+  /** What this process has heard; a dead one hears nothing, and the next begins anew. */
+  ear = new Ear()
 
   constructor(
     readonly time: Timeline,
@@ -267,11 +272,16 @@ export class SimMedia {
     readonly now: () => number,
   ) {}
 
+  begin(): void {
+    this.ear = new Ear()
+  }
+
   async keep(order: KeepOrder): Promise<Kept> {
     const token = LINKS.get(order.stream)
     if (token === undefined) throw new Error('not a stream of a provider')
+    const { ear } = this
     await this.time.wait(this.time.span(1, 5_000))
-    const kept = this.#store(order.id, token)
+    const kept = this.#store(order.id, token, ear)
     if (!kept.ok && this.time.chance(0.5)) this.#held.set(order.id, token)
     return kept
   }
@@ -279,27 +289,29 @@ export class SimMedia {
   async keepAgain(id: string): Promise<Kept | null> {
     const token = this.#held.get(id)
     if (token === undefined) return null
+    const { ear } = this
     await this.time.wait(this.time.span(1, 5_000))
-    const kept = this.#store(id, token)
+    const kept = this.#store(id, token, ear)
     if (kept.ok) this.#held.delete(id)
     return kept
   }
 
   async tryWrite(): Promise<void> {
+    const { ear } = this
     await this.time.wait(this.time.span(1, 3_000))
-    if (!this.#takes()) throw new StorageUnavailable('the disk is full')
+    if (!this.#takes(ear)) throw new StorageUnavailable('the disk is full')
   }
 
-  #store(id: string, token: string): Kept {
-    if (!this.#takes()) return { ok: false, error: stepError('storage_unavailable', 'the disk is full') }
+  #store(id: string, token: string, ear: Ear): Kept {
+    if (!this.#takes(ear)) return { ok: false, error: stepError('storage_unavailable', 'the disk is full') }
     const output: Output = { mediaId: id, mime: 'image/png', bytes: 1, sha256: token, location: id }
     this.kept.set(id, { output, token })
     return { ok: true, output }
   }
 
-  #takes(): boolean {
+  #takes(ear: Ear): boolean {
     const takes = !this.isFull()
-    this.refusesSince = takes ? null : (this.refusesSince ?? this.now())
+    ear.refusesSince = takes ? null : (ear.refusesSince ?? this.now())
     return takes
   }
 }

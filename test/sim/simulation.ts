@@ -195,7 +195,7 @@ class Simulation {
       resolve()
     }
     this.#process = process
-    this.#media.refusesSince = null
+    this.#media.begin()
     this.#note('the process starts')
     this.#start(process).catch(error => {
       if (!(error instanceof StorageUnavailable)) this.#books.broken(`the start failed: ${error}`)
