@@ -1,10 +1,10 @@
 # BabyChain in one container: the compiled binary, Litestream beside it, one volume for the database and the outputs.
 #
 #   docker build -t babychain .
-#   docker run --stop-timeout 30 --read-only --tmpfs /tmp -v babychain:/data -p 3000:3000 babychain
+#   docker run --stop-timeout 60 --read-only --tmpfs /tmp -v babychain:/data -p 3000:3000 babychain
 #
-# A stop drains for up to 20 seconds and Docker kills after 10: hence --stop-timeout (with a bucket 60; in a compose file it
-# is stop_grace_period). Nothing is written outside /data, so the root file system can be read-only. With BUCKET_NAME (and the usual AWS_*
+# A stop drains for up to 40 seconds and Docker kills after 10: hence --stop-timeout (in a compose file it is
+# stop_grace_period). Nothing is written outside /data, so the root file system can be read-only. With BUCKET_NAME (and the usual AWS_*
 # variables) set, the database is restored from and replicated to that bucket; without it the server runs alone. Where
 # others read the outputs, set BABYCHAIN_PUBLIC_URL, the address under which they reach it: without it links name localhost.
 

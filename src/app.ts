@@ -15,6 +15,7 @@ import { createCallbackDesk } from './app/callbacks.ts'
 import { calm, createClock, type SystemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
 import { BOOTSTRAP, type MadeBootstrap } from './app/keyring.ts'
+import { lookAtMode } from './app/mode.ts'
 import { narrated } from './app/narrator.ts'
 import { createNotifier } from './app/notifier.ts'
 import { output } from './app/output.ts'
@@ -43,6 +44,7 @@ import { createEgress, type PostRequest } from './net/egress.ts'
 import { openMedia } from './store/media/media.ts'
 import { newestTime } from './store/sqlite/newest.ts'
 import { openSqliteStore } from './store/sqlite/open.ts'
+import { openRunsOf } from './store/sqlite/open-runs.ts'
 
 export interface Overrides {
   clock?: Clock
@@ -69,8 +71,8 @@ export interface App {
 
 export type Pages = Readonly<Record<string, { GET(request: Request): Response | Promise<Response> }>>
 
-/** What a stop waits for submits and callbacks; Fly and systemd give at least this much. */
-const GRACE_MS = 20_000
+/** What a stop waits for submits (some are answered with the picture, after half a minute) and callbacks; who manages us gives a minute. */
+const GRACE_MS = 40_000
 /** What it waits for a collector of traces. */
 const TRACES_MS = 2_000
 
@@ -82,6 +84,7 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   const store = await openSqliteStore({ dataDir, now: clock.now, log, resume: config.resume })
   try {
     takeOver(clock, newestTime(store.db), log)
+    lookAtMode(config, mode => openRunsOf(store.db, mode), log)
     return await compose({ ...config, dataDir }, overrides, clock, log, store)
   } catch (error) {
     await store.close()
@@ -108,7 +111,9 @@ async function compose(
   log: Logger,
   store: Store,
 ): Promise<App> {
-  const master = masterKey(config.masterKey, config.dataDir)
+  // A key is stored together with its secret.
+  const isSealed = (await store.apiKeys()).length > 0
+  const master = masterKey(config.masterKey, config.dataDir, isSealed)
   if (master.created)
     log.warn({ file: master.file }, 'a master key was created; back it up: without it stored secrets are lost')
   const address = { url: `http://${hostOf(config.host)}:${config.port}` }
@@ -166,6 +171,7 @@ async function compose(
       config.publicUrl ? `${config.publicUrl}/api/v1/inbound/${provider}/${token}` : null,
   }
   const parts = {
+    mode: config.mode,
     store: tracing.store(store),
     clock,
     soundSince,

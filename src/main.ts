@@ -9,6 +9,7 @@
  * 4. Standard output that cannot be written stops nothing.
  */
 import pkg from '../package.json' with { type: 'json' }
+import { ask } from './app/ask.ts'
 import { output } from './app/output.ts'
 import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
@@ -50,8 +51,8 @@ const HELP = `babychain ${pkg.version}: one call, one durable run of image and v
   serve    start the server (default); --resume lets a restored database go on
   demo     run a chain on the sandbox, with a live line per step
   check    look at database, disk, keys and addresses, and say what to do
-  keys     list, create, limit, rotate and revoke API keys
-  models   every model with its routes: configured, eligible, price
+  keys     list, create, limit, rotate and revoke API keys; go on without a lost master key
+  models   every model with its routes: configured, takes a plain request, price
   health   exit 0 when the server of this machine answers
 
 Settings are environment variables, such as PORT=4000; the README has the table. --help and --version tell more.`
@@ -100,7 +101,7 @@ function firstSignal(again: () => void): Promise<NodeJS.Signals> {
 async function health(config: Config): Promise<number> {
   const url = serverOf(config)
   try {
-    const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2_000) })
+    const answer = await ask(`${url}/healthz`, { signal: AbortSignal.timeout(2_000) })
     return answer.ok ? 0 : fail(`the server answers ${answer.status}`)
   } catch {
     return fail(`no server answers on ${url}`)

@@ -70,10 +70,17 @@ const rules: Record<string, Rule> = {
 }
 
 describe('the house', () => {
-  const tree = readTree(join(import.meta.dir, '..'))
+  const root = join(import.meta.dir, '..')
+  const tree = readTree(root, '{ts,tsx}')
   for (const [name, rule] of Object.entries(rules)) {
     test(name, () => expect(rule(tree)).toEqual([]))
   }
+
+  test('no stylesheet outgrows its reader', () => {
+    const styles = readTree(root, 'css')
+    expect([...styles.keys()]).toContain('src/lab/style.css')
+    expect(longFiles(styles)).toEqual([])
+  })
 
   test('the import scanner misses nothing that the compiler sees', () => {
     for (const [path, text] of tree) {
@@ -375,7 +382,7 @@ function partOf(path: string): string {
   return path.match(/^src\/([^/.]+)/)?.[1] ?? path
 }
 
-function readTree(root: string): Tree {
-  const files = [...new Bun.Glob('src/**/*.{ts,tsx}').scanSync(root)].sort()
+function readTree(root: string, ending: string): Tree {
+  const files = [...new Bun.Glob(`src/**/*.${ending}`).scanSync(root)].sort()
   return new Map(files.map(path => [path, readFileSync(join(root, path), 'utf8')]))
 }

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Config, readConfig, redacted, VARIABLES } from '../src/config.ts'
+import { VARIABLES } from '../src/config/variables.ts'
+import { type Config, readConfig, redacted } from '../src/config.ts'
 import type { ApiDeps } from '../src/http/deps.ts'
 import { authenticate, type Exchange } from '../src/http/exchange.ts'
 

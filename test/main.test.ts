@@ -208,3 +208,49 @@ test('health finds a server that listens on an IPv6 address', async () => {
   }
   expect(await run(['health'], { HOST: '::1', PORT: '1' })).toMatchObject({ err: expect.stringContaining('[::1]:1') })
 }, 30_000)
+
+test('a proxy of the environment gets nothing that a command says to its own server', async () => {
+  const proxied: string[] = []
+  const proxy = Bun.serve({
+    ...{ hostname: '127.0.0.1', port: 0 },
+    fetch({ url, headers }) {
+      proxied.push(`${url} ${headers.get('authorization')}`)
+      return new Response('<html>the proxy</html>', { status: 503 })
+    },
+  })
+  const at = `http://127.0.0.1:${proxy.port}`
+  const data = makeDir()
+  const { child, url } = await serving('ignore', { BABYCHAIN_DATA_DIR: data })
+  try {
+    const env = { HTTP_PROXY: at, http_proxy: at, HTTPS_PROXY: at, BABYCHAIN_DATA_DIR: data, PORT: new URL(url).port }
+    expect(await run(['health'], env)).toMatchObject({ code: 0, err: '' })
+    expect(await run(['keys', 'list'], env)).toMatchObject({
+      code: 0,
+      err: '',
+      out: expect.stringContaining('bootstrap'),
+    })
+    expect(await run(['keys', 'create', 'shop'], env)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('whsec_'),
+    })
+    expect(await run(['demo'], { ...env, BABYCHAIN_DATA_DIR: makeDir() })).toMatchObject({ code: 0, err: '' })
+    expect(proxied).toEqual([])
+    // Where something else listens, what it says is no answer.
+    const astray = await run(['keys', 'list'], { ...env, PORT: String(proxy.port) })
+    expect(astray).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('no BabyChain: status 503, and no JSON. Set HOST'),
+    })
+  } finally {
+    child.kill('SIGKILL')
+    await proxy.stop(true)
+  }
+}, 60_000)
+
+test('a wrong BABYCHAIN_MODEL_IDS is a sentence', async () => {
+  const { code, err } = await run(['models'], { BABYCHAIN_MODEL_IDS: 'byteplus:seedance-9=ep-1' })
+  expect([code, err]).toEqual([
+    1,
+    expect.stringMatching(/^babychain: BABYCHAIN_MODEL_IDS: no route is called [^\n]*\n$/),
+  ])
+})

@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { VARIABLES } from '../src/config.ts'
+import { VARIABLES } from '../src/config/variables.ts'
 import { createMetrics } from '../src/http/metrics.ts'
 
 const root = join(import.meta.dir, '..')

@@ -27,13 +27,8 @@ export interface AccessOrder {
 
 /** @throws Error with a sentence when stored secrets were sealed under another master key */
 export async function openAccess({ store, clock, wall, master, config }: AccessOrder): Promise<Access> {
-  const { apiKey, callbackSecret } = config
-  const secrets = new WebhookSecrets({
-    store,
-    clock,
-    key: deriveKey(master, 'webhook secrets'),
-    given: callbackSecret === null ? null : { apiKeyId: BOOTSTRAP, text: callbackSecret },
-  })
+  const { apiKey } = config
+  const secrets = openSecrets({ store, clock, master, config })
   // A wrong master key must stop the start, not every callback.
   await secrets.of(BOOTSTRAP)
   const budget = new Budget(id => keys.limits(id).dailyBudgetUsd)
@@ -57,6 +52,13 @@ export async function openAccess({ store, clock, wall, master, config }: AccessO
     return made
   }
   return { keys, secrets, budget, admission, begin }
+}
+
+/** The secrets that sign callbacks, by the master key. */
+export function openSecrets({ store, clock, master, config }: Omit<AccessOrder, 'wall'>): WebhookSecrets {
+  const { callbackSecret: text } = config
+  const given = text === null ? null : { apiKeyId: BOOTSTRAP, text }
+  return new WebhookSecrets({ store, clock, key: deriveKey(master, 'webhook secrets'), given })
 }
 
 /** A count of many attempts takes a few hundredths of a core. */

@@ -2,6 +2,7 @@
 import type { Clock, Store } from '../core/ports.ts'
 import type { Outbox } from '../engine/outbox.ts'
 import type { CallbackDesk } from '../http/deps.ts'
+import { presentPing } from '../http/dto/callback.ts'
 import type { Egress } from '../net/egress.ts'
 import { send } from './notifier.ts'
 
@@ -48,9 +49,8 @@ export function createCallbackDesk(deps: CallbackDeps): CallbackDesk {
     async ping(apiKeyId, url) {
       const at = deps.wall()
       const id = `msg_${clock.id().replaceAll('-', '')}`
-      const message = { type: 'webhook.ping', timestamp: new Date(at).toISOString(), data: { api_key_id: apiKeyId } }
-      const body = new TextEncoder().encode(JSON.stringify(message))
-      return { id, at, outcome: await send(deps, { id, body, apiKeyId, url }, at) }
+      const message = { id, body: presentPing(apiKeyId, at), apiKeyId, url }
+      return { id, at, outcome: await send(deps, message, at) }
     },
   }
 }

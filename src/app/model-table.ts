@@ -1,7 +1,10 @@
-/** Every model at every provider: whether the route could be taken now, what is missing, and what it costs. */
+/** Every model at every provider of this installation: what is missing there, what it can express, and what it costs. */
 import type { Config } from '../config.ts'
+import { KIND_OF, type PlannedStep } from '../core/chain.ts'
 import type { JsonObject } from '../core/json.ts'
+import { express, priceAt } from '../core/offers.ts'
 import type { Model, Role, Route } from '../core/ports.ts'
+import { SAMPLE } from '../core/routing.ts'
 import { createCatalog } from '../models/catalog.ts'
 import { routesFor } from './providers.ts'
 
@@ -13,7 +16,7 @@ export interface RouteRow {
   /** Whether the provider has a key here; else the variable to set. */
   configured: true | string
   /** Whether a plain request can be expressed there; else why not. */
-  eligible: true | string
+  expressible: true | string
   /** US dollars for a plain request; null where nobody knows. */
   usd: number | null
 }
@@ -26,18 +29,16 @@ export function modelTable(config: Config): RouteRow[] {
 
 function rowOf(config: Config, model: Model, route: Route): RouteRow {
   const { provider, providerModel } = route
-  const role = model.roles[0] ?? 'text_to_image'
-  const params = plainRequest(model)
-  const translation = translate(route, params, role)
-  const usd = route.price ? route.price(params, role) : model.price(params, role)
+  const plain = plainStep(model)
+  const made = express(route, plain)
   return {
     model: model.id,
     roles: model.roles,
     provider,
     providerModel,
     configured: configured(config, provider),
-    eligible: translation.ok || translation.reason,
-    usd,
+    expressible: made.ok || made.reason,
+    usd: priceAt(route, model, plain),
   }
 }
 
@@ -48,15 +49,19 @@ function configured(config: Config, provider: string): true | string {
   return settings?.key ? true : `set ${settings?.variable ?? provider}`
 }
 
-/** A route that takes no link may still take the picture itself. */
-function translate(route: Route, params: JsonObject, role: Role) {
-  if (role === 'text_to_image') return route.translate(params, { role, pictures: [] })
-  const linked = route.translate(params, { role, pictures: ['https://media.example/picture.png'] })
-  return linked.ok ? linked : route.translate(params, { role, pictures: ['data:image/png;base64,iVBORw0KGgo='] })
+/** A step with the parameters that it must have, and one picture where it starts from one. */
+function plainStep(model: Model): PlannedStep {
+  const role = model.roles[0] ?? 'text_to_image'
+  const pictures = role === 'text_to_image' ? [] : [SAMPLE.url]
+  const params = plainParams(model)
+  return {
+    ...{ index: 0, key: 'plain', role, kind: KIND_OF[role], model: model.id },
+    ...{ params, pictures, dependsOn: [], deadlineMs: 0 },
+  }
 }
 
 /** What the schema requires, and a prompt where there is one. */
-function plainRequest(model: Model): JsonObject {
+function plainParams(model: Model): JsonObject {
   const required = Array.isArray(model.schema.required) ? model.schema.required.map(String) : []
   const value = (name: string) => (name === 'content' ? [{ type: 'text', text: 'a boat' }] : 'a boat')
   const properties = Object.keys((model.schema.properties ?? {}) as JsonObject)

@@ -1,7 +1,8 @@
 /**
  * The secrets of an installation: the master key, what is derived from it, and how other secrets are sealed.
  *
- * 1. The master key comes from the environment, or lies in the data directory with mode 0600; it is made once.
+ * 1. The master key comes from the environment, or lies in the data directory with mode 0600; it is made once, and not again
+ *    while secrets that it sealed are stored.
  * 2. Nothing but the master key is stored in the clear.
  * 3. A sealed secret opens only with its key and at its place: moved to another row it is damaged.
  */
@@ -21,18 +22,26 @@ export class MasterKeyUnusable extends Error {
   override name = 'MasterKeyUnusable'
 }
 
-/** @throws MasterKeyUnusable */
-export function masterKey(given: Uint8Array | null, dataDir: string): MasterKey {
+/** With `sealed` secrets that need the one that was, none is made in its place. @throws MasterKeyUnusable */
+export function masterKey(given: Uint8Array | null, dataDir: string, sealed = false): MasterKey {
   if (given) return { bytes: given, file: null, created: false }
   const file = join(dataDir, 'master.key')
   try {
-    return existsSync(file) ? { bytes: stored(file), file, created: false } : { bytes: make(file), file, created: true }
+    if (existsSync(file)) return { bytes: stored(file), file, created: false }
+    if (sealed)
+      throw new MasterKeyUnusable(`${file} is missing, and the database holds secrets that it sealed. ${LOST}`)
+    return { bytes: make(file), file, created: true }
   } catch (error) {
     if (error instanceof MasterKeyUnusable) throw error
     const why = error instanceof Error ? error.message : String(error)
     throw new MasterKeyUnusable(`the master key cannot be read or made (${why}): ${ADVICE}`)
   }
 }
+
+/** What to do when the key is not the one that sealed. */
+export const LOST =
+  'Restore master.key from a backup, or set BABYCHAIN_MASTER_KEY to what it was. If it is lost for good, stop the server and give ' +
+  'the word `babychain keys reseal`: it makes a new master key, and new webhook secrets in place of those that nobody can open.'
 
 const ADVICE = 'give the file to the user of this process, restore it from a backup, or set BABYCHAIN_MASTER_KEY'
 

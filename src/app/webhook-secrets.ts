@@ -11,7 +11,7 @@ import type { WebhookSecret } from '../core/keys.ts'
 import type { Clock, Store } from '../core/ports.ts'
 import type { Locked, MadeSecret, SecretDesk } from '../http/deps.ts'
 import { newSecret, parseSecret } from '../net/signature.ts'
-import { seal, unseal } from './secrets.ts'
+import { LOST, seal, unseal } from './secrets.ts'
 
 export interface WebhookSecretDeps {
   store: Pick<Store, 'webhookSecrets' | 'rotateWebhookSecret'>
@@ -89,13 +89,27 @@ export class WebhookSecrets implements SecretDesk {
   }
 
   async #open(apiKeyId: string): Promise<Open[]> {
-    const stored = await this.#deps.store.webhookSecrets(apiKeyId)
-    return stored.map(({ id, sealed, retiresAt }) => {
+    const secrets = await this.list(apiKeyId)
+    return secrets.map(({ id, sealed, retiresAt }) => {
       const bytes = unseal(sealed, this.#deps.key, placeOf(apiKeyId, id))
       if (!bytes)
-        throw new SecretUnreadable(`the callback secret ${id} was sealed under another master key: restore it`)
+        throw new SecretUnreadable(`the callback secret ${id} was sealed under another master key: restore it. ${LOST}`)
       return { bytes, retiresAt }
     })
+  }
+
+  /** Gives a key a new secret where its own cannot be opened; null where it can. */
+  async reseal(apiKeyId: string): Promise<MadeSecret | null> {
+    try {
+      await this.#open(apiKeyId)
+      return null
+    } catch (error) {
+      if (!(error instanceof SecretUnreadable)) throw error
+    }
+    const made = this.fresh(apiKeyId)
+    await this.#deps.store.rotateWebhookSecret(made.secret, this.#deps.clock.now())
+    this.#opened.delete(apiKeyId)
+    return made
   }
 }
 

@@ -6,7 +6,8 @@
  * 3. A picture that a step before provides cannot also be given by the caller; further ones come after it.
  */
 import type { Problem } from './errors.ts'
-import type { Json, JsonObject } from './json.ts'
+import { isObject, type Json, type JsonObject } from './json.ts'
+import { nearest } from './nearest.ts'
 import type { Catalog, Model, Role, StepKind } from './ports.ts'
 
 export interface ChainStep {
@@ -209,22 +210,30 @@ function chooseModel(
 
 function refuseUnknown(chain: Chain, input: JsonObject, named: JsonObject, problems: Problem[]): void {
   const fields = ['chain_models', ...chain.steps.map(step => `${step.key}_params`)]
-  for (const key of Object.keys(input)) {
-    if (!fields.includes(key)) problems.push(unknownField('/input', key, fields))
-  }
   const models = chain.steps.map(step => `${step.key}_model`)
-  for (const key of Object.keys(named)) {
-    if (!models.includes(key)) problems.push(unknownField('/input/chain_models', key, models))
-  }
+  const unknown = [...unknownFields('/input', input, fields), ...unknownFields('/input/chain_models', named, models)]
+  // One by one: a call takes not as many arguments as a body has fields.
+  for (const problem of unknown) problems.push(problem)
 }
 
-/** Refuses a field that nobody reads: a typo must not spend money. */
-export function unknownField(base: string, key: string, known: readonly string[]): Problem {
+/** As many as anybody reads: a megabyte of unknown fields must not be searched for typos. */
+const MOST_GUESSES = 100
+
+/** Every field of an object that nobody reads. */
+export function unknownFields(base: string, value: JsonObject, known: readonly string[]): Problem[] {
+  const unknown = Object.keys(value).filter(key => !known.includes(key))
+  return unknown.map((key, i) => unknownField(base, key, known, i < MOST_GUESSES ? undefined : ''))
+}
+
+/** Refuses a field that nobody reads: a typo must not spend money. `advice` is given in place of the nearest known field. */
+export function unknownField(base: string, key: string, known: readonly string[], advice?: string): Problem {
+  const near = advice === undefined ? nearest(key, known) : undefined
+  const first = advice ?? (near === undefined ? '' : `Did you mean ${near}?`)
   return wrong(
     `${base}/${escapePointer(key)}`,
     'unknown_field',
     `unknown field ${JSON.stringify(key.slice(0, 80))}`,
-    `Known fields: ${known.join(', ')}.`,
+    `${first} Known fields: ${known.join(', ')}.`.trim(),
   )
 }
 
@@ -257,8 +266,4 @@ export function isPictureRef(value: string): boolean {
     /^data:image\/(png|jpeg|webp);base64,/i.test(value) ||
     /^media:[0-9a-f-]{36}$/.test(value)
   )
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

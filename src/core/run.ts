@@ -185,7 +185,10 @@ export const LIMITS = {
   keepTries: 6,
   /** Fresh links asked for: a third dead one is no accident of time. */
   keepRefreshes: 2,
-  /** The largest input picture that any provider of the catalogue takes is 30 MB. */
+  /**
+   * A picture: uploaded, behind a link, or made by a step and passed on to the next. Most providers take less, and say so in
+   * `takes`; the 50 MB that some take are more than an upload as a form is worth, which is held in memory.
+   */
   pictureBytes: 30 << 20,
   /**
    * Input pictures of one request together, where they are in the request itself: 64 MB in base64, the most that a provider

@@ -192,6 +192,8 @@ export class Actor {
           return
         }
         this.#deps.observer.fault('actor', error, { runId: this.run.id })
+        // Out of every line first: a place that is given back must not serve this actor's next step.
+        this.stop()
         this.#places.abandon()
         this.#deps.lost(this)
       },
@@ -332,8 +334,8 @@ export class Actor {
   /** The run was not created: what its first routes had taken is given back. */
   #miscarry(): void {
     this.#birth = null
-    this.#places.forgo(this.run)
     this.stop()
+    this.#places.forgo(this.run)
   }
 
   #pause(ms: number): Promise<void> {

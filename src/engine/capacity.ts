@@ -6,7 +6,8 @@
  * 2. Who waits for a place is served in the order of asking: a freed place is held for the next in line, and nobody
  *    overtakes those in line who could go.
  * 3. A breaker opens after several faults in a row; after its pause exactly one probe goes through.
- * 4. A model that was refused for its rate has as many places as it then held: one more for every round that goes well.
+ * 4. A model that was refused for its rate has as many places as it then held: one more for every round that goes well,
+ *    and all of them when it was not refused for some minutes. Its line stands still for a moment, ever longer.
  * 5. All of this is memory: at a start nobody new gets a place until the running jobs have taken theirs again, and
  *    breakers begin closed.
  */
@@ -19,7 +20,16 @@ export interface CapacityRules {
 
 /** `probe` is the holder whose attempt decides, after the pause. */
 type Gate = { faults: number; openUntil: number; pauseMs: number; probe: string | null }
-type Waiter = { providers: readonly string[]; model: string; holder: string; call: (provider: string) => void }
+/** What the refusals of a model taught: its places, the time of the last one, and the pause of its line. */
+type Refusals = { places: number; at: number; pauseMs: number; pausedUntil: number }
+/** `no` counts who asked. */
+type Waiter = {
+  no: number
+  providers: readonly string[]
+  model: string
+  holder: string
+  call: (provider: string) => void
+}
 
 /** Faults in a row that open a breaker: fewer would open on bad luck, more would cost every run an attempt. */
 const FAULTS_TO_OPEN = 5
@@ -27,6 +37,10 @@ const FIRST_PAUSE_MS = 15_000
 const LONGEST_PAUSE_MS = 5 * 60_000
 /** Credit and keys do not mend themselves in seconds. */
 const ACCOUNT_PAUSE_MS = 60_000
+/** Longer than most jobs take: until then those that end tell how many places there are. */
+const LAPSE_MS = 5 * 60_000
+/** A refusal that names no time: soon again if a place was missing, and rates are counted by the minute. */
+const REFUSED_PAUSE_MS = { first: 1_000, last: 60_000 }
 /**
  * Submits under way at one provider, from their intent to the job's id: after a power cut nobody can say what became of
  * these. Half of them fill the connections that one provider may have; the others are being written down.
@@ -37,13 +51,15 @@ export class Capacity {
   #held = new Map<string, Set<string>>()
   /** The same by `provider/model`. */
   #heldOf = new Map<string, Set<string>>()
-  /** Places of a model whose provider refused more, by `provider/model`. */
-  #ceilings = new Map<string, number>()
+  /** Models whose provider refused more, by `provider/model`. */
+  #refusals = new Map<string, Refusals>()
   /** Holders whose submit is under way, or about to be. */
   #submitting = new Map<string, Set<string>>()
   #gates = new Map<string, Gate>()
   #pausedUntil = new Map<string, number>()
-  #lines = new Map<string, Set<Waiter>>()
+  /** By provider, then by model: a long line of one model costs the others nothing. */
+  #lines = new Map<string, Map<string, Set<Waiter>>>()
+  #asked = 0
   /** Providers whose line is being served: who is served may give the place back at once, and must not serve the next within. */
   #serving = new Set<string>()
   #shut = false
@@ -53,7 +69,7 @@ export class Capacity {
     this.#rules = rules
   }
 
-  /** Gives no place to anybody new: running jobs take theirs again first. */
+  /** Gives no place to anybody new: at a start running jobs take theirs again first, and a stop begins nothing. */
   shut(): void {
     this.#shut = true
   }
@@ -66,16 +82,19 @@ export class Capacity {
 
   /** Whether `holder` may start a job there now: it has a place, or there is one and nobody in line could take it. */
   hasPlace(provider: string, model: string, holder: string): boolean {
-    if (this.#isProbedByAnother(provider, model, holder)) return false
+    if (this.#shut || this.#isProbedByAnother(provider, model, holder)) return false
     if (this.#held.get(provider)?.has(holder)) return true
-    return this.#isFree(provider, model) && this.#nextInLine(provider) === null
+    if (!this.#isFree(provider, model) || this.#lines.get(provider)?.has(model)) return false
+    return this.#nextInLine(provider) === null
   }
 
-  /** When the way there opens: the later of a rate limit and an open breaker; null when it is open. */
+  /** When the way there opens: the latest of a rate limit, a refusal's pause and an open breaker; null when it is open. */
   closedUntil(provider: string, model: string, at: number): number | null {
+    const key = gateKey(provider, model)
     const until = Math.max(
       this.#pausedUntil.get(provider) ?? 0,
-      this.#gates.get(gateKey(provider, model))?.openUntil ?? 0,
+      this.#refused(key, at)?.pausedUntil ?? 0,
+      this.#gates.get(key)?.openUntil ?? 0,
     )
     return until > at ? until : null
   }
@@ -112,19 +131,38 @@ export class Capacity {
 
   /** Stands in line; `call` comes once, when a place is held for the holder. Gives a way to leave the line. */
   wait(providers: readonly string[], model: string, holder: string, call: (provider: string) => void): () => void {
-    const waiter = { providers, model, holder, call }
+    this.#asked += 1
+    const waiter = { no: this.#asked, providers, model, holder, call }
     for (const provider of providers) {
-      const line = this.#lines.get(provider) ?? new Set()
-      this.#lines.set(provider, line.add(waiter))
+      const lines = this.#lines.get(provider) ?? new Map<string, Set<Waiter>>()
+      lines.set(model, (lines.get(model) ?? new Set()).add(waiter))
+      this.#lines.set(provider, lines)
     }
     return () => this.#unqueue(waiter)
   }
 
-  /** A submit was refused for its rate, and its holder still has its place: no more than the others until it goes well. */
-  refused(provider: string, model: string, error: StepError, at: number): void {
+  /**
+   * A submit was refused for its rate, and its holder still has its place: no more than the others until it goes well.
+   * Gives the time when the line is to be resumed, if this refusal halts it.
+   */
+  refused(provider: string, model: string, error: StepError, at: number): number | null {
     const key = gateKey(provider, model)
-    this.#ceilings.set(key, Math.max(1, (this.#heldOf.get(key)?.size ?? 0) - 1))
+    const places = Math.max(1, (this.#heldOf.get(key)?.size ?? 0) - 1)
+    const { pauseMs = 0, pausedUntil = 0 } = this.#refused(key, at) ?? {}
+    // Those that were on their way are one refusal with the first.
+    const halts = error.retryAfterMs === undefined && at >= pausedUntil
+    const nextMs = Math.min(REFUSED_PAUSE_MS.last, Math.max(REFUSED_PAUSE_MS.first, pauseMs * 2))
+    const pause = halts ? { pauseMs: nextMs, pausedUntil: at + nextMs } : { pauseMs, pausedUntil }
+    this.#refusals.set(key, { places, at, ...pause })
     this.learn(provider, model, error, at)
+    return halts ? at + nextMs : null
+  }
+
+  /** The pause after a refusal is over. */
+  resume(provider: string, model: string, at: number): void {
+    const known = this.#refusals.get(gateKey(provider, model))
+    if (known && known.pausedUntil <= at) known.pausedUntil = 0
+    this.#serve(provider)
   }
 
   /** Learns from the end of an attempt. `error` null: the provider did its part. */
@@ -135,7 +173,7 @@ export class Capacity {
       this.#pausedUntil.set(provider, Math.max(until, this.#pausedUntil.get(provider) ?? 0))
       return
     }
-    if (error === null) this.#raise(provider, key)
+    if (error === null) this.#raise(provider, key, at)
     const account = error?.code === 'insufficient_credit' || error?.code === 'provider_unauthorized'
     if (error === null || !(account || isFault(error))) {
       if (this.#gates.delete(key)) this.#serve(provider)
@@ -162,7 +200,7 @@ export class Capacity {
 
   /** Steps that wait for a place. */
   get waiting(): number {
-    return new Set([...this.#lines.values()].flatMap(line => [...line])).size
+    return new Set([...this.#lines.values()].flatMap(lines => [...lines.values()].flatMap(line => [...line]))).size
   }
 
   /** Breakers that are not closed, by `provider/model`. */
@@ -171,13 +209,23 @@ export class Capacity {
     return Object.fromEntries(shown.map(([key, gate]) => [key, gate.openUntil > at ? 'open' : 'half_open']))
   }
 
+  /** What is known of a model's refusals; nothing when the last one is long ago. */
+  #refused(key: string, at: number): Refusals | undefined {
+    const known = this.#refusals.get(key)
+    if (known && at - known.at < LAPSE_MS) return known
+    this.#refusals.delete(key)
+    return undefined
+  }
+
   /** A job went well: a model below its provider's places gets one more for each that it has. */
-  #raise(provider: string, key: string): void {
-    const ceiling = this.#ceilings.get(key)
-    if (ceiling === undefined) return
-    const raised = ceiling + 1 / ceiling
-    if (raised >= this.#rules.concurrency(provider)) this.#ceilings.delete(key)
-    else this.#ceilings.set(key, raised)
+  #raise(provider: string, key: string, at: number): void {
+    if (!this.#refusals.has(key)) return
+    const known = this.#refused(key, at)
+    if (known) {
+      known.places += 1 / known.places
+      known.pauseMs = 0
+      if (known.places >= this.#rules.concurrency(provider)) this.#refusals.delete(key)
+    }
     this.#serve(provider)
   }
 
@@ -199,11 +247,12 @@ export class Capacity {
   /** The first in line who could go now. */
   #nextInLine(provider: string): Waiter | null {
     if (!this.#hasRoom(provider)) return null
-    for (const waiter of this.#lines.get(provider) ?? []) {
-      const { model, holder } = waiter
-      if (!this.#isProbedByAnother(provider, model, holder) && this.#isFree(provider, model)) return waiter
+    let first: Waiter | null = null
+    for (const [model, [head]] of this.#lines.get(provider) ?? []) {
+      if (!head || (first && first.no < head.no) || this.#refusals.get(gateKey(provider, model))?.pausedUntil) continue
+      if (!this.#isProbedByAnother(provider, model, head.holder) && this.#isFree(provider, model)) first = head
     }
-    return null
+    return first
   }
 
   #isProbedByAnother(provider: string, model: string, holder: string): boolean {
@@ -213,16 +262,18 @@ export class Capacity {
 
   #unqueue(waiter: Waiter): void {
     for (const provider of waiter.providers) {
-      const line = this.#lines.get(provider)
+      const lines = this.#lines.get(provider)
+      const line = lines?.get(waiter.model)
       line?.delete(waiter)
-      if (line?.size === 0) this.#lines.delete(provider)
+      if (line?.size === 0) lines?.delete(waiter.model)
+      if (lines?.size === 0) this.#lines.delete(provider)
     }
   }
 
   #isFree(provider: string, model: string): boolean {
     const key = gateKey(provider, model)
-    const ceiling = this.#ceilings.get(key)
-    if (ceiling !== undefined && (this.#heldOf.get(key)?.size ?? 0) + 1 > ceiling) return false
+    const places = this.#refusals.get(key)?.places ?? Number.POSITIVE_INFINITY
+    if ((this.#heldOf.get(key)?.size ?? 0) + 1 > places) return false
     return this.#hasRoom(provider)
   }
 

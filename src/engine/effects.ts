@@ -21,14 +21,15 @@ import {
   StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
-import type { Attempt, Run, Step } from '../core/run.ts'
+import type { Attempt, Mode, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { keepOutputs } from './keep.ts'
+import { leftBehind, strandedBy } from './modes.ts'
 import type { OutputGate } from './output-gate.ts'
-import type { Place } from './picture-room.ts'
-import { type PictureDeps, type PictureNeed, pictureNeed, picturesFor, type Target, waitForRoom } from './pictures.ts'
+import { gather, type PictureDeps } from './pictures.ts'
 
 export interface EffectDeps extends PictureDeps {
+  mode: Mode
   store: Pick<Store, 'noteSubmit' | 'isUnsent'>
   catalog: Catalog
   providers: ReadonlyMap<string, Provider>
@@ -55,7 +56,7 @@ export interface LiveRun {
 
 /** Limits in milliseconds. A synchronous image API may take two minutes to answer a submit. */
 const LIMIT_MS: Record<Reaching['type'], number> = {
-  /** From the moment its pictures have room in memory. */
+  /** From the moment its pictures are read. */
   submit: 300_000,
   find: 60_000,
   poll: 60_000,
@@ -142,6 +143,8 @@ function carryOut(
   const { run } = live
   if (effect.type === 'cancelJob') return cancelJob(deps, effect, signal)
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return Promise.resolve(null)
+  const stranded = strandedBy(deps, run, step)
+  if (stranded) return leftBehind(deps, run, step, effect, stranded)
   switch (effect.type) {
     case 'submit':
       return submit(deps, live, step, step.attempt, signal)
@@ -168,14 +171,11 @@ async function submit(
   const route = routeOf(deps, step, attempt)
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
-  const target = { provider, inline: route.inline ?? false }
-  const need = await pictureNeed(deps, live.run, step, target).catch(error => unreadable(deps, live.run, error))
-  if (!need.ok) return refused(need.error)
-  const room = await waitForRoom(deps, live, step, need, stop)
-  if (!room.ok) return room.error && refused(room.error)
-  const { place } = room
+  const pictures = await gather(deps, live, step, { provider, inline: route.inline ?? false }, stop)
+  if (!pictures.ok) return pictures.error && refused(pictures.error)
+  const { refs, place } = pictures
   try {
-    const send = (signal: AbortSignal) => sendOff(deps, live, step, attempt, { route, target, need, place }, signal)
+    const send = (signal: AbortSignal) => sendOff(deps, live, step, attempt, { route, provider, refs }, signal)
     return await within(deps.clock, LIMIT_MS.submit, stop, send)
   } finally {
     place.leave()
@@ -188,18 +188,12 @@ function routeOf(deps: EffectDeps, step: Step, { provider }: Attempt): Route | u
   return model && deps.routesOf(model).find(each => each.provider === provider)
 }
 
-/** Our own storage breaks off: it will be back, and the steps before are paid. */
-function unreadable(deps: EffectDeps, run: Run, error: unknown): { ok: false; error: StepError } {
-  deps.observer.fault('pictures', error, { runId: run.id })
-  return { ok: false, error: stepError('storage_unavailable', 'the input picture cannot be read now') }
-}
-
 /** What a submit goes with. */
 interface Baggage {
   route: Route
-  target: Target & { provider: Provider }
-  need: PictureNeed
-  place: Place
+  provider: Provider
+  /** Its pictures, in the form that the provider takes. */
+  refs: readonly string[]
 }
 
 async function sendOff(
@@ -207,11 +201,10 @@ async function sendOff(
   live: LiveRun,
   step: Step,
   attempt: Attempt,
-  { route, target, need, place }: Baggage,
+  { route, provider, refs }: Baggage,
   signal: AbortSignal,
 ): Promise<Said> {
   const { run } = live
-  const { provider } = target
   let began = false
   let held: StepError | null = null
   /** The last moment before the first byte: the submit is noted, or held back. */
@@ -225,9 +218,7 @@ async function sendOff(
     if (held) throw new Error(held.message)
   }
   try {
-    const pictures = await picturesFor(deps, need, target, place, signal).catch(error => unreadable(deps, run, error))
-    if (!pictures.ok) return refused(pictures.error)
-    const translation = route.translate(step.params, { role: step.role, pictures: pictures.refs })
+    const translation = route.translate(step.params, { role: step.role, pictures: refs })
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
     const { token, no: attemptNo } = attempt
     const { body, providerModel } = translation

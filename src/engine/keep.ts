@@ -7,8 +7,16 @@
 import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal } from '../core/events.ts'
-import { type Kept, type Media, type Observer, type Opened, type Provider, StorageUnavailable } from '../core/ports.ts'
+import {
+  type Kept,
+  type Media,
+  type Observer,
+  type Provider,
+  type StepKind,
+  StorageUnavailable,
+} from '../core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+import { isStashed } from './modes.ts'
 import type { OutputGate } from './output-gate.ts'
 
 interface KeepDeps {
@@ -29,8 +37,6 @@ export async function keepOutputs(
   media: readonly ProviderMedia[],
   signal: AbortSignal,
 ): Promise<Copied> {
-  const provider = deps.providers.get(attempt.provider)
-  if (!provider) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
   const unwatched = deps.gate.lookIfSlow()
   const outputs: Output[] = []
   let refusal: StepError | null = null
@@ -38,7 +44,8 @@ export async function keepOutputs(
     for (const [i, each] of media.entries()) {
       const id = outputId(step.id, attempt.no, i)
       const copied: Download =
-        (await deps.media.keepAgain(id, step.kind)) ?? (await download(deps, provider, step, id, each, signal))
+        (await deps.media.keepAgain(id, step.kind)) ??
+        (await download(deps, attempt, { id, kind: step.kind, from: each }, signal))
       if (copied.ok) outputs.push(copied.output)
       else if (copied.error.code !== 'storage_unavailable')
         return failed(refusal ?? namingStorage(deps, step, copied.error), refusal === null && copied.expired)
@@ -62,19 +69,16 @@ export async function keepOutputs(
 type Download = Extract<Kept, { ok: true }> | { ok: false; error: StepError; expired?: boolean }
 
 async function download(
-  { media }: KeepDeps,
-  provider: Provider,
-  step: Step,
-  id: string,
-  from: ProviderMedia,
+  { media, providers }: KeepDeps,
+  { provider }: Attempt,
+  { id, kind, from }: { id: string; kind: StepKind; from: ProviderMedia },
   signal: AbortSignal,
 ): Promise<Download> {
-  const opened: Opened = from.url.startsWith('stash:')
-    ? await media.openStash(from.url)
-    : await provider.open(from, signal)
+  const opened = isStashed(from) ? await media.openStash(from.url) : await providers.get(provider)?.open(from, signal)
+  if (!opened) return { ok: false, error: stepError('output_fetch_failed', `${provider} is not configured any more`) }
   if (!opened.ok) return opened
   const { stream, length } = opened
-  return media.keep({ id, kind: step.kind, stream, mime: opened.mime ?? from.mime ?? null, length })
+  return media.keep({ id, kind, stream, mime: opened.mime ?? from.mime ?? null, length })
 }
 
 /** Whose output is lost should know that our own storage had its part in it. */

@@ -112,7 +112,7 @@ export class OutputGate {
   #letGo(): void {
     let left = TURN
     for (const call of this.#line) {
-      if (!this.#isOpen) return
+      if (!this.#isOpen || this.#isStopped) return
       if (left === 0) {
         setImmediate(() => this.#letGo())
         return

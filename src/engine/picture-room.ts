@@ -1,16 +1,20 @@
 /**
  * Room in memory for the input pictures of submits, whatever the callers send.
  *
- * 1. Room is taken before a byte is read, for all pictures of a step at once, and given back when its submit has ended.
- * 2. First come, first served: a large step is not overtaken for ever by small ones. Who needs no room waits for nobody.
- * 3. Nobody asks for more than there is, and nobody who has room asks for more: so the first in line gets its room when
- *    those before it end, and a submit has a time limit.
- * 4. Pictures behind links have a room of their own: a host that dribbles holds up links, not what lies in our storage.
+ * 1. Room is taken before a byte is held, and given back when its submit has ended. What is known to come is taken at once,
+ *    for all pictures of a step; what comes from a link is taken as it arrives.
+ * 2. The key that holds least is served first, and of one key who came first: a large step is not overtaken for ever by
+ *    small ones, and a key that fills the room waits for itself. Who needs no room waits for nobody.
+ * 3. Nobody asks for more than there is, and everybody says before the most that it will take. Nothing is given that could
+ *    leave all of them waiting for one another (the banker's algorithm): so someone always goes on, and a read has a limit.
+ * 4. Pictures behind links have a room of their own, in which a host that dribbles holds what it has sent and a little more.
  */
 
 /** Room that was taken. */
 export interface Place {
-  /** Gives back all but so many bytes, which were never filled. */
+  /** True once there is room for so many bytes, within the most that was said; false when `quit` is aborted before. */
+  grow(bytes: number, quit: AbortSignal): Promise<boolean>
+  /** Takes no more from now on, and gives back all but so many bytes, which were never filled. */
   keep(bytes: number): void
   /** So many bytes were read, and are needed no longer in this form. */
   drop(bytes: number): void
@@ -23,6 +27,8 @@ export interface Place {
  * copy that is sent. Both rooms full are well below the gigabyte of a small machine.
  */
 const ROOM_BYTES = 64 << 20
+/** What a link takes at first and at a time: some seventy links are read side by side, and a large one asks sixty times. */
+const STEP_BYTES = 512 << 10
 /**
  * Bytes of large pictures that are let go before memory is collected: left to itself, the collector let dozens of such submits
  * pass. It stops everything for some milliseconds, so pictures of usual size are left to the collector.
@@ -30,14 +36,11 @@ const ROOM_BYTES = 64 << 20
 const LITTER_BYTES = 32 << 20
 const LARGE_BYTES = 4 << 20
 
-interface Waiting {
+/** `bytes`: the most that it takes. `known`: what it takes for sure. `linked`: some of the pictures are behind links. */
+export interface Need {
+  key: string
   bytes: number
-  give(place: Place | null): void
-}
-
-/** `linked`: some of the pictures are behind links. */
-interface Need {
-  bytes: number
+  known: number
   linked: boolean
 }
 
@@ -48,15 +51,15 @@ export class PictureRoom {
 
   /** Room that is there now and that nobody waits for; else null. */
   enterNow(need: Need): Place | null {
-    return this.#of(need).enterNow(need.bytes)
+    return this.#of(need).enterNow(need)
   }
 
   /** Waits for room. Null when `quit` is aborted before, or nothing may begin any more. */
   enter(need: Need, quit: AbortSignal): Promise<Place | null> {
-    return this.#of(need).enter(need.bytes, quit)
+    return this.#of(need).enter(need, quit)
   }
 
-  /** Lets nobody in any more. */
+  /** Lets nobody in any more. Who is in gets what it was promised. */
   shut(): void {
     this.#stored.shut()
     this.#linked.shut()
@@ -76,9 +79,24 @@ export class PictureRoom {
   }
 }
 
+/** What one submit holds, and the most that it may. */
+interface Share {
+  key: string
+  held: number
+  most: number
+}
+
+/** A wish to hold so many bytes. */
+interface Waiting {
+  share: Share
+  bytes: number
+  give(isGiven: boolean): void
+}
+
 class Room {
   readonly #drop: (bytes: number) => void
   #free = ROOM_BYTES
+  #shares = new Set<Share>()
   #line: Waiting[] = []
   #isShut = false
 
@@ -86,20 +104,40 @@ class Room {
     this.#drop = drop
   }
 
-  enterNow(bytes: number): Place | null {
-    if (bytes === 0) return this.#place(0)
-    return this.#isShut || this.#line.length > 0 || bytes > this.#free ? null : this.#place(bytes)
+  enterNow(need: Need): Place | null {
+    const share = shareOf(need)
+    const bytes = firstOf(need)
+    if (bytes === 0) return this.#place(share)
+    if (this.#isShut || this.#line.length > 0 || !this.#isSafe(share, bytes)) return null
+    this.#give(share, bytes)
+    return this.#place(share)
   }
 
-  async enter(bytes: number, quit: AbortSignal): Promise<Place | null> {
-    if (bytes === 0) return this.#place(0)
-    if (bytes > ROOM_BYTES) throw new Error(`no room for ${bytes} bytes, ever`)
-    if (this.#isShut || quit.aborted) return null
-    const { promise, resolve } = Promise.withResolvers<Place | null>()
-    const waiting: Waiting = { bytes, give: resolve }
+  async enter(need: Need, quit: AbortSignal): Promise<Place | null> {
+    const share = shareOf(need)
+    const bytes = firstOf(need)
+    if (bytes === 0) return this.#place(share)
+    if (need.bytes > ROOM_BYTES) throw new Error(`no room for ${need.bytes} bytes, ever`)
+    if (this.#isShut) return null
+    return (await this.#wait(share, bytes, quit)) ? this.#place(share) : null
+  }
+
+  shut(): void {
+    this.#isShut = true
+    const [inside, outside] = [true, false].map(isIn =>
+      this.#line.filter(({ share }) => this.#shares.has(share) === isIn),
+    )
+    this.#line = inside ?? []
+    for (const { give } of outside ?? []) give(false)
+  }
+
+  #wait(share: Share, bytes: number, quit: AbortSignal): Promise<boolean> {
+    if (quit.aborted) return Promise.resolve(false)
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const waiting: Waiting = { share, bytes, give: resolve }
     const leave = (): void => {
       this.#line = this.#line.filter(each => each !== waiting)
-      resolve(null)
+      resolve(false)
       this.#serve()
     }
     this.#line.push(waiting)
@@ -108,34 +146,77 @@ class Room {
     return promise.finally(() => quit.removeEventListener('abort', leave))
   }
 
-  shut(): void {
-    this.#isShut = true
-    for (const { give } of this.#line.splice(0)) give(null)
-  }
-
   #serve(): void {
-    for (let first = this.#line[0]; first && first.bytes <= this.#free; first = this.#line[0]) {
-      this.#line.shift()
-      first.give(this.#place(first.bytes))
+    for (let next = this.#next(); next; next = this.#next()) {
+      const { share, bytes, give } = next
+      this.#line = this.#line.filter(each => each !== next)
+      this.#give(share, bytes)
+      give(true)
     }
   }
 
-  #place(bytes: number): Place {
-    let held = bytes
-    this.#free -= held
+  /** Who is served next. Nobody gets in past one that is passed over; who is in may, for only that frees room. */
+  #next(): Waiting | null {
+    if (this.#line.length === 0) return null
+    const held = new Map<string, number>()
+    for (const share of this.#shares) held.set(share.key, (held.get(share.key) ?? 0) + share.held)
+    const heldBy = ({ share }: Waiting): number => held.get(share.key) ?? 0
+    const isOutside = ({ share }: Waiting): number => (this.#shares.has(share) ? 0 : 1)
+    let isPassedOver = false
+    for (const each of this.#line.toSorted((a, b) => heldBy(a) - heldBy(b) || isOutside(a) - isOutside(b))) {
+      if (isPassedOver && isOutside(each)) continue
+      if (this.#isSafe(each.share, each.bytes)) return each
+      isPassedOver = true
+    }
+    return null
+  }
+
+  /** Whether all can still take their most, one after the other, if this share holds so many bytes. */
+  #isSafe(share: Share, bytes: number): boolean {
+    let free = this.#free - (bytes - share.held)
+    const all = [...this.#shares].filter(each => each !== share).concat({ ...share, held: bytes })
+    const missing = ({ most, held }: Share): number => most - held
+    for (const each of all.sort((a, b) => missing(a) - missing(b))) {
+      if (missing(each) > free) return false
+      free += each.held
+    }
+    return true
+  }
+
+  #give(share: Share, bytes: number): void {
+    this.#shares.add(share)
+    this.#free -= bytes - share.held
+    share.held = bytes
+  }
+
+  #place(share: Share): Place {
     const keep = (left: number): void => {
-      if (left >= held) return
-      this.#free += held - left
-      held = left
+      share.most = Math.min(share.most, left)
+      if (left < share.held) this.#give(share, left)
       this.#serve()
     }
     return {
+      grow: (bytes, quit) => {
+        if (bytes <= share.held) return Promise.resolve(true)
+        if (bytes > share.most) return Promise.resolve(false)
+        return this.#wait(share, Math.min(share.most, Math.max(bytes, share.held + STEP_BYTES)), quit)
+      },
       keep,
       drop: this.#drop,
       leave: () => {
-        this.#drop(held)
+        this.#drop(share.held)
         keep(0)
+        this.#shares.delete(share)
       },
     }
   }
+}
+
+function shareOf({ key, bytes }: Need): Share {
+  return { key, held: 0, most: bytes }
+}
+
+/** What is taken at once. */
+function firstOf({ bytes, known }: Need): number {
+  return Math.min(bytes, known < bytes ? known + STEP_BYTES : bytes)
 }

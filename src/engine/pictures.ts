@@ -4,22 +4,30 @@
  * 1. What must be read is known before a byte is read: its size, or the most that it may have.
  * 2. Pictures in the request itself have a limit together; one that stands there twice counts twice. Above it nothing is sent.
  * 3. A picture is read once for a step, and its bytes are let go when it is encoded or uploaded.
+ * 4. Until all are read nothing is sent, so that can be left at any moment: by a cancel, at the deadline, at a limit, and
+ *    when the process stops. Whoever reads them and does not obey is not waited for.
  */
 import { type StepError, stepError } from '../core/errors.ts'
 import { deadlineOf } from '../core/machine/steps.ts'
-import type { Clock, Media, Picture, Provider, Route } from '../core/ports.ts'
+import type { Clock, Media, Observer, Picture, Provider, Route } from '../core/ports.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import type { PictureRoom, Place } from './picture-room.ts'
 
 export interface PictureDeps {
   clock: Clock
   media: Pick<Media, 'find'>
+  observer: Pick<Observer, 'fault'>
   room: PictureRoom
-  /** Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. One above `mostBytes` is `invalid_input`. */
+  /**
+   * Reads an input picture (`https:`, `data:`, `media:{id}`) for a provider that takes no link. One above `mostBytes` is
+   * `invalid_input`. Of a link it holds so many bytes only when `grow` says that there is room for them.
+   * @throws when our own storage does not give it now
+   */
   readPicture(
     ref: string,
     signal: AbortSignal,
     mostBytes: number,
+    grow: (bytes: number) => Promise<boolean>,
   ): Promise<{ ok: true; picture: Picture } | { ok: false; error: StepError }>
   /** A signed link to a media that a provider can reach, or null without a public address. */
   publicLink(mediaId: string): string | null
@@ -39,6 +47,8 @@ export interface PictureNeed {
   reads: ReadonlyMap<string, { bytes: number | null; times: number }>
   /** Room in memory that this takes at the most. */
   bytes: number
+  /** What it takes whatever lies behind links. */
+  known: number
   /** Some of it lies behind links. */
   linked: boolean
 }
@@ -79,46 +89,92 @@ export async function pictureNeed(
   const room = roomFor(target, [...reads.values()])
   if (typeof room !== 'number') return room
   const linked = [...reads.values()].some(({ bytes }) => bytes === null)
-  return { ok: true, pictures, reads, bytes: room, linked }
+  const sizes = [...reads.values()].map(({ bytes, times }) => ({ bytes: bytes ?? 0, times }))
+  const known = uploads(target) ? Math.max(0, ...sizes.map(({ bytes }) => bytes)) : sumOf(sizes)
+  return { ok: true, pictures, reads, bytes: room, known, linked }
 }
 
 /**
- * Waits for room in memory, until the step is canceled or too late, or the process stops: without an error the next one makes
- * the submit. The wait is no part of the submit's own time.
+ * Waits for room in memory, and reads what must be read: the caller gives the room back. Without an error the next process
+ * makes the submit.
  */
-export async function waitForRoom(
-  { clock, room }: PictureDeps,
+export async function gather(
+  deps: PictureDeps,
   live: { readonly run: Run },
   step: Step,
-  need: PictureNeed,
+  target: Target,
   stop: AbortSignal,
-): Promise<{ ok: true; place: Place } | { ok: false; error: StepError | null }> {
-  const now = room.enterNow(need)
-  if (now) return { ok: true, place: now }
+): Promise<{ ok: true; refs: string[]; place: Place } | { ok: false; error: StepError | null }> {
+  const { clock, observer, room } = deps
+  /** Our own storage breaks off: it will be back, and the steps before are paid. */
+  const unreadable = (error: unknown): Failed => {
+    observer.fault('pictures', error, { runId: live.run.id })
+    return { ok: false, error: stepError('storage_unavailable', 'the input picture cannot be read now') }
+  }
+  const need = await pictureNeed(deps, live.run, step, target).catch(unreadable)
+  if (!need.ok) return need
+  const asked = { ...need, key: live.run.apiKeyId }
+  const now = room.enterNow(asked)
+  const wanted = whileWanted(clock, live, step, stop)
+  const { signal } = wanted
+  let disarm = (): void => {}
+  try {
+    const place = now ?? (await room.enter(asked, signal))
+    if (!place) return signal.aborted ? await wanted.left : { ok: false, error: null }
+    disarm = clock.at(clock.now() + READ_MS, () =>
+      wanted.leave(slowIn(need, target) ?? unreadable(new Error(TOO_SLOW))),
+    )
+    const reading = picturesFor(deps, need, target, place, signal)
+    const known = reading.catch(error => (signal.aborted ? wanted.left : unreadable(error)))
+    const read = await Promise.race([wanted.left, known])
+    if (read.ok) return { ...read, place }
+    place.leave()
+    return read
+  } finally {
+    disarm()
+    wanted.end()
+  }
+}
+
+/**
+ * For all pictures of a step together. Storage that gives a megabyte a second gives them in a quarter of it, and a link has
+ * a limit of its own; the rest is for uploads one by one, and for links that wait for more room.
+ */
+const READ_MS = 180_000
+const TOO_SLOW = `the input pictures were not read within ${READ_MS} ms`
+/** How often a submit that waits or reads asks whether it is still wanted. */
+const STILL_WANTED_MS = 1_000
+
+type Left = { ok: false; error: StepError | null }
+
+/** `left` comes, and `signal` is aborted, when the step is canceled or too late, the process stops, or by `leave`. */
+function whileWanted(clock: Clock, live: { readonly run: Run }, step: Step, stop: AbortSignal) {
+  const quit = new AbortController()
+  const { promise: left, resolve } = Promise.withResolvers<Left>()
+  let disarm = (): void => {}
+  const leave = (as: Left): void => {
+    resolve(as)
+    quit.abort(new Error('the submit was left'))
+  }
   const overBy = (): StepError | null => {
     if (live.run.cancelRequestedAt !== null) return stepError('canceled', 'canceled before it was submitted')
     const isLate = clock.now() >= deadlineOf(live.run, step)
     return isLate ? stepError('deadline_exceeded', 'the deadline passed before it was submitted') : null
   }
-  const quit = new AbortController()
-  let disarm = (): void => {}
   const look = (): void => {
-    if (stop.aborted || overBy()) quit.abort()
+    disarm()
+    const error = overBy()
+    if (stop.aborted || error) leave({ ok: false, error })
     else disarm = clock.at(clock.now() + STILL_WANTED_MS, look)
   }
-  look()
-  stop.addEventListener('abort', look, { once: true })
-  try {
-    const place = await room.enter(need, quit.signal)
-    return place ? { ok: true, place } : { ok: false, error: overBy() }
-  } finally {
+  const end = (): void => {
     disarm()
     stop.removeEventListener('abort', look)
   }
+  stop.addEventListener('abort', look, { once: true })
+  look()
+  return { signal: quit.signal, left, leave, end }
 }
-
-/** How often a submit that waits for room asks whether it is still wanted. */
-const STILL_WANTED_MS = 1_000
 
 /** Reads what must be read, within the room that was taken for it; what turns out to be too much of that is given back. */
 export async function picturesFor(
@@ -129,13 +185,17 @@ export async function picturesFor(
   signal: AbortSignal,
 ): Promise<{ ok: true; refs: string[] } | Failed> {
   const made = new Map<string, string>()
-  let held = 0
+  /** Pictures in the request itself; what an upload holds is free again after it. */
+  let held = uploads(target) ? 0 : need.known
   /** What pictures of a size that nobody knows yet may still take. */
   let left = need.bytes
   for (const { bytes, times } of need.reads.values()) left -= (bytes ?? 0) * times
   for (const [ref, { bytes, times }] of need.reads) {
     const most = bytes ?? Math.min(mostOf(target), uploads(target) ? need.bytes : Math.floor(left / times))
-    const read = await deps.readPicture(ref, signal, most)
+    const base = held
+    const grow = async (size: number): Promise<boolean> =>
+      bytes !== null || place.grow(uploads(target) ? size : base + size * times, signal)
+    const read = await deps.readPicture(ref, signal, most, grow)
     if (!read.ok && bytes === null && read.error.code === 'invalid_input')
       return most < mostOf(target)
         ? tooMany(`more than ${LIMITS.requestPictureBytes}`)
@@ -146,8 +206,9 @@ export async function picturesFor(
     made.set(ref, uploaded?.ref ?? dataUri(read.picture))
     const size = read.picture.bytes.length
     place.drop(size)
-    if (!uploaded) held += (bytes ?? size) * times
-    if (bytes === null) left -= size * times
+    if (bytes !== null) continue
+    if (!uploads(target)) held += size * times
+    left -= size * times
   }
   place.keep(held)
   return { ok: true, refs: need.pictures.map(each => ('link' in each ? each.link : (made.get(each.read) ?? ''))) }
@@ -173,9 +234,9 @@ function roomFor(target: Target, reads: readonly { bytes: number | null; times: 
   if (uploads(target)) return Math.max(0, ...reads.map(({ bytes }) => bytes ?? most))
   const large = reads.find(({ bytes }) => bytes !== null && bytes > target.provider.takes.dataUriBytes)
   if (large) return tooLarge(target, `${large.bytes}`)
-  const known = reads.reduce((sum, { bytes, times }) => sum + (bytes ?? 0) * times, 0)
+  const known = sumOf(reads.map(({ bytes, times }) => ({ bytes: bytes ?? 0, times })))
   if (known > LIMITS.requestPictureBytes) return tooMany(`${known}`)
-  const all = reads.reduce((sum, { bytes, times }) => sum + (bytes ?? most) * times, 0)
+  const all = sumOf(reads.map(({ bytes, times }) => ({ bytes: bytes ?? most, times })))
   return Math.min(all, LIMITS.requestPictureBytes)
 }
 
@@ -187,6 +248,18 @@ function mostOf(target: Target): number {
 /** Its own upload where there is one. */
 function uploads({ provider, inline }: Target): boolean {
   return provider.upload !== undefined && !inline
+}
+
+function sumOf(sizes: readonly { bytes: number; times: number }[]): number {
+  return sizes.reduce((sum, { bytes, times }) => sum + bytes * times, 0)
+}
+
+/** Who was slow, if not our own storage: whoever gives links, or else the provider that takes uploads. */
+function slowIn({ linked }: PictureNeed, target: Target): Failed | null {
+  if (linked) return { ok: false, error: stepError('input_fetch_failed', TOO_SLOW) }
+  return uploads(target)
+    ? { ok: false, error: stepError('network_error', TOO_SLOW, { provider: target.provider.id }) }
+    : null
 }
 
 function tooLarge({ provider }: Target, bytes: string): Failed {

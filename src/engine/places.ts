@@ -57,7 +57,11 @@ export class Places {
   refused(stepId: string, error: StepError): void {
     const { capacity, clock } = this.#deps
     const held = this.#held.get(stepId)
-    if (held) capacity.refused(held.provider, held.model, error, clock.now())
+    if (!held) return
+    const { provider, model } = held
+    const until = capacity.refused(provider, model, error, clock.now())
+    // Those in line have no timer of their own: it outlives this run.
+    if (until !== null) clock.at(until, () => capacity.resume(provider, model, clock.now()))
   }
 
   /** Gives back what an actor held that is no more: whoever takes the run up again takes what it needs. */

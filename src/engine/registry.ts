@@ -156,7 +156,7 @@ export class Registry implements Engine {
     try {
       await this.rehydrate(Number.MAX_SAFE_INTEGER)
     } finally {
-      this.#deps.capacity.open()
+      if (!this.#draining) this.#deps.capacity.open()
     }
   }
 
@@ -194,6 +194,8 @@ export class Registry implements Engine {
 
   async drain(): Promise<void> {
     this.#draining = true
+    // Who waits for a place stays in line, as it is stored: a submit that ends makes room for the next start.
+    this.#deps.capacity.shut()
     this.#deps.room.shut()
     this.#deps.gate.stop()
     this.#stop.abort(new Error('stopping'))

@@ -8,15 +8,19 @@
  */
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
+import { express, lackOf, priceAt } from '../core/offers.ts'
 import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
-import { chooseRoute, type Offer, SAMPLE, tryRoute } from '../core/routing.ts'
-import { type Adjustment, type Cost, overLimit, type Run, type Step } from '../core/run.ts'
+import { chooseRoute, type Offer } from '../core/routing.ts'
+import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
 import type { Booking, Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
+import { otherMode } from './modes.ts'
 import type { OutputGate } from './output-gate.ts'
 
 export interface RouterDeps {
+  /** Of this server: runs of the other one are not routed. */
+  mode: Mode
   catalog: Catalog
   providers: ReadonlyMap<string, Provider>
   /** The routes of a model in this installation, in order of preference. */
@@ -42,6 +46,8 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const { clock, capacity } = deps
   const at = clock.now()
   const base = { at, jitter: clock.random(), stepId: step.id }
+  const elsewhere = otherMode(deps.mode, run)
+  if (elsewhere) return { event: { type: 'step.unroutable', error: elsewhere, ...base }, place: null }
   const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
   const model = deps.catalog.find(step.model)
   const routes = model ? deps.routesOf(model) : []
@@ -90,7 +96,7 @@ interface Question {
 function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Question): Translated {
   const { provider } = route
   const tried = trial(deps.providers.get(provider), route, step)
-  const cost = tried.obstacle === null ? priceOf(model, route, step) : UNKNOWN_COST
+  const cost = tried.obstacle === null ? costOf(route, model, step) : UNKNOWN_COST
   return {
     provider,
     ...tried,
@@ -106,15 +112,15 @@ type Tried = Pick<Translated, 'providerModel' | 'obstacle' | 'adjustments'>
 /** Translates the step as it would be sent. The name of the model may be another than the route's: a size or a speed chooses it. */
 function trial(provider: Provider | undefined, route: Route, step: Step): Tried {
   const { providerModel } = route
-  if (!provider) return { providerModel, obstacle: 'not available in this mode', adjustments: [] }
-  if (provider.missing) return { providerModel, obstacle: provider.missing, adjustments: [] }
-  const made = tryRoute(route, step, provider.takes.url && !route.inline ? SAMPLE.url : SAMPLE.data)
+  const lack = lackOf(provider)
+  if (lack !== null) return { providerModel, obstacle: lack, adjustments: [] }
+  const made = express(route, step, [provider?.takes.url && !route.inline ? 'url' : 'data'])
   if (!made.ok) return { providerModel, obstacle: made.reason, adjustments: [] }
   return { providerModel: made.providerModel, obstacle: null, adjustments: made.adjustments }
 }
 
-function priceOf(model: Model, route: Route, step: Step): Cost {
-  const usd = route.price ? route.price(step.params, step.role) : model.price(step.params, step.role)
+function costOf(route: Route, model: Model, step: Step): Cost {
+  const usd = priceAt(route, model, step)
   const listed = route.isMost?.(step.params) ? 'upper_bound' : 'listed'
   return { estimatedUsd: usd, actualUsd: null, basis: usd === null ? 'unknown' : listed }
 }

@@ -5,14 +5,16 @@
  */
 import { Elysia } from 'elysia'
 import { CHAINS, type Chain, findChain, KIND_OF } from '../core/chain.ts'
+import { express, priceAt } from '../core/offers.ts'
 import type { Catalog } from '../core/ports.ts'
+import { chooseRoute } from '../core/routing.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps } from './deps.ts'
 import type { ChainDto, EstimateDto } from './dto/catalog.ts'
 import { type Authorized, type Context, guarded, json } from './exchange.ts'
-import { offersOf, priceAt } from './models.ts'
+import { offersOf } from './models.ts'
 import * as docs from './openapi/catalog.ts'
-import { examine, type SoundStep, untranslatable } from './order.ts'
+import { examine, type SoundStep } from './order.ts'
 import { ApiProblem } from './problem.ts'
 
 export function chainRoutes(context: Context) {
@@ -67,19 +69,22 @@ const MOST_ERRORS = 100
 
 const round = (usd: number): number => Math.round(usd * 1e6) / 1e6
 
-/** The price where the step would go now: of the caller's preferred providers the first that is eligible and can take it. */
+/** The price where the step would go now, were there a place everywhere: the core chooses, as it does for a run. */
 function estimateStep(deps: ApiDeps, step: SoundStep, order: readonly string[]): EstimateDto['steps'][number] {
   const { model, planned } = step
-  const { params, role, key } = planned
-  const offers = offersOf(deps, model, deps.engine.stats())
-  const rank = (provider: string): number => (order.includes(provider) ? order.indexOf(provider) : order.length)
-  const fit = offers.filter(({ reason, route }) => reason === null && untranslatable(route, planned) === null)
-  const goes = fit.toSorted((a, b) => rank(a.route.provider) - rank(b.route.provider))[0]?.route
+  const offers = offersOf(deps, model, deps.engine.stats()).map(({ route, reason }) => {
+    const made = express(route, planned)
+    const { provider, providerModel } = route
+    const obstacle = reason ?? (made.ok ? null : made.reason)
+    return { route, provider, providerModel, obstacle, hasCapacity: true, closedUntil: null, overBudget: null }
+  })
+  const choice = chooseRoute(offers, [], order, deps.clock.now())
+  const goes = choice.type === 'go' ? choice.offer.route : null
   return {
-    step_key: key,
+    step_key: planned.key,
     model_identifier: model.id,
     provider: goes?.provider ?? null,
-    price_usd: goes ? priceAt(goes, model, params, role) : model.price(params, role),
+    price_usd: goes ? priceAt(goes, model, planned) : model.price(planned.params, planned.role),
     expected_ms: model.expectedMs,
   }
 }

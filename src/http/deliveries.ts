@@ -21,16 +21,15 @@ import {
   type RecoveryDto,
   recover as recoverShape,
 } from './dto/deliveries.ts'
-import { iso } from './dto/run.ts'
+import { iso, isoOrNull, timeOf } from './dto/time.ts'
 import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
-import { timeOf } from './list.ts'
 import * as docs from './openapi/deliveries.ts'
-import { refusal } from './order.ts'
-import { ApiProblem, type RequestError } from './problem.ts'
+import { ApiProblem, type RequestError, refusal, urlNotAllowed } from './problem.ts'
 import { checker } from './shape.ts'
+import { createShares, type Shares } from './shares.ts'
 
 export function deliveryRoutes(context: Context) {
-  const pings = new Map<string, number>()
+  const pings = createShares({ perKey: MOST_PINGS_OF_A_KEY, inAll: MOST_PINGS })
   const route = (handler: (deps: ApiDeps, exchange: Authorized) => Promise<Response>) =>
     guarded(context, 'callbacks:manage', exchange => handler(context.deps, exchange))
   return new Elysia({ name: 'deliveries' })
@@ -156,7 +155,7 @@ async function recover(deps: ApiDeps, { request, principal }: Authorized): Promi
     since: iso(since),
     until: iso(until),
     host,
-    last_attempt_at: lastAt === null ? null : iso(lastAt),
+    last_attempt_at: isoOrNull(lastAt),
   }
   return json(202, answer)
 }
@@ -169,26 +168,22 @@ function wrongTime(field: string): RequestError {
 // ── Trying a receiver ─────────────────────────────────────────────────────────────────────────────────────────────
 
 /** A ping holds a socket for up to 15 s; more than a few of a key at once are no test. */
-const MOST_PINGS = 4
+const MOST_PINGS_OF_A_KEY = 4
+const MOST_PINGS = 32
 const PING_SECONDS = 25
 
 const checkPing = checker(pingOrder.schema)
 
-async function ping(deps: ApiDeps, exchange: Authorized, pings: Map<string, number>): Promise<Response> {
+async function ping(deps: ApiDeps, exchange: Authorized, pings: Shares): Promise<Response> {
   const { apiKeyId } = exchange.principal
   const body = await readJson(exchange.request)
   const errors = checkPing(body)
   if (errors.length > 0) throw refusal(errors)
   const { url } = body as PingOrderDto
-  if (!deps.checkUrl(url))
-    throw refusal([{ pointer: '/url', code: 'url_not_allowed', detail: 'This URL cannot be used.', hint: URL_HINT }])
-  const open = pings.get(apiKeyId) ?? 0
-  if (open >= MOST_PINGS)
-    throw new ApiProblem('rate_limited', `${open} pings of this key are under way.`, {
-      headers: { 'retry-after': '5' },
-    })
+  if (!deps.checkUrl(url)) throw refusal([urlNotAllowed('/url')])
+  const place = pings.take(apiKeyId)
+  if ('full' in place) throw busy(place.full)
   exchange.allowSilence(PING_SECONDS)
-  pings.set(apiKeyId, open + 1)
   try {
     const { id, at, outcome } = await deps.callbacks.ping(apiKeyId, url)
     const { errorClass } = afterSending(outcome, { attempts: 1, prior: null }, at, 0)
@@ -205,13 +200,15 @@ async function ping(deps: ApiDeps, exchange: Authorized, pings: Map<string, numb
     }
     return json(200, answer)
   } finally {
-    const left = (pings.get(apiKeyId) ?? 1) - 1
-    if (left > 0) pings.set(apiKeyId, left)
-    else pings.delete(apiKeyId)
+    place.free()
   }
 }
 
-const URL_HINT = 'Use a public https URL without user name, or add its host:port to BABYCHAIN_EGRESS_ALLOW.'
+function busy(full: 'key' | 'server'): ApiProblem {
+  const detail =
+    full === 'key' ? `${MOST_PINGS_OF_A_KEY} pings of this key are under way.` : `${MOST_PINGS} pings are under way.`
+  return new ApiProblem('rate_limited', detail, { headers: { 'retry-after': '5' } })
+}
 
 /** The delivery of the path, if it is the asker's. @throws ApiProblem 404 */
 async function own({ store }: ApiDeps, { params, principal }: Authorized): Promise<Delivery> {

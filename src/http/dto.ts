@@ -252,6 +252,11 @@ export const resumeRun = define(
       from_step_key: Type.Optional(
         text('Do this step and those after it again, although it succeeded. By default, every step that did not.'),
       ),
+      input: Type.Optional(
+        anything(
+          'What changes for the steps that are done again, in the form of the input of a run: `chain_models` with a `{step}_model`, a `{step}_params` in place of the whole old one. What is not given stays.',
+        ),
+      ),
       provider_order: Type.Optional(providerOrder),
       max_cost_usd: Type.Optional(
         nullable(

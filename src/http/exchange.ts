@@ -129,6 +129,12 @@ export function json(status: number, value: object | string, headers: Readonly<R
   })
 }
 
+/** Whether an If-None-Match names this entity tag (RFC 9110: weak comparison). */
+export function matches(header: string | null, etag: string): boolean {
+  if (header === null) return false
+  return header.split(',').some(each => each.trim() === '*' || each.trim().replace(/^W\//, '') === etag)
+}
+
 /** Ids in paths are UUIDs in lower case; anything else names nothing and must not reach the store. */
 export function isUuid(text: string): boolean {
   return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)

@@ -9,6 +9,7 @@
  */
 import { Elysia } from 'elysia'
 import type { ApiDeps } from './deps.ts'
+import type { HealthDto, ReadinessDto } from './dto/catalog.ts'
 import { authenticate, type Context, type Exchange, json, open } from './exchange.ts'
 import * as docs from './openapi/catalog.ts'
 import { ApiProblem } from './problem.ts'
@@ -19,7 +20,7 @@ export function healthRoutes(context: Context) {
   return new Elysia({ name: 'health' })
     .get(
       '/healthz',
-      open(context, () => json(200, { status: 'ok', version, mode })),
+      open(context, () => json(200, { status: 'ok', version, mode } satisfies HealthDto)),
       { detail: docs.healthz },
     )
     .get(
@@ -36,7 +37,7 @@ export function healthRoutes(context: Context) {
 
 async function ready(deps: ApiDeps): Promise<Response> {
   const { ok, checks } = await deps.ready()
-  if (ok && !deps.draining.aborted) return json(200, { status: 'ready', checks })
+  if (ok && !deps.draining.aborted) return json(200, { status: 'ready', checks: [...checks] } satisfies ReadinessDto)
   const code = deps.draining.aborted ? 'draining' : 'storage_unavailable'
   const failed = checks.filter(check => !check.ok).map(({ name, detail }) => (detail ? `${name}: ${detail}` : name))
   throw new ApiProblem(code, failed.join('; ') || 'The server is stopping.', {

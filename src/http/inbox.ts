@@ -1,7 +1,6 @@
 /** What the built-in receiver of the sandbox got, for the key that asks. Elsewhere there is no such route. */
 import { Elysia } from 'elysia'
-import type { Json } from '../core/json.ts'
-import { iso } from './dto/run.ts'
+import { presentInbox } from './dto/inbox.ts'
 import { type Context, guarded, json } from './exchange.ts'
 import { ApiProblem } from './problem.ts'
 
@@ -29,12 +28,8 @@ export function inboxRoutes(context: Context) {
     guarded(context, 'runs:read', ({ principal }) => {
       const { inbox } = context.deps
       if (!inbox) throw new ApiProblem('not_found', 'There is an inbox in the sandbox only.')
-      const data = inbox.messagesOf(principal.apiKeyId).map(message => ({
-        ...message,
-        at: iso(message.at),
-        body: JSON.parse(message.body) as Json,
-      }))
-      return json(200, { object: 'list', url: inbox.urlOf(principal.apiKeyId), data })
+      const { apiKeyId } = principal
+      return json(200, presentInbox(inbox.urlOf(apiKeyId), inbox.messagesOf(apiKeyId)))
     }),
   )
 }

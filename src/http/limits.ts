@@ -7,6 +7,7 @@
  */
 import type { Principal } from './deps.ts'
 import { ApiProblem } from './problem.ts'
+import { createWindows } from './windows.ts'
 
 export interface Rates {
   /** Counts a request; gives the headers for its answer. @throws ApiProblem 429 with the same headers and Retry-After */
@@ -14,24 +15,14 @@ export interface Rates {
 }
 
 const WINDOW_MS = 60_000
-/** Windows of keys that are gone are swept out when there are more than this. */
-const MOST_WINDOWS = 1_000
 
 export function createRates(now: () => number): Rates {
-  const windows = new Map<string, { endsAt: number; used: number }>()
-  const open = (apiKeyId: string, at: number) => {
-    const known = windows.get(apiKeyId)
-    if (known && known.endsAt > at && known.endsAt <= at + WINDOW_MS) return known
-    if (windows.size > MOST_WINDOWS) for (const [id, { endsAt }] of windows) if (endsAt <= at) windows.delete(id)
-    const fresh = { endsAt: at + WINDOW_MS, used: 0 }
-    windows.set(apiKeyId, fresh)
-    return fresh
-  }
+  const windowOf = createWindows(WINDOW_MS)
   return {
     charge({ apiKeyId, ratePerMinute }) {
       if (ratePerMinute === null || ratePerMinute === undefined) return {}
       const at = now()
-      const window = open(apiKeyId, at)
+      const window = windowOf(apiKeyId, at)
       window.used += 1
       const left = Math.max(0, ratePerMinute - window.used)
       const seconds = Math.max(1, Math.ceil((window.endsAt - at) / 1_000))

@@ -11,6 +11,7 @@ import { findChain } from '../core/chain.ts'
 import type { RunFilter } from '../core/ports.ts'
 import type { Run, RunStatus } from '../core/run.ts'
 import { knownSlugs } from './chains.ts'
+import { timeOf } from './dto/time.ts'
 import { type Authorized, type Context, guarded, json } from './exchange.ts'
 import { list } from './openapi/runs.ts'
 import { ApiProblem, parameterProblem, type RequestError } from './problem.ts'
@@ -125,19 +126,6 @@ function read(
 }
 
 const TIME_HINT = 'Such as 2026-05-26T20:15:11.866+00:00 or 2026-05-26T20:15:11Z; write + as %2B.'
-
-/** An ISO 8601 time with its zone, in milliseconds. */
-export function timeOf(value: string): number | null {
-  // A plus sign that was not escaped arrives as a space.
-  const text = value.replace(/ (?=\d{2}:\d{2}$)/, '+')
-  if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})$/.test(text)) return null
-  // Date.parse goes on into the next month where a month has no such day.
-  const day = text.slice(0, 10)
-  const began = Date.parse(day)
-  if (Number.isNaN(began) || !new Date(began).toISOString().startsWith(day)) return null
-  const at = Date.parse(text)
-  return Number.isNaN(at) ? null : at
-}
 
 function cursorOf({ createdAt, id }: Run): string {
   return Buffer.from(`v1 ${createdAt} ${id}`).toString('base64url')

@@ -10,10 +10,11 @@
 import { Elysia } from 'elysia'
 import type { StepError } from '../core/errors.ts'
 import type { StoredMedia } from '../core/ports.ts'
+import { LIMITS } from '../core/run.ts'
 import { capped, mediaType } from './body.ts'
 import type { ApiDeps } from './deps.ts'
 import type { MediaDto } from './dto/catalog.ts'
-import { iso } from './dto/run.ts'
+import { iso } from './dto/time.ts'
 import {
   type Authorized,
   authenticate,
@@ -22,6 +23,7 @@ import {
   guarded,
   isUuid,
   json,
+  matches,
   open,
   unauthenticated,
 } from './exchange.ts'
@@ -29,7 +31,6 @@ import * as docs from './openapi/catalog.ts'
 import { ApiProblem, bodyProblem, type RequestError } from './problem.ts'
 import { createQuota, type Quota } from './quota.ts'
 import { parseRange } from './range.ts'
-import { matches } from './runs.ts'
 import { createShares, type Shares } from './shares.ts'
 
 export function mediaRoutes(context: Context) {
@@ -123,8 +124,7 @@ function unknownMedia(): ApiProblem {
 
 // ── Uploading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Larger than what any provider takes as an input picture, within what one request may hold. */
-const PICTURE_BYTES = 25 << 20
+const PICTURE_BYTES = LIMITS.pictureBytes
 /** What a form adds to its file. */
 const FORM_BYTES = 64 << 10
 /** A form is read whole before it can be taken apart, so only a few may be under way, and none of them for ever. */

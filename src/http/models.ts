@@ -6,7 +6,8 @@
  * 2. Prices are those of one call with default parameters; null is unknown.
  */
 import { Elysia } from 'elysia'
-import type { EngineStats, Model, Role, Route } from '../core/ports.ts'
+import { lackOf, priceAt } from '../core/offers.ts'
+import type { EngineStats, Model, Route } from '../core/ports.ts'
 import type { ApiDeps } from './deps.ts'
 import type { ModelDto, ModelListDto, RouteDto } from './dto/catalog.ts'
 import { type Context, guarded, json } from './exchange.ts'
@@ -51,7 +52,7 @@ function presentModel(deps: ApiDeps, model: Model, stats: EngineStats): ModelDto
       configured,
       eligible: reason === null,
       reason,
-      price: model.roles.map(role => ({ role, usd: priceAt(route, model, {}, role) })),
+      price: model.roles.map(role => ({ role, usd: priceAt(route, model, { params: {}, role }) })),
     }),
   )
   return {
@@ -82,15 +83,10 @@ export function offersOf(deps: ApiDeps, model: Model, stats: EngineStats): Route
   const elsewhere = model.routes.filter(route => !here.some(other => same(route, other)))
   return [...here, ...elsewhere].map(route => {
     const provider = deps.providers.find(each => each.id === route.provider)
-    const missing = provider ? provider.missing : `not available in mode ${deps.mode}`
+    const missing = lackOf(provider, `in mode ${deps.mode}`)
     const unused = here.includes(route) ? null : `not used in mode ${deps.mode}`
     const breaker = stats.breakers[`${route.provider}/${model.id}`]
     const broken = breaker === 'open' ? 'it failed several times in a row and is left alone for a while' : null
     return { route, configured: provider?.missing === null, reason: missing ?? unused ?? broken }
   })
-}
-
-/** The listed price of one call, in US dollars. */
-export function priceAt(route: Route, model: Model, params: Parameters<Model['price']>[0], role: Role): number | null {
-  return route.price ? route.price(params, role) : model.price(params, role)
 }

@@ -7,15 +7,15 @@
  * 3. `media:{id}` is a picture of the same API key; somebody else's is as unknown as one that never was.
  */
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
+import { obstacleOf, priceAt } from '../core/offers.ts'
 import type { Catalog, Model, Route } from '../core/ports.ts'
-import { SAMPLE, tryRoute } from '../core/routing.ts'
+import { revise } from '../core/revise.ts'
 import { LIMITS, type Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'
-import { type CreateRunDto, createRun, resumeRun } from './dto.ts'
-import { priceAt } from './models.ts'
-import { ApiProblem, type RequestError } from './problem.ts'
-import { checker, isObject } from './shape.ts'
+import { type CreateRunDto, createRun, type ResumeRunDto, resumeRun } from './dto.ts'
+import { type RequestError, urlNotAllowed } from './problem.ts'
+import { checker } from './shape.ts'
 
 export interface Order {
   input: JsonObject
@@ -98,57 +98,48 @@ function planAlone(chain: Chain, index: number, input: Json | undefined, catalog
 
 const checkResume = checker(resumeRun.schema)
 
-/** All mistakes of the body of a resume. */
-export function examineResume(deps: ApiDeps, run: Run, body: Json): RequestError[] {
+/** The mistakes of the body of a resume that can be told before the run is forked. */
+export function examineResume(run: Run, body: Json): RequestError[] {
   const errors = checkResume(body)
   if (errors.length > 0 || !isObject(body)) return errors
   const keys = run.steps.map(step => step.key)
   const from = body.from_step_key
-  if (typeof from === 'string' && !keys.includes(from)) errors.push(unknownStep('/from_step_key', from, keys))
-  const steps = run.steps.flatMap(({ key, model }) => {
-    const found = deps.catalog.find(model)
-    return found ? [{ key, model: found }] : []
-  })
-  return [...errors, ...checkProviders(deps, keys, steps, body.provider_order)]
+  return typeof from === 'string' && !keys.includes(from) ? [unknownStep('/from_step_key', from, keys)] : []
 }
 
-/** What stands in the way of the steps that a resumed run would do again: told before the first of them is paid. */
-export async function examineFork(deps: ApiDeps, principal: Principal, forked: Run): Promise<RequestError[]> {
-  const again = forked.steps.filter(step => step.status === 'queued')
-  const steps = again.flatMap(planned => {
+export type ExaminedFork = { ok: true; run: Run } | { ok: false; errors: RequestError[] }
+
+/**
+ * The run that a resume asks for: the fork with the changes of its input, and everything that stands in the way of the steps
+ * that it would do again, told before the first of them is paid. Errors point to where a change would have to be given.
+ */
+export async function examineFork(
+  deps: ApiDeps,
+  principal: Principal,
+  forked: Run,
+  { input = {}, provider_order }: ResumeRunDto,
+): Promise<ExaminedFork> {
+  const revised = revise(forked, input as JsonObject, deps.catalog)
+  if (!revised.ok) return { ok: false, errors: revised.problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })) }
+  const { run } = revised
+  const steps = run.steps.flatMap(planned => {
     const model = deps.catalog.find(planned.model)
     return model ? [{ key: planned.key, planned, model }] : []
   })
-  const errors = [...(await checkPictures(deps, principal, steps)), ...steps.flatMap(step => checkRoutes(deps, step))]
-  return [
-    // The body names neither models nor pictures.
-    ...errors.map(({ code, detail }) => ({ pointer: '', code, detail, hint: FORK_HINT })),
-    ...checkCost(deps, principal, steps, forked.maxCostUsd),
+  const again = steps.filter(({ planned }) => planned.status === 'queued')
+  const keys = run.steps.map(step => step.key)
+  const errors = [
+    ...checkProviders(deps, keys, steps, provider_order),
+    ...(await checkPictures(deps, principal, again)),
+    ...again.flatMap(step => checkRoutes(deps, step)),
+    ...checkCost(deps, principal, again, run.maxCostUsd),
   ]
-}
-
-const FORK_HINT =
-  'A resumed run keeps its models and pictures: mend here what is missing, or create a new run with others.'
-
-/** The refusal of a body with these mistakes: 422 when only links are wrong, else 400. */
-export function refusal(errors: readonly RequestError[]): ApiProblem {
-  const links = errors.every(error => error.code === 'url_not_allowed')
-  if (links) return new ApiProblem('url_not_allowed', 'A URL of the request cannot be used.', { errors })
-  const count = errors.length === 1 ? 'one problem' : `${errors.length} problems`
-  return new ApiProblem('invalid_request', `The request has ${count}; nothing was created or spent.`, { errors })
+  if (errors.length > 0) return { ok: false, errors }
+  return { ok: true, run: { ...run, providerOrder: { ...run.providerOrder, ...orderByStep(keys, provider_order) } } }
 }
 
 function checkWebhookUrl({ checkUrl }: ApiDeps, url: Json | undefined): RequestError[] {
-  return typeof url === 'string' && !checkUrl(url) ? [notAllowed('/webhook_url')] : []
-}
-
-function notAllowed(pointer: string): RequestError {
-  return {
-    pointer,
-    code: 'url_not_allowed',
-    detail: 'This URL cannot be used.',
-    hint: 'Use a public https URL without user name, or add its host:port to BABYCHAIN_EGRESS_ALLOW.',
-  }
+  return typeof url === 'string' && !checkUrl(url) ? [urlNotAllowed('/webhook_url')] : []
 }
 
 async function checkPictures(
@@ -186,7 +177,7 @@ async function checkPicture(
     const hint = 'Upload it with POST /api/v1/media.'
     return sound ? { bytes: (value.length * 3) / 4 } : { pointer, code: 'picture_reference', detail, hint }
   }
-  return checkUrl(value) ? { bytes: 0 } : notAllowed(pointer)
+  return checkUrl(value) ? { bytes: 0 } : urlNotAllowed(pointer)
 }
 
 /** The pictures of a step together, where every provider that could run it takes them in the request itself. */
@@ -203,7 +194,7 @@ function checkSum(
     return sum > most
   })
   if (over < 0) return []
-  const open = deps.routesOf(model).filter(route => obstacleOf(deps, route, planned) === null)
+  const open = openRoutes(deps, model, planned)
   if (!open.every(route => deps.embeds(route))) return []
   const detail = `the input pictures of ${key} up to this one have ${Math.round(sum)} bytes; one request takes at most ${most}`
   const hint = 'Give fewer or smaller pictures; one that is given twice counts twice.'
@@ -217,7 +208,7 @@ function checkSum(
 function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError[] {
   const reasons: string[] = []
   for (const route of deps.routesOf(model)) {
-    const reason = obstacleOf(deps, route, planned)
+    const reason = obstacleHere(deps, route, planned)
     if (reason === null) return []
     reasons.push(`${route.provider}: ${reason.replace(/\.$/, '')}`)
   }
@@ -245,11 +236,10 @@ function checkCost(
   const errors: RequestError[] = []
   let sum = 0
   for (const { key, model, planned } of steps) {
-    const open = deps.routesOf(model).filter(route => obstacleOf(deps, route, planned) === null)
-    const prices = open.map(route => priceAt(route, model, planned.params, planned.role))
+    const prices = openRoutes(deps, model, planned).map(route => priceAt(route, model, planned))
     const known = prices.filter(usd => usd !== null)
     if (known.length > 0) sum += Math.min(...known)
-    else if (open.length > 0) errors.push(unpriced(key, model, limit !== null))
+    else if (prices.length > 0) errors.push(unpriced(key, model, limit !== null))
   }
   if (limit === null || sum <= limit + 1e-9) return errors
   const detail = `the steps cost at least ${Number(sum.toFixed(6))} USD; max_cost_usd is ${limit}`
@@ -271,15 +261,16 @@ function unpriced(key: string, model: Model, byRun: boolean): RequestError {
       }
 }
 
-function obstacleOf(deps: ApiDeps, route: Route, step: PlannedStep): string | null {
-  const provider = deps.providers.find(each => each.id === route.provider)
-  return provider ? (provider.missing ?? untranslatable(route, step)) : 'not available in this mode'
+function obstacleHere(deps: ApiDeps, route: Route, step: PlannedStep): string | null {
+  return obstacleOf(
+    deps.providers.find(each => each.id === route.provider),
+    route,
+    step,
+  )
 }
 
-/** Why a route cannot express a step; null when it can. It may take pictures as links, in the request itself, or both. */
-export function untranslatable(route: Route, step: PlannedStep): string | null {
-  const linked = tryRoute(route, step, SAMPLE.url)
-  return linked.ok || tryRoute(route, step, SAMPLE.data).ok ? null : linked.reason
+function openRoutes(deps: ApiDeps, model: Model, step: PlannedStep): Route[] {
+  return deps.routesOf(model).filter(route => obstacleHere(deps, route, step) === null)
 }
 
 /** Names of steps and providers that nobody knows: a typo here would send money elsewhere. */
@@ -328,7 +319,7 @@ function providersOf(deps: ApiDeps, { model }: Pick<SoundStep, 'model'>): string
 }
 
 /** One list per step key, from either form of `provider_order`. */
-export function orderByStep(
+function orderByStep(
   keys: readonly string[],
   order: CreateRunDto['provider_order'],
 ): Readonly<Record<string, readonly string[]>> {

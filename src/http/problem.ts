@@ -55,6 +55,20 @@ export function parameterProblem(parameter: string, detail: string, hint?: strin
   return new ApiProblem('invalid_request', detail, { errors: [error] })
 }
 
+/** The refusal of a body with these mistakes: 422 when only links are wrong, else 400. */
+export function refusal(errors: readonly RequestError[]): ApiProblem {
+  const links = errors.every(error => error.code === 'url_not_allowed')
+  if (links) return new ApiProblem('url_not_allowed', 'A URL of the request cannot be used.', { errors })
+  const count = errors.length === 1 ? 'one problem' : `${errors.length} problems`
+  return new ApiProblem('invalid_request', `The request has ${count}; nothing was created or spent.`, { errors })
+}
+
+/** A link that may never be dialled: one sentence, whatever the reason, since it must not say what our network holds. */
+export function urlNotAllowed(pointer: string): RequestError {
+  const hint = 'Use a public https URL without user name, or add its host:port to BABYCHAIN_EGRESS_ALLOW.'
+  return { pointer, code: 'url_not_allowed', detail: 'This URL cannot be used.', hint }
+}
+
 /** More mistakes than this nobody mends in one go, and a megabyte of mistakes must not become ten of answer. */
 const MOST_ERRORS = 100
 

@@ -7,6 +7,7 @@
  * 3. A refusal says when the hour ends: no earlier moment would help.
  */
 import { ApiProblem } from './problem.ts'
+import { createWindows } from './windows.ts'
 
 export interface Quota {
   /** Counts `most` bytes until `settle` says how many were stored. @throws ApiProblem 429 with Retry-After */
@@ -17,28 +18,18 @@ const HOUR_MS = 3_600_000
 /** Two thousand pictures of a megabyte: more than a key's hundred runs at once use, little enough for a disk to last. */
 const MOST_GIB = 2
 const MOST_BYTES = MOST_GIB * 1024 ** 3
-/** Hours of keys that are gone are swept out when there are more than this. */
-const MOST_HOURS = 1_000
 
 export function createQuota(now: () => number): Quota {
-  const hours = new Map<string, { endsAt: number; bytes: number }>()
-  const open = (apiKeyId: string, at: number) => {
-    const known = hours.get(apiKeyId)
-    if (known && known.endsAt > at) return known
-    if (hours.size > MOST_HOURS) for (const [id, { endsAt }] of hours) if (endsAt <= at) hours.delete(id)
-    const fresh = { endsAt: at + HOUR_MS, bytes: 0 }
-    hours.set(apiKeyId, fresh)
-    return fresh
-  }
+  const hourOf = createWindows(HOUR_MS)
   return {
     reserve(apiKeyId, most) {
       const at = now()
-      const hour = open(apiKeyId, at)
-      if (hour.bytes + most > MOST_BYTES) throw spent(Math.max(1, Math.ceil((hour.endsAt - at) / 1_000)))
-      hour.bytes += most
+      const hour = hourOf(apiKeyId, at)
+      if (hour.used + most > MOST_BYTES) throw spent(Math.max(1, Math.ceil((hour.endsAt - at) / 1_000)))
+      hour.used += most
       return {
         settle(stored) {
-          hour.bytes += stored - most
+          hour.used += stored - most
         },
       }
     },

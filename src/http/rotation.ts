@@ -1,7 +1,7 @@
 /** Reads how long the one before stays good after a rotation: of keys and of webhook secrets alike. */
 import { readJson } from './body.ts'
 import { type RotationDto, rotation } from './dto/keys.ts'
-import { refusal } from './order.ts'
+import { refusal } from './problem.ts'
 import { checker } from './shape.ts'
 
 const check = checker(rotation.schema)

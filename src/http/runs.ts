@@ -15,11 +15,11 @@ import { namedChain } from './chains.ts'
 import type { ApiDeps } from './deps.ts'
 import { presentRun } from './dto/run.ts'
 import type { ResumeRunDto, RunDto } from './dto.ts'
-import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
+import { type Authorized, type Context, guarded, isUuid, json, matches } from './exchange.ts'
 import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
 import * as docs from './openapi/runs.ts'
-import { examine, examineFork, examineResume, orderByStep, refusal } from './order.ts'
-import { ApiProblem } from './problem.ts'
+import { examine, examineFork, examineResume } from './order.ts'
+import { ApiProblem, refusal } from './problem.ts'
 import { preferredWait, waitOf } from './wait.ts'
 
 export function runRoutes(context: Context) {
@@ -118,12 +118,6 @@ async function get(context: Context, exchange: Authorized): Promise<Response> {
 /** How soon a poller should come back: a picture takes a few seconds. */
 const POLL_AFTER_S = '2'
 
-/** Whether an If-None-Match names this entity tag (RFC 9110: weak comparison). */
-export function matches(header: string | null, etag: string): boolean {
-  if (header === null) return false
-  return header.split(',').some(each => each.trim() === '*' || each.trim().replace(/^W\//, '') === etag)
-}
-
 async function cancel({ deps }: Context, exchange: Authorized): Promise<Response> {
   const run = await ownRun(deps, exchange)
   const then = isEnded(run) ? run : ((await deps.engine.cancel(run.id)) ?? run)
@@ -143,7 +137,7 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
   if (repeat) return answerRepeat(repeat)
 
-  const errors = examineResume(deps, before, body)
+  const errors = examineResume(before, body)
   if (errors.length > 0) throw refusal(errors)
   const order = body as ResumeRunDto
   const { clock } = deps
@@ -154,16 +148,22 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
-  const keys = before.steps.map(step => step.key)
+  if (before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)) throw keepsOther(before, deps)
   const run: Run = {
     ...forked.run,
     mode: deps.mode,
-    providerOrder: { ...before.providerOrder, ...orderByStep(keys, order.provider_order) },
     maxCostUsd: order.max_cost_usd === undefined ? before.maxCostUsd : order.max_cost_usd,
   }
-  const obstacles = await examineFork(deps, exchange.principal, run)
-  if (obstacles.length > 0) throw refusal(obstacles)
-  return accept(context, exchange, { run, events: forked.events }, idempotency)
+  const examined = await examineFork(deps, exchange.principal, run, order)
+  if (!examined.ok) throw refusal(examined.errors)
+  return accept(context, exchange, { run: examined.run, events: forked.events }, idempotency)
+}
+
+/** What was painted must not pass for what was paid, nor the other way round. */
+function keepsOther({ id, mode, steps }: Run, deps: ApiDeps): ApiProblem {
+  const detail = `The run ${id} was created in mode ${mode}, and this server runs in mode ${deps.mode}: it cannot keep the finished steps.`
+  const hint = `Run all of its steps again with "from_step_key": "${steps[0]?.key}", or resume it in mode ${mode}.`
+  return new ApiProblem('not_resumable', detail, { hint })
 }
 
 function hasBody(request: Request): boolean {

@@ -10,10 +10,12 @@
 import { randomBytes } from 'node:crypto'
 import { Elysia } from 'elysia'
 import type { Json } from '../core/json.ts'
+import { isObject } from '../core/json.ts'
 import { readJson } from './body.ts'
+import type { ApiDeps, Principal } from './deps.ts'
+import { presentSession, type SessionDto } from './dto/session.ts'
 import { type Context, type Exchange, json, open, unauthenticated } from './exchange.ts'
 import { ApiProblem, type RequestError } from './problem.ts'
-import { isObject } from './shape.ts'
 
 export interface Sessions {
   /** The API key of a request's session; null without a cookie, after its end, or when another site made the request. */
@@ -115,9 +117,7 @@ export function sessionRoutes(context: Context) {
     )
     .delete(
       '/api/v1/session',
-      open(context, () =>
-        json(200, { object: 'session', signed_in: false }, { 'set-cookie': setCookie('', 0, false) }),
-      ),
+      open(context, () => json(200, shown(context.deps, null), { 'set-cookie': setCookie('', 0, false) })),
       hidden,
     )
 }
@@ -126,16 +126,13 @@ export function sessionRoutes(context: Context) {
 async function state({ deps }: Context, { request }: Exchange): Promise<Response> {
   const key = deps.sessions?.keyOf(request) ?? null
   const principal = key === null ? null : await deps.auth(key)
-  const at = new Date(deps.sessions?.startedAt ?? 0).toISOString()
-  return json(200, {
-    object: 'session',
-    signed_in: principal !== null,
-    mode: deps.mode,
-    version: deps.version,
-    ...(principal === null
-      ? {}
-      : { scopes: principal.scopes, started_at: at, inbox_url: deps.inbox?.urlOf(principal.apiKeyId) ?? null }),
-  })
+  return json(200, shown(deps, principal))
+}
+
+function shown(deps: ApiDeps, principal: Principal | null): SessionDto {
+  if (principal === null) return presentSession(deps, null)
+  const inboxUrl = deps.inbox?.urlOf(principal.apiKeyId) ?? null
+  return presentSession(deps, { scopes: principal.scopes, startedAt: deps.sessions?.startedAt ?? 0, inboxUrl })
 }
 
 async function signIn(context: Context, { request }: Exchange): Promise<Response> {
@@ -148,8 +145,7 @@ async function signIn(context: Context, { request }: Exchange): Promise<Response
     throw unauthenticated('The sign-in link was used before, or is older than 15 minutes. Sign in with a key.')
   const principal = await deps.auth(key)
   if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
-  const body = { object: 'session', signed_in: true, mode: deps.mode, version: deps.version, scopes: principal.scopes }
-  return json(201, body, { 'set-cookie': sessions.cookie(key) })
+  return json(201, shown(deps, principal), { 'set-cookie': sessions.cookie(key) })
 }
 
 function credentialOf(body: Json): { key: string } | { token: string } {

@@ -5,8 +5,8 @@
 import type { TObject } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { Settings } from 'typebox/system'
-import { escapePointer, unknownField } from '../core/chain.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { escapePointer, unknownFields } from '../core/chain.ts'
+import { isObject, type Json } from '../core/json.ts'
 import type { RequestError } from './problem.ts'
 
 /** All problems of a value; empty when it fits. */
@@ -17,7 +17,7 @@ export function checker(schema: TObject): Check {
   const known = Object.keys(schema.properties)
   return value => {
     const fields = isObject(value) ? Object.entries(value) : []
-    const unknown = fields.filter(([key]) => !known.includes(key)).map(([key]) => unknownField('', key, known))
+    const unknown = isObject(value) ? unknownFields('', value, known) : []
     // Without the unknown ones, which the validator would each tell twice, and then have no words left for others.
     const rest = unknown.length > 0 ? Object.fromEntries(fields.filter(([key]) => known.includes(key))) : value
     if (compiled.Check(rest)) return unknown
@@ -66,6 +66,11 @@ function describe(error: Flaw, schema: TObject, known: readonly string[]): Reque
     }
     case 'additionalProperties':
       return [] // its values were wrong, and have been told
+    case 'enum': {
+      const { allowedValues } = params as { allowedValues: unknown[] }
+      const values = allowedValues.map(value => JSON.stringify(value)).join(', ')
+      return [at(instancePath, 'enum', `${name} must be one of ${values}`)]
+    }
     default:
       return [at(instancePath, CODES[keyword] ?? keyword, `${name} ${withArticles(message)}`)]
   }
@@ -82,10 +87,8 @@ const CODES: Readonly<Record<string, string>> = {
 const withArticles = (message: string): string =>
   message.replace(/\b(array|integer|object)\b/g, 'an $1').replace(/\b(string|number|boolean)\b/g, 'a $1')
 
+/** The last field of a pointer, `scopes[0]` for an item of a list. */
 function nameOf(pointer: string): string {
-  return pointer.slice(pointer.lastIndexOf('/') + 1).slice(0, 80)
-}
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  const [last = '', above] = pointer.split('/').toReversed()
+  return (/^\d+$/.test(last) && above ? `${above}[${last}]` : last).slice(0, 80)
 }

@@ -6,20 +6,11 @@
  * 3. What one key has seen is not shown to another: the page is loaded anew between two sessions.
  */
 import { signal } from '@preact/signals'
+import type { SessionDto } from '../http/dto/session.ts'
 import type { ProblemDto } from '../http/dto.ts'
 
-export interface Session {
-  signed_in: boolean
-  mode: 'sandbox' | 'byok'
-  version: string
-  scopes?: string[]
-  started_at?: string
-  /** The webhook_url of the built-in receiver, in the sandbox. */
-  inbox_url?: string | null
-}
-
 /** Null until the server has answered. */
-export const session = signal<Session | null>(null)
+export const session = signal<SessionDto | null>(null)
 
 export class ApiFailure extends Error {
   override name = 'ApiFailure'
@@ -30,6 +21,12 @@ export class ApiFailure extends Error {
     super(problem?.detail ?? (status === 0 ? 'The server does not answer.' : `The server answered ${status}.`))
     this.status = status
     this.problem = problem
+  }
+
+  /** What happened and what helps, for a reader. A hint that only points at the detail is none beside it. */
+  get words(): string {
+    const hint = this.problem?.hint ?? ''
+    return hint === '' || hint.startsWith('See the detail') ? this.message : `${this.message} ${hint}`
   }
 
   /** This server has no such route: it is older than this page, or built without it. */
@@ -75,13 +72,13 @@ export async function failureOf(response: Response): Promise<ApiFailure> {
 }
 
 export async function askSession(): Promise<void> {
-  session.value = await api<Session>('GET', '/api/v1/session')
+  session.value = await api<SessionDto>('GET', '/api/v1/session')
 }
 
 /** @throws ApiFailure 401 */
 export async function signIn(credential: { key: string } | { token: string }): Promise<void> {
   const ended = session.value?.scopes !== undefined
-  await api<Session>('POST', '/api/v1/session', { body: credential })
+  await api<SessionDto>('POST', '/api/v1/session', { body: credential })
   if (ended) location.reload()
   else await askSession()
 }

@@ -23,7 +23,7 @@ export async function loadCatalog(): Promise<void> {
 
 export function detailOf(id: string): Promise<ModelDto> {
   const known = asked.get(id)
-  if (known) return known
+  if (known !== undefined) return known
   const [maker = '', name = ''] = id.split('/')
   const path = `/api/v1/models/${encodeURIComponent(maker)}/${encodeURIComponent(name)}`
   const promise = api<ModelDto>('GET', path).then(model => {

@@ -294,7 +294,7 @@ function RunBar() {
       {' '}
       <section class="runbar pane" aria-label="Run">
         <p id="why" class={`why${wrong ? ' wrong' : ''}`} role="status">
-          {failed.value ? `${failed.value.message} ${failed.value.problem?.hint ?? ''}` : (reason ?? readyWord())}
+          {failed.value?.words ?? reason ?? readyWord()}
         </p>
         <p class="sum">
           <b>{price?.valid ? money(price.total_usd) : '–'}</b>

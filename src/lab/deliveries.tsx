@@ -134,9 +134,7 @@ function Tools({ reload }: { reload(): void }) {
       reload()
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
-      said.value = error.missing
-        ? 'This is not available on this server.'
-        : `${error.message} ${error.problem?.hint ?? ''}`
+      said.value = error.missing ? 'This is not available on this server.' : error.words
     }
   }
   return (

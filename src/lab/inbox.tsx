@@ -1,25 +1,18 @@
 /** The built-in receiver of the sandbox: what a callback looks like when it arrives, with the verdict on its signature. */
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
+import type { InboxDto, InboxMessageDto } from '../http/dto/inbox.ts'
 import { ApiFailure, api, session } from './api.ts'
 import { CodePanel } from './code.tsx'
 import { age, shortId } from './format.ts'
 import { now } from './now.ts'
 
-interface Message {
-  id: string
-  at: string
-  verified: boolean
-  headers: Record<string, string>
-  body: { type: string; data?: { id?: string } }
-}
-
-const messages = signal<readonly Message[] | null>(null)
+const messages = signal<readonly InboxMessageDto[] | null>(null)
 const failure = signal<ApiFailure | null>(null)
 
 async function load(): Promise<void> {
   try {
-    messages.value = (await api<{ data: Message[] }>('GET', '/api/v1/inbox')).data
+    messages.value = (await api<InboxDto>('GET', '/api/v1/inbox')).data
     failure.value = null
   } catch (error) {
     if (error instanceof ApiFailure) failure.value = error

@@ -5,7 +5,7 @@ import type { ApiKeyDto } from '../http/dto/keys.ts'
 import { ApiFailure, api } from './api.ts'
 import { age, money } from './format.ts'
 import { now } from './now.ts'
-import { Once, Pane, said, Twice } from './pane.tsx'
+import { Once, Pane, type Secret, said, Twice } from './pane.tsx'
 
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
 /** The limits of a key, and what a new one has where nothing is given. */
@@ -34,14 +34,17 @@ export function Keys() {
   const name = useSignal('')
   const scopes = useSignal<readonly string[]>(['runs:read', 'runs:write'])
   const limits = useSignal<Given>({})
-  const made = useSignal<string | null>(null)
+  const made = useSignal<readonly Secret[]>([])
   useEffect(() => void loadKeys(), [])
   const create = async () => {
     try {
-      const key = await api<{ key: string }>('POST', '/api/v1/keys', {
+      const { key, webhook_secret } = await api<{ key: string; webhook_secret: string }>('POST', '/api/v1/keys', {
         body: { name: name.value, scopes: scopes.value, ...limits.value },
       })
-      made.value = key.key
+      made.value = [
+        { label: 'API key', text: key },
+        { label: 'signs its callbacks', text: webhook_secret },
+      ]
       name.value = ''
       limits.value = {}
       await loadKeys()
@@ -59,7 +62,7 @@ export function Keys() {
   }
   return (
     <Pane title="API keys">
-      <Once secret={made.value} />
+      <Once secrets={made.value} />
       {keysSaid.value && <p class="note">{keysSaid.value}</p>}
       <ul class="rows">
         {keys.value?.map(key => (

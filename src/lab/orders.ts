@@ -5,19 +5,35 @@
  * 2. Another path or another body is another order.
  */
 import type { RunDto } from '../http/dto.ts'
-import { api } from './api.ts'
+import { ApiFailure, api } from './api.ts'
 
-/** The keys of the orders that no run has answered yet. */
-const open = new Map<string, string>()
+interface Unanswered {
+  key: string
+  /** It was sent and nobody knows what became of it: it may have made its run. */
+  lost: boolean
+}
+
+/** The orders that no run has answered yet. */
+const open = new Map<string, Unanswered>()
 
 /** @throws ApiFailure */
 export async function order(path: string, body?: unknown): Promise<RunDto> {
   const what = JSON.stringify([path, body])
-  const key = open.get(what) ?? randomKey()
-  open.set(what, key)
-  const run = await api<RunDto>('POST', path, { body, headers: { 'idempotency-key': key } })
-  open.delete(what)
-  return run
+  const mine = open.get(what) ?? { key: randomKey(), lost: false }
+  open.set(what, mine)
+  try {
+    const run = await api<RunDto>('POST', path, { body, headers: { 'idempotency-key': mine.key } })
+    open.delete(what)
+    return run
+  } catch (error) {
+    mine.lost ||= error instanceof ApiFailure && error.passes
+    throw error
+  }
+}
+
+/** Whether an order may have made a run that nobody here has seen. */
+export function isAnyInDoubt(): boolean {
+  return [...open.values()].some(each => each.lost)
 }
 
 function randomKey(): string {

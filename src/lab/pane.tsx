@@ -17,18 +17,30 @@ export function Pane({ title, children }: { title: string; children: ComponentCh
 
 export const said = (error: unknown): string => {
   if (!(error instanceof ApiFailure)) throw error
-  return error.missing ? 'Not available on this server.' : `${error.message} ${error.problem?.hint ?? ''}`
+  return error.missing ? 'Not available on this server.' : error.words
+}
+
+export interface Secret {
+  /** What it is, or what it does. */
+  label: string
+  text: string
 }
 
 /** What was just made, and what nobody can ask for again. */
-export function Once({ secret }: { secret: string | null }) {
-  if (!secret) return null
+export function Once({ secrets }: { secrets: readonly Secret[] }) {
+  if (secrets.length === 0) return null
   return (
-    <p class="once" role="status">
-      <span>Shown this once: keep it.</span>
-      <code>{secret}</code>
-      <Copy text={secret} />
-    </p>
+    <div class="once" role="status">
+      {secrets.map(({ label, text }) => (
+        <p key={label}>
+          <span>
+            <b>{label}</b> · shown this once: keep it
+          </span>
+          <code>{text}</code>
+          <Copy text={text} />
+        </p>
+      ))}
+    </div>
   )
 }
 

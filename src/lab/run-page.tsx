@@ -13,7 +13,7 @@ import { isOver, type LiveRun, watchRun } from './live.ts'
 import { go } from './nav.ts'
 import { now } from './now.ts'
 import { order } from './orders.ts'
-import { sentence } from './sentence.ts'
+import { sentence, startsOver } from './sentence.ts'
 import { Strip } from './strip.tsx'
 import { Attempts, Timeline } from './timeline.tsx'
 
@@ -99,8 +99,16 @@ function NotYet({ failure }: { failure: ApiFailure | null }) {
   )
 }
 
+interface OrderProps {
+  act(): Promise<void>
+  children: ComponentChildren
+  primary?: boolean
+  /** What it costs, before it is pressed. */
+  note?: string | null
+}
+
 /** Runs an order, shows that it is under way, and what came of it. */
-function Order({ act, children, primary }: { act(): Promise<void>; children: ComponentChildren; primary?: boolean }) {
+function Order({ act, children, primary, note }: OrderProps) {
   const busy = useSignal(false)
   const wrong = useSignal<string | null>(null)
   return (
@@ -114,8 +122,7 @@ function Order({ act, children, primary }: { act(): Promise<void>; children: Com
           wrong.value = null
           act()
             .catch(error => {
-              wrong.value =
-                error instanceof ApiFailure ? `${error.message} ${error.problem?.hint ?? ''}` : String(error)
+              wrong.value = error instanceof ApiFailure ? error.words : String(error)
             })
             .finally(() => {
               busy.value = false
@@ -124,6 +131,7 @@ function Order({ act, children, primary }: { act(): Promise<void>; children: Com
       >
         {children}
       </button>
+      {note && <small>{note}</small>}
       {wrong.value && (
         <small class="wrong" role="alert">
           {wrong.value}
@@ -139,6 +147,11 @@ async function resume(run: RunDto): Promise<void> {
   go(`/runs/${next.id}`)
 }
 
+async function change(run: RunDto): Promise<void> {
+  composeFrom(run)
+  go('/')
+}
+
 function Actions({ run, live }: { run: RunDto; live: LiveRun }) {
   const cancel = async () => {
     live.run.value = await api<RunDto>('POST', `/api/v1/runs/${run.id}/cancel`)
@@ -151,12 +164,7 @@ function Actions({ run, live }: { run: RunDto; live: LiveRun }) {
           Resume
         </Order>
       )}
-      <Order
-        act={async () => {
-          composeFrom(run)
-          go('/')
-        }}
-      >
+      <Order act={() => change(run)} note={isCutShort(run) && !isForChange(run) ? startsOver(run) : null}>
         Run again with changes
       </Order>
     </div>
@@ -170,10 +178,23 @@ const BLAME: Readonly<Record<FailureDto['blame'], string>> = {
   us: 'Our fault',
 }
 
-/** What went wrong, whose turn it is, and the one button that helps. */
+/** What the same request meets again, unless something was mended meanwhile. */
+const FOR_CHANGE: ReadonlySet<string> = new Set(['invalid_input', 'content_rejected', 'input_fetch_failed', 'no_route'])
+/** Of these, what is mended without another request: a provider is configured, a picture is there again. */
+const MENDED_OUTSIDE: ReadonlySet<string> = new Set(['input_fetch_failed', 'no_route'])
+
+const isCutShort = ({ status }: RunDto): boolean => status === 'failed' || status === 'canceled'
+const isForChange = ({ status, error }: RunDto): boolean => status === 'failed' && FOR_CHANGE.has(error?.code ?? '')
+
+/** Whether going on may help, or saves what is finished. */
+function isForResume(run: RunDto, { code }: FailureDto): boolean {
+  return !FOR_CHANGE.has(code) || MENDED_OUTSIDE.has(code) || run.steps.some(step => step.status === 'succeeded')
+}
+
+/** What went wrong, whose turn it is, and what helps: first what costs less. */
 function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; live: LiveRun }) {
   if (run.status === 'canceled') return null
-  const change = /invalid_input|content_rejected|input_fetch_failed|no_route/.test(failure.code)
+  const resumes = isForResume(run, failure)
   return (
     <section class="trouble pane" aria-label="What went wrong">
       <div>
@@ -191,21 +212,18 @@ function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; liv
           </pre>
         )}
       </div>
-      {change ? (
-        <Order
-          primary
-          act={async () => {
-            composeFrom(run)
-            go('/')
-          }}
-        >
-          Change the request
-        </Order>
-      ) : (
-        <Order primary act={() => resume(run)}>
-          Resume from {roleName(run.steps.find(step => step.status !== 'succeeded')?.step_key ?? 'there')}
-        </Order>
-      )}
+      <p class="actions">
+        {resumes && (
+          <Order primary act={() => resume(run)}>
+            Resume from {roleName(run.steps.find(step => step.status !== 'succeeded')?.step_key ?? 'there')}
+          </Order>
+        )}
+        {isForChange(run) && (
+          <Order primary={!resumes} act={() => change(run)} note={startsOver(run)}>
+            Change the request
+          </Order>
+        )}
+      </p>
       {live.failure.value && <small class="wrong">{live.failure.value.message}</small>}
     </section>
   )

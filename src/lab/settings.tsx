@@ -1,13 +1,14 @@
 /** Keys, providers, the callback secret, and what this server is. */
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
+import type { ReadinessDto } from '../http/dto/catalog.ts'
 import type { WebhookSecretDto } from '../http/dto/keys.ts'
 import { api, session, signOut } from './api.ts'
 import { models } from './catalog.ts'
 import { age, plural, span } from './format.ts'
 import { Keys } from './keys.tsx'
 import { now } from './now.ts'
-import { Once, Pane, said, Twice } from './pane.tsx'
+import { Once, Pane, type Secret, said, Twice } from './pane.tsx'
 
 export function Settings() {
   useEffect(() => {
@@ -36,7 +37,7 @@ export function Settings() {
 
 function Secrets() {
   const list = useSignal<readonly WebhookSecretDto[] | null>(null)
-  const made = useSignal<string | null>(null)
+  const made = useSignal<readonly Secret[]>([])
   const note = useSignal<string | null>(null)
   const load = async () => {
     try {
@@ -48,7 +49,8 @@ function Secrets() {
   useEffect(() => void load(), [])
   const rotate = async () => {
     try {
-      made.value = (await api<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate')).secret
+      const { secret } = await api<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate')
+      made.value = [{ label: 'signs your callbacks', text: secret }]
       await load()
     } catch (error) {
       note.value = said(error)
@@ -56,7 +58,7 @@ function Secrets() {
   }
   return (
     <Pane title="Callback secret">
-      <Once secret={made.value} />
+      <Once secrets={made.value} />
       {note.value && <p class="note">{note.value}</p>}
       <ul class="rows">
         {list.value?.map(secret => (
@@ -74,16 +76,11 @@ function Secrets() {
 
 // ── The server ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface Ready {
-  status: string
-  checks: readonly { name: string; ok: boolean; detail?: string }[]
-}
-
 function Server() {
-  const ready = useSignal<Ready | null>(null)
+  const ready = useSignal<ReadinessDto | null>(null)
   const note = useSignal<string | null>(null)
   useEffect(() => {
-    void api<Ready>('GET', '/readyz')
+    void api<ReadinessDto>('GET', '/readyz')
       .then(answer => {
         ready.value = answer
       })

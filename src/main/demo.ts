@@ -5,6 +5,7 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import pino from 'pino'
+import { ask } from '../app/ask.ts'
 import { createApp } from '../app.ts'
 import { type Config, readConfig } from '../config.ts'
 
@@ -30,7 +31,7 @@ export async function demo(config: Config): Promise<number> {
   try {
     const { url } = await app.start()
     const headers = { authorization: `Bearer ${app.apiKey}`, 'content-type': 'application/json' }
-    const created = await fetch(`${url}/api/v1/chains/chain101/runs`, {
+    const created = await ask(`${url}/api/v1/chains/chain101/runs`, {
       method: 'POST',
       headers,
       body: app.example,
@@ -39,7 +40,7 @@ export async function demo(config: Config): Promise<number> {
     const { id } = (await created.json()) as Seen
     process.stdout.write(`run ${id} on ${url}\n`)
     await watch(`${url}/api/v1/runs/${id}`, headers)
-    const run = (await (await fetch(`${url}/api/v1/runs/${id}`, { headers })).json()) as Seen
+    const run = (await (await ask(`${url}/api/v1/runs/${id}`, { headers })).json()) as Seen
     if (run.status !== 'succeeded')
       process.stdout.write(`the run ${run.status}: ${run.error?.message ?? ''} ${run.error?.hint ?? ''}\n`)
     for (const step of run.steps) await save(step, dataDir)
@@ -70,7 +71,7 @@ class DemoRefused extends Error {
 async function watch(runUrl: string, headers: Record<string, string>): Promise<void> {
   const began = Date.now()
   const board = new Board()
-  const stream = await fetch(`${runUrl}/events`, { headers })
+  const stream = await ask(`${runUrl}/events`, { headers })
   if (!stream.body) throw new Error(`no events: ${stream.status}`)
   let text = ''
   for await (const chunk of stream.body.pipeThrough(new TextDecoderStream())) {
@@ -118,7 +119,7 @@ function describe(what: string, { progress, provider, attempt, error }: EventLin
 /** Leaves a copy of a step's outputs under a name that a person can find. */
 async function save(step: Seen['steps'][number], dataDir: string): Promise<void> {
   for (const [i, link] of (step.generation_output_file ?? []).entries()) {
-    const file = await fetch(link)
+    const file = await ask(link)
     const ending =
       { 'image/jpeg': 'jpg', 'image/png': 'png', 'image/webp': 'webp', 'video/mp4': 'mp4' }[
         file.headers.get('content-type') ?? ''

@@ -4,9 +4,15 @@
  * 1. It speaks the API and nothing else. Where no server runs, it opens the database and asks the API in this process;
  *    where one does, it asks that one, with BABYCHAIN_API_KEY.
  * 2. A text is printed once, by the command that made it.
+ * 3. It makes no installation: in the wrong folder it would print a key that no server knows.
+ * 4. `reseal` is for when the API cannot be opened at all: the master key is lost.
  */
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import pino from 'pino'
+import { ask as askServer } from '../app/ask.ts'
+import { reseal } from '../app/reseal.ts'
 import { createApp } from '../app.ts'
 import type { Config } from '../config.ts'
 import { serverOf } from './address.ts'
@@ -19,6 +25,7 @@ export const KEYS_HELP = `babychain keys: API keys of this installation
   keys limit ID    [--rate N] [--running N] [--queued N] [--budget USD] [--expires TIME]   (none takes a limit away)
   keys rotate ID   [--overlap SECONDS]   (the text before works for a day unless you say otherwise)
   keys revoke ID   (at once)
+  keys reseal      (the master key is lost: a new one, and new webhook secrets in place of those that it sealed)
 
   --json prints what the API answers. While a server runs, BABYCHAIN_API_KEY must be a key with keys:manage.`
 
@@ -51,6 +58,7 @@ export async function keys(config: Config, args: readonly string[]): Promise<num
     return 0
   }
   const { values, positionals } = read(verb, rest)
+  if (verb === 'reseal' && positionals.length === 0) return resealed(config)
   const order = orderOf(verb, positionals, values)
   if (order === null) {
     process.stderr.write(`${KEYS_HELP}\n`)
@@ -131,9 +139,39 @@ function numberOf(flag: string, value: string | boolean): number {
   return number
 }
 
+/** Makes what was sealed under a lost master key anew. */
+async function resealed(config: Config): Promise<number> {
+  mustExist(config)
+  const { file, keys, secret } = await reseal(config)
+  const lines =
+    keys.length === 0
+      ? ['nothing was changed: every webhook secret opens with the master key']
+      : [
+          ...(file ? [`a new master key was made: ${file}; back it up`] : []),
+          `${keys.length === 1 ? 'one key has' : `${keys.length} keys have`} a new webhook secret: ${keys.join(' ')}`,
+          ...(secret ? [`  webhook secret  ${secret}   (of bootstrap; shown this once: signs its callbacks)`] : []),
+          'The new secrets of other keys are shown to nobody: each rotates its own with POST /api/v1/webhook_secrets/rotate.',
+          'Give every receiver its new secret; until then it refuses callbacks. Links to outputs that were given out before are dead.',
+        ]
+  process.stdout.write(`${lines.join('\n')}\n`)
+  return 0
+}
+
+/** @throws KeysRefused where no server has ever been started */
+function mustExist({ dataDir }: Config): void {
+  const dir = resolve(dataDir)
+  if (existsSync(join(dir, 'babychain.db'))) return
+  throw new KeysRefused(
+    `there is no installation in ${dir}. Set BABYCHAIN_DATA_DIR to the data directory of the server; its first start makes it.`,
+  )
+}
+
 /** Asks the API in this process, or that of the running server. */
 async function withApi<T>(config: Config, use: (ask: Ask) => Promise<T>): Promise<T> {
-  const app = await createApp({ ...config, port: 0 }, { log: pino({ level: 'silent' }) }).catch((error: unknown) => {
+  mustExist(config)
+  // No run is begun here, so the mode is nothing to ask for.
+  const order = { ...config, port: 0, isModeNamed: true }
+  const app = await createApp(order, { log: pino({ level: 'silent' }) }).catch((error: unknown) => {
     if (error instanceof Error && error.name === 'DataDirLocked') return error
     throw error
   })
@@ -150,14 +188,27 @@ function asking(send: (request: Request) => Promise<Response>): Ask {
     const init =
       body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
     const response = await send(new Request(`http://localhost/api/v1/keys${path}`, { method, ...init }))
-    const answer = (await response.json()) as {
-      detail?: string
-      hint?: string
-      errors?: { pointer: string; detail: string }[]
-    }
+    const answer = await answerOf(response)
     if (response.ok) return answer
     const lines = answer.errors?.map(error => `  - ${error.pointer}: ${error.detail}`) ?? []
     throw new KeysRefused([answer.detail, ...lines, answer.hint].filter(Boolean).join('\n'))
+  }
+}
+
+interface Answer {
+  detail?: string
+  hint?: string
+  errors?: { pointer: string; detail: string }[]
+}
+
+async function answerOf(response: Response): Promise<Answer> {
+  const text = await response.text()
+  try {
+    return JSON.parse(text) as Answer
+  } catch {
+    throw new KeysRefused(
+      `what answers there is no BabyChain: status ${response.status}, and no JSON. Set HOST and PORT as the server has them.`,
+    )
   }
 }
 
@@ -167,9 +218,9 @@ async function atServer(config: Config, request: Request, locked: Error): Promis
   if (config.apiKey === null) throw new KeysRefused(`${locked.message}\nThe running server can be asked: ${advice}.`)
   const url = `${serverOf(config)}${new URL(request.url).pathname}`
   const headers = { authorization: `Bearer ${config.apiKey}`, 'content-type': 'application/json' }
-  const body = request.body === null ? undefined : await request.text()
+  const body = request.body === null ? {} : { body: await request.text() }
   try {
-    return await fetch(url, { method: request.method, headers, body, signal: AbortSignal.timeout(10_000) })
+    return await askServer(url, { method: request.method, headers, ...body, signal: AbortSignal.timeout(10_000) })
   } catch {
     throw new KeysRefused(
       `${locked.message}\nNo server answers on ${url}: set HOST and PORT as it has them, or stop it.`,

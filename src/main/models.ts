@@ -1,4 +1,4 @@
-/** Prints every model with its routes: what is configured, what could be taken, and what it costs. */
+/** Prints every model with its routes: what is configured, what takes a plain request, and what it costs. */
 import { modelTable, type RouteRow } from '../app/model-table.ts'
 import type { Config } from '../config.ts'
 
@@ -9,10 +9,10 @@ export async function models(config: Config): Promise<number> {
     row.provider,
     row.providerModel,
     said(row.configured),
-    said(row.eligible),
+    said(row.expressible),
     price(row),
   ])
-  const table = [['model', 'provider', 'there called', 'configured', 'eligible', 'usd'], ...lines]
+  const table = [['model', 'provider', 'there called', 'configured', 'plain request', 'usd'], ...lines]
   const widths = table[0]?.map((_, column) => Math.max(...table.map(line => line[column]?.length ?? 0))) ?? []
   for (const line of table)
     process.stdout.write(

@@ -28,18 +28,24 @@ export interface CatalogOptions {
   providerModels?: Readonly<Record<string, string>>
 }
 
-/** Every model, in the order in which lists show them. Throws when an override names no route: a typo would be silent. */
+/** Every model, in the order in which lists show them. @throws UnknownModelId when an override names no route: a typo would be silent */
 export function createCatalog(options: CatalogOptions = {}): Catalog {
   const overrides = options.providerModels ?? {}
   const models = MODELS.map(model => withOwnIds(model, overrides))
   const known = new Set(MODELS.flatMap(model => model.routes.map(route => `${route.provider}:${route.providerModel}`)))
   for (const name of Object.keys(overrides)) {
-    if (!known.has(name))
-      throw new Error(`no route is called ${name}; known ones are e.g. ${[...known].slice(0, 3).join(', ')}`)
+    if (!known.has(name)) throw new UnknownModelId(name, [...known].slice(0, 3))
   }
   const byId = new Map(models.map(model => [model.id, model]))
   if (byId.size !== models.length) throw new Error('two models have the same id')
   return { all: () => models, find: id => byId.get(id) }
+}
+
+class UnknownModelId extends Error {
+  override name = 'UnknownModelId'
+  constructor(name: string, examples: readonly string[]) {
+    super(`BABYCHAIN_MODEL_IDS: no route is called ${name}; known ones are e.g. ${examples.join(', ')}`)
+  }
 }
 
 const MODELS: readonly Model[] = [

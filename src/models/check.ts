@@ -7,7 +7,8 @@
  */
 import { escapePointer, unknownField } from '../core/chain.ts'
 import type { Problem } from '../core/errors.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
+import { nearest } from '../core/nearest.ts'
 
 /** Problems told about one step: more than this nobody mends in one go. */
 const MOST_PROBLEMS = 64
@@ -169,17 +170,9 @@ function checkObject(spot: Spot, value: JsonObject): void {
       const inner = properties[key] as JsonObject
       walk({ ...spot, schema: inner, value: item, pointer: `${pointer}/${escapePointer(key)}`, name: key })
     } else if (schema.additionalProperties === false) {
-      problems.push(unknown(pointer, key, known, aliases))
+      problems.push(unknownField(pointer, key, known, Object.hasOwn(aliases, key) ? aliases[key] : undefined))
     }
   }
-}
-
-function unknown(pointer: string, key: string, known: string[], aliases: Readonly<Record<string, string>>): Problem {
-  const problem = unknownField(pointer, key, known)
-  const near = nearest(key, known)
-  const alias = Object.hasOwn(aliases, key) ? aliases[key] : undefined
-  const advice = alias ?? (near === undefined ? undefined : `Did you mean ${near}?`)
-  return advice === undefined ? problem : { ...problem, hint: `${advice} ${problem.hint ?? ''}`.trim() }
 }
 
 function tell(spot: Spot, code: string, detail: string, advice = ''): void {
@@ -225,35 +218,6 @@ const RANGE: Record<string, ['minimum' | 'minLength' | 'minItems', 'maximum' | '
   array: ['minItems', 'maxItems'],
 }
 
-/** The known word that a typo most likely means: same letters up to case and separators, or at most two slips away (one in a short word). */
-function nearest(word: string, known: readonly string[]): string | undefined {
-  const bare = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]/g, '')
-  const cut = word.slice(0, 64)
-  const same = known.find(one => bare(one) === bare(cut) && bare(one) !== '')
-  if (same !== undefined) return same
-  const slips = known.map(one => ({ one, slips: distance(bare(cut), bare(one)) }))
-  const best = slips.toSorted((a, b) => a.slips - b.slips)[0]
-  return best !== undefined && best.slips <= (bare(best.one).length <= 4 ? 1 : 2) ? best.one : undefined
-}
-
-/** Slips between two words: a letter more, less, changed, or two swapped (optimal string alignment). */
-function distance(a: string, b: string): number {
-  let before: number[] = []
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const cost = a[i - 1] === b[j - 1] ? 0 : 1
-      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
-      const slips = Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + cost)
-      next.push(swapped ? Math.min(slips, (before[j - 2] ?? 0) + 1) : slips)
-    }
-    before = row
-    row = next
-  }
-  return row[b.length] ?? 0
-}
-
 function isType(type: string, value: Json): boolean {
   switch (type) {
     case 'integer':
@@ -272,7 +236,3 @@ function isType(type: string, value: Json): boolean {
 const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`)
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`
 const numberOf = (value: Json | undefined): number | undefined => (typeof value === 'number' ? value : undefined)
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}

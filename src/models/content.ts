@@ -6,8 +6,7 @@
  * 2. Frames (first, last) and references (pictures, films, sounds) exclude each other. Where a step before gives a picture
  *    and the caller adds references, that picture is the first reference.
  */
-import type { Json, JsonObject } from '../core/json.ts'
-import { isObject } from './check.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Draft, Input, Slot } from './draft.ts'
 import { choice, link, picture, prompt } from './fields.ts'
 import { type Tell, textIn, type Use } from './model.ts'

@@ -4,9 +4,8 @@
  * 1. Names are Luma's: `keyframes.frame0`, `modify_image_ref`, durations as `5s`.
  * 2. Nothing here speaks Luma's own API: the hosts are fal and Replicate, and what neither can be told is no parameter here.
  */
-import type { JsonObject } from '../core/json.ts'
+import { isObject, type JsonObject } from '../core/json.ts'
 import type { Model } from '../core/ports.ts'
-import { isObject } from './check.ts'
 import type { Draft, Input } from './draft.ts'
 import { bool, choice, num, params, picture, prompt } from './fields.ts'
 import { fal, replicate } from './hosts.ts'

@@ -28,9 +28,9 @@
  * | comfyui   | name of the workflow file                  | values for its placeholders; pictures are `image`, `image_2` |
  */
 import type { Problem } from '../core/errors.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Model, Role, Route, StepKind, Translation } from '../core/ports.ts'
-import { check, isObject } from './check.ts'
+import { check } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'
 

@@ -5,9 +5,8 @@
  * 2. Outputs other than MP4 (ProRes, frames) are not offered: a step gives one film.
  * 3. Prices are in credits of an account; in US dollars they are unknown here.
  */
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Model } from '../core/ports.ts'
-import { isObject } from './check.ts'
 import type { Draft, Input } from './draft.ts'
 import { bool, choice, int, params, picture, prompt, seed, text } from './fields.ts'
 import { replicate, runway } from './hosts.ts'

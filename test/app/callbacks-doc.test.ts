@@ -12,9 +12,9 @@ const DOC = await Bun.file(join(import.meta.dir, '../../docs/callbacks.md')).tex
 const dir = mkdtempSync(join(tmpdir(), 'babychain-doc-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
-/** The first piece of code in a language. */
-function codeOf(language: string): string {
-  const code = new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``).exec(DOC)?.[1]
+/** The n-th piece of code in a language. */
+function codeOf(language: string, n = 0): string {
+  const code = [...DOC.matchAll(new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``, 'g'))][n]?.[1]
   if (!code) throw new Error(`the page shows no ${language}`)
   return code
 }
@@ -75,6 +75,26 @@ describe('the TypeScript of the page', () => {
       expect([name, isGenuine(headers, body, secret)]).toEqual([name, genuine])
       for (const Library of [Webhook, SvixWebhook])
         expect([name, throws(() => new Library(secret).verify(body, headers))]).toEqual([name, !genuine])
+    }
+  })
+})
+
+describe.each(['standardwebhooks', 'svix'])('the library %s, as the page uses it', library => {
+  let messageOf: (headers: Headers, body: string, secret: string) => unknown
+  beforeAll(async () => {
+    const block = codeOf('ts', 1)
+    const [imports = '', ...rest] = block.split('\n')
+    expect(imports).toMatch(/^import \{ Webhook \} from 'standardwebhooks' \/\/ or from 'svix'$/)
+    const named = imports.replace("'standardwebhooks'", JSON.stringify(Bun.resolveSync(library, import.meta.dir)))
+    const file = join(dir, `${library}.ts`)
+    const open = 'export function messageOf(headers: Record<string, string>, body: string, secret: string): unknown {'
+    await Bun.write(file, [named, open, ...rest, 'return message', '}'].join('\n'))
+    messageOf = ((await import(file)) as { messageOf: typeof messageOf }).messageOf
+  })
+  test('gives the message of what is genuine, and throws at the rest', () => {
+    for (const { name, headers, body, secret, genuine } of cases()) {
+      if (genuine) expect([name, messageOf(headers, body, secret)]).toEqual([name, JSON.parse(BODY)])
+      else expect([name, throws(() => messageOf(headers, body, secret))]).toEqual([name, true])
     }
   })
 })

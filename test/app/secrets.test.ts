@@ -1,6 +1,6 @@
 /** The master key of an installation: made once, read again, and never guessed at. */
 import { afterEach, expect, test } from 'bun:test'
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MasterKeyUnusable, masterKey } from '../../src/app/secrets.ts'
@@ -42,4 +42,14 @@ test('a place where it cannot be made is named', () => {
 test('a key that is given is used and leaves no file', () => {
   const bytes = new Uint8Array(32).fill(7)
   expect(masterKey(bytes, '/nowhere')).toEqual({ bytes, file: null, created: false })
+})
+
+test('none is made while stored secrets need the one that was', () => {
+  const dir = folder()
+  const lost = () => masterKey(null, dir, true)
+  expect(lost).toThrow(MasterKeyUnusable)
+  expect(lost).toThrow(`${join(dir, 'master.key')} is missing`)
+  expect(readdirSync(dir)).toEqual([])
+  masterKey(null, dir)
+  expect(lost().created).toBe(false)
 })

@@ -9,12 +9,14 @@ import {
   type NewDelivery,
   type Settlement,
 } from '../../src/core/delivery.ts'
+import type { Store } from '../../src/core/ports.ts'
 import { cancelTurn, creation, deliveryOf, queuedRun, T0, turn } from '../support/store-runs.ts'
 import type { Subject } from './store.contract.ts'
 
 export function deliveriesContract(subject: Subject): void {
   storing(subject)
   claiming(subject)
+  passing(subject)
   settling(subject)
   asking(subject)
 }
@@ -186,6 +188,84 @@ function claiming(subject: Subject): void {
     expect(await restarted.nextDeliveryAt()).toBe(T0)
     expect(await restarted.claim(claimOrder({ leaseToken: 'L3' }))).toMatchObject([{ attempts: 3, leaseToken: 'L3' }])
   })
+}
+
+/** What may not be claimed now takes nobody's place, wherever it stands. */
+function passing(subject: Subject): void {
+  const [old, fresh] = [{ dueAt: T0 - 100 }, { dueAt: T0 + 2 }]
+  /** So many that were tried before and are due again, each older than what is fresh. */
+  const retries = async (count: number, wish: Partial<NewDelivery> = {}): Promise<void> => {
+    const made = await deliver(subject, Array(count).fill({ ...old, ...wish }))
+    const room = { limit: count, perHost: count, perKey: count, retries: count }
+    expect(await subject.store.claim(claimOrder({ ...room, leaseToken: 'L1' }))).toHaveLength(count)
+    await Promise.all(made.map(({ id }) => subject.store.settle(settlement(id, { dueAt: T0 + 1 }))))
+  }
+  const ids = (each: readonly { id: string }[]) => each.map(({ id }) => id).toSorted()
+
+  test('while retries have no place, first attempts at their host do not wait behind them', async () => {
+    const { store } = subject
+    await retries(40)
+    const news = await deliver(subject, Array(6).fill(fresh))
+    const claimed = await store.claim(claimOrder({ at: T0 + 3, retries: 0, perHost: 4 }))
+    expect(claimed.map(isRetry)).toEqual([false, false, false, false])
+    const next = await store.claim(claimOrder({ at: T0 + 3, retries: 1, perHost: 4 }))
+    expect(next.map(isRetry).toSorted()).toEqual([false, false, true])
+    expect(ids([...claimed, ...next.filter(each => !isRetry(each))])).toEqual(ids(news))
+    expect(await store.claim(claimOrder({ at: T0 + 3, retries: 0, perHost: 4 }))).toEqual([])
+    expect(await store.claim(claimOrder({ at: T0 + 3, perHost: 4 }))).toHaveLength(4)
+  })
+
+  test('a key at its limit does not stand before another one at a host that they share', async () => {
+    const { store } = subject
+    const olds = await deliver(subject, Array(40).fill({ ...old, apiKeyId: 'key_many' }))
+    const news = await deliver(subject, Array(3).fill({ ...fresh, apiKeyId: 'key_b' }))
+    const order = claimOrder({ at: T0 + 3, perHost: 4, perKey: 12 })
+    const full = await store.claim({ ...order, inFlightOfKeys: { key_many: 12 } })
+    expect(ids(full)).toEqual(ids(news))
+    const [last, ...none] = await store.claim({ ...order, inFlightOfKeys: { key_many: 11 } })
+    expect(ids(olds)).toContain(last!.id)
+    expect(none).toEqual([])
+  })
+
+  test('rank by rank also past what may not be claimed: such a host has its first before another has its second', async () => {
+    const { store } = subject
+    await retries(12)
+    await deliver(subject, Array(12).fill({ ...fresh, host: 'quick:443' }))
+    await deliver(subject, Array(12).fill(fresh))
+    const claimed = await store.claim(claimOrder({ at: T0 + 3, retries: 0, perHost: 4, limit: 4 }))
+    expect([...byHost(claimed).values()]).toEqual([2, 2])
+  })
+
+  test('of a dozen hosts with such deliveries in front none is left out, and closed or busy ones stay alone', async () => {
+    const { store } = subject
+    const hosts = Array.from({ length: 12 }, (_, n) => `h${n}.example:443`)
+    const wishes = (count: number, wish: Partial<NewDelivery>) =>
+      hosts.flatMap(host => Array<Partial<NewDelivery>>(count).fill({ ...wish, host }))
+    await deliver(subject, wishes(60, { ...old, apiKeyId: 'key_many' }))
+    await deliver(subject, wishes(2, { ...fresh, apiKeyId: 'key_b' }))
+    const order = claimOrder({ at: T0 + 3, perHost: 4, perKey: 30, inFlightOfKeys: { key_many: 30 } })
+    const more = { inFlight: { [hosts[0]!]: 4 }, closed: [hosts[1]!] }
+    const got = byHost(await claims(store, { ...order, ...more }, 4))
+    expect(hosts.map(host => got.get(host) ?? 0)).toEqual([0, 0, ...Array(10).fill(2)])
+  })
+
+  test('behind a thousand and more that may not be claimed it comes some claims later, and those are not forgotten', async () => {
+    const { store } = subject
+    const olds = await deliver(subject, Array(1_500).fill({ ...old, apiKeyId: 'key_many' }))
+    const news = await deliver(subject, Array(20).fill({ ...fresh, apiKeyId: 'key_b' }))
+    const order = claimOrder({ at: T0 + 3, perHost: 4, perKey: 12, inFlightOfKeys: { key_many: 12 } })
+    const found = await claims(store, order, 12)
+    expect(ids(found)).toEqual(ids(news))
+    const rest = await claims(store, { ...order, perKey: 5_000, perHost: 64, inFlightOfKeys: {} }, 30)
+    expect(ids(rest)).toEqual(ids(olds))
+  })
+}
+
+/** What so many claims find, one after the other, by a holder whose places are free again each time. */
+async function claims(store: Store, order: ClaimOrder, count: number): Promise<ClaimedDelivery[]> {
+  const all: ClaimedDelivery[] = []
+  for (let n = 0; n < count; n += 1) all.push(...(await store.claim(order)))
+  return all
 }
 
 function settling(subject: Subject): void {

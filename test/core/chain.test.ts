@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { CHAINS, findChain, isPictureRef, plan } from '../../src/core/chain.ts'
+import { CHAINS, findChain, isPictureRef, plan, unknownFields } from '../../src/core/chain.ts'
 import type { Problem } from '../../src/core/errors.ts'
 import type { Json, JsonObject } from '../../src/core/json.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
@@ -161,4 +161,18 @@ test('only web links, picture data URIs and uploads are picture references', () 
     'javascript:1',
   ])
     expect(isPictureRef(bad)).toBe(false)
+})
+
+test('of many unknown fields the first hundred are looked up, and all are told', () => {
+  const typos = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`promt${i % 10}_${i}`, 1]))
+  const few = unknownFields('', { promt: 1, other: 1 }, ['prompt'])
+  expect(few.map(problem => problem.hint)).toEqual([
+    'Did you mean prompt? Known fields: prompt.',
+    'Known fields: prompt.',
+  ])
+  const slips = Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`promt${'_'.repeat(i)}`, 1]))
+  const guessed = unknownFields('', slips, ['prompt']).filter(problem => problem.hint?.startsWith('Did you mean'))
+  expect(guessed).toHaveLength(100)
+  const found = plan(CHAINS[0]!, { chain_models: typos }, catalog)
+  expect(found.ok ? 0 : found.problems.length).toBeGreaterThanOrEqual(200_000)
 })

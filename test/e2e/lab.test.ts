@@ -149,6 +149,25 @@ for (const { name, command, whole } of servers) {
       expect(bytes).toBeLessThanOrEqual(GZIPPED_JS_LIMIT)
     })
 
+    test('the colors are those of the reader’s system, until the page is told others', async () => {
+      const here = await visit('/', false)
+      const paper = () => here.page.evaluate<string>('getComputedStyle(document.documentElement).backgroundColor')
+      const [light, dark] = ['rgb(244, 242, 236)', 'rgb(11, 14, 17)']
+      for (const [colorScheme, own] of [
+        ['light', light],
+        ['dark', dark],
+      ] as const) {
+        await here.page.emulateMedia({ colorScheme })
+        const seen = [await paper()]
+        for (const _ of ['light', 'dark', 'auto']) {
+          await here.page.getByRole('button', { name: /^Colors/ }).click()
+          seen.push(await paper())
+        }
+        expect(seen).toEqual([own, light, dark, own])
+      }
+      await leave(here)
+    })
+
     test('a session works for our own pages and for nobody else', async () => {
       const made = await fetch(`${server.url}/api/v1/session`, {
         method: 'POST',
@@ -332,6 +351,8 @@ for (const { name, command, whole } of servers) {
       const standard = await here.page.getByLabel('runs at once').getAttribute('placeholder')
       await here.page.getByRole('button', { name: 'create' }).click()
       const key = (await here.page.locator('.once code').first().textContent()) ?? ''
+      const secret = here.page.locator('.once p').filter({ hasText: 'signs its callbacks' }).locator('code')
+      expect(await secret.textContent()).toStartWith('whsec_')
       const use = () => fetch(`${server.url}/api/v1/runs`, { headers: { authorization: `Bearer ${key}` } })
       expect((await use()).status).toBe(200)
       const row = here.page.locator('.rows li').filter({ hasText: 'my backend' })

@@ -1,6 +1,7 @@
 /** The line for a provider's places: who is served when, through refusals, probes, cancels and thousands of waiters. */
 import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
+import { Draining, RevisionConflict, StorageUnavailable } from '../../src/core/ports.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { World, type WorldOptions } from '../support/world.ts'
@@ -140,6 +141,89 @@ describe('a model that is refused for its rate', () => {
   })
 })
 
+describe('what a refusal for the rate taught', () => {
+  /** Runs a burst and gives the seconds of virtual time that it took. */
+  const burst = async (world: World, jobs: number): Promise<number> => {
+    const from = world.clock.now()
+    await Promise.all(Array.from({ length: jobs }, () => world.create({ a: [] }, { callback: null })))
+    await world.settle(() => world.process.registry.stats().actors === 0)
+    return (world.clock.now() - from) / 1_000
+  }
+
+  test('lapses: a burst a day after one refusal is as quick as any', () => {
+    const script = (n: number): Behavior =>
+      n === 0 ? { type: 'refuse', error: limited } : { type: 'work', ms: MINUTE }
+    return inWorld({ concurrency: () => 32, script }, async world => {
+      await burst(world, 1)
+      world.clock.advance(24 * 60 * MINUTE)
+      expect(await burst(world, 64)).toBeLessThan(150)
+    })
+  })
+
+  test('halts the line: twenty submits a minute are found out with few refusals', () => {
+    const sent: number[] = []
+    let refusals = 0
+    const script = (_: number, { clock }: World): Behavior => {
+      if (sent.filter(at => at > clock.now() - MINUTE).length < 20) {
+        sent.push(clock.now())
+        return { type: 'work', ms: 5_000 }
+      }
+      refusals += 1
+      return { type: 'refuse', error: limited }
+    }
+    return inWorld({ concurrency: () => 32, script }, async world => {
+      expect(await burst(world, 128)).toBeLessThan(480)
+      expect(refusals).toBeLessThan(150)
+    })
+  })
+
+  test('halts it for twice as long each time, until a job goes well, and other models not at all', () => {
+    const capacity = new Capacity({ concurrency: () => 6 })
+    const served: string[] = []
+    capacity.enterToSubmit('p', 'm', 'a')
+    expect(capacity.refused('p', 'm', limited, 0)).toBe(1_000)
+    expect(capacity.refused('p', 'm', limited, 999)).toBeNull()
+    capacity.wait(['p'], 'm', 'b', () => served.push('b'))
+    capacity.leave('p', 'm', 'a')
+    expect([capacity.closedUntil('p', 'm', 999), capacity.closedUntil('p', 'other', 999)]).toEqual([1_000, null])
+    expect([capacity.hasPlace('p', 'm', 'late'), capacity.hasPlace('p', 'other', 'c')]).toEqual([false, true])
+    capacity.resume('p', 'm', 999)
+    expect(served).toEqual([])
+    capacity.resume('p', 'm', 1_000)
+    expect(served).toEqual(['b'])
+    let at = 1_000
+    for (const ms of [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
+      expect(capacity.refused('p', 'm', limited, at)).toBe(at + ms)
+      at += ms
+    }
+    capacity.learn('p', 'm', null, at)
+    expect(capacity.refused('p', 'm', limited, at)).toBe(at + 1_000)
+  })
+})
+
+test('of several lines of a provider the oldest that has room is served', () => {
+  const capacity = new Capacity({ concurrency: () => 2 })
+  const served: string[] = []
+  for (const holder of ['x', 'y']) capacity.enter('p', 'full', holder)
+  capacity.refused('p', 'full', stepError('provider_rate_limited', 'slow', { retryAfterMs: 1 }), 0)
+  const call = (): void => void served.push('full')
+  for (let i = 0; i < 1_000; i += 1) capacity.wait(['p'], 'full', `f${i}`, call)
+  for (const [model, holder] of [
+    ['m', 'm1'],
+    ['n', 'n1'],
+    ['m', 'm2'],
+  ] as const)
+    capacity.wait(['p'], model, holder, () => served.push(holder))
+  expect(capacity.waiting).toBe(1_003)
+  capacity.leave('p', 'full', 'y')
+  for (const [model, holder] of [
+    ['m', 'm1'],
+    ['n', 'n1'],
+  ] as const)
+    capacity.leave('p', model, holder)
+  expect(served).toEqual(['m1', 'n1', 'm2'])
+})
+
 test('a step that is tried again keeps its turn: who came later does not go first', async () => {
   const order: string[] = []
   let isRefused = false
@@ -202,5 +286,42 @@ describe('a run that ends while it stands in line', () => {
       for (const { id } of runs.slice(1)) await world.process.registry.cancel(id)
       await world.settle()
       expect(world.process.registry.stats()).toMatchObject({ actors: 0, waiting: 0 })
+    }))
+})
+
+describe('an actor that is lost', () => {
+  test('gives its places back to others, and not to its own step in line', () =>
+    inWorld({ concurrency: () => 1 }, async world => {
+      const { store, registry } = world.process
+      const run = await world.create({ a: [], b: [] })
+      await world.settle(() => world.providers[0]?.jobs.length === 1, 1_000)
+      const { commit } = store
+      let commits = 0
+      store.commit = async () => {
+        commits += 1
+        throw commits === 1 ? new RevisionConflict(run.id) : new StorageUnavailable('the disk is full')
+      }
+      expect(registry.cancel(run.id)).rejects.toThrow(Draining)
+      await world.settle(() => commits > 0)
+      await world.settle(() => true)
+      expect([commits, registry.stats().inFlight, world.faults.splice(0).length]).toEqual([1, { p: 0 }, 1])
+      store.commit = commit
+      expect((await world.finish(run.id)).status).toBe('succeeded')
+      expect(registry.stats().inFlight).toEqual({ p: 0 })
+    }))
+
+  test('that was not created after all begins nothing either', () =>
+    inWorld({ concurrency: () => 1 }, async world => {
+      const { store, registry } = world.process
+      let writes = 0
+      const failing = async (): Promise<never> => {
+        writes += 1
+        throw new StorageUnavailable('the disk is full')
+      }
+      Object.assign(store, { create: failing, commit: failing })
+      expect(world.create({ a: [], b: [] })).rejects.toThrow('the disk is full')
+      await world.settle(() => writes > 0)
+      await world.settle(() => true)
+      expect([writes, registry.stats().inFlight, registry.stats().waiting]).toEqual([1, { p: 0 }, 0])
     }))
 })

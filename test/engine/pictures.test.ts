@@ -6,7 +6,7 @@ import { LIMITS, type Run, type Step } from '../../src/core/run.ts'
 import { PictureRoom, type Place } from '../../src/engine/picture-room.ts'
 import { mustEmbed, type PictureDeps, pictureNeed, picturesFor, type Target } from '../../src/engine/pictures.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
-import { runOf } from '../support/runs.ts'
+import { runOf, seeded } from '../support/runs.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 import { World } from '../support/world.ts'
 
@@ -19,7 +19,7 @@ describe('the room', () => {
   const never = new AbortController().signal
   const enter = (room: PictureRoom, bytes: number, linked = false, quit = never) => {
     const seen: { place: Place | null | 'waits' } = { place: 'waits' }
-    void room.enter({ bytes, linked }, quit).then(place => {
+    void room.enter({ key: 'key', bytes, known: bytes, linked }, quit).then(place => {
       seen.place = place
     })
     return seen
@@ -67,6 +67,86 @@ describe('the room', () => {
     expect([links[0]?.place === 'waits', links[1]?.place, stored.place === 'waits']).toEqual([false, 'waits', false])
   })
 
+  /** A submit that reads a link: it has no more than a step of room at first. */
+  const open = async (room: PictureRoom, key: string, bytes = 30 * MB): Promise<Place> =>
+    (await room.enter({ key, bytes, known: 0, linked: true }, never)) as Place
+  const grow = (place: Place, bytes: number, quit = never) => {
+    const seen: { given: boolean | 'waits' } = { given: 'waits' }
+    void place.grow(bytes, quit).then(isGiven => {
+      seen.given = isGiven
+    })
+    return seen
+  }
+
+  test('gives a link what has come of it: sixty that dribble are read beside one that comes whole', async () => {
+    const room = new PictureRoom()
+    for (let n = 0; n < 60; n += 1)
+      expect(room.enterNow({ key: 'slow', bytes: 30 * MB, known: 0, linked: true })).not.toBeNull()
+    const fast = await open(room, 'fast')
+    expect(await fast.grow(30 * MB, never)).toBe(true)
+    expect(await fast.grow(30 * MB + 1, never)).toBe(false)
+  })
+
+  test('never lets links wait for one another for ever, whoever grows when', async () => {
+    const random = seeded(7)
+    for (let round = 0; round < 4; round += 1) {
+      const room = new PictureRoom()
+      const sizes = Array.from({ length: 24 }, () => Math.ceil(random() * 48) * MB)
+      let ended = 0
+      const read = async (bytes: number, n: number): Promise<void> => {
+        const place = await open(room, `key ${n % 3}`, bytes)
+        for (let held = 0; held < bytes; ) {
+          held = Math.min(bytes, held + Math.ceil(random() * 4 * MB))
+          expect(await place.grow(held, never)).toBe(true)
+          if (random() < 0.5) await turns(1)
+        }
+        place.leave()
+        ended += 1
+      }
+      await Promise.all(sizes.map(read))
+      expect(ended).toBe(24)
+      expect(room.enterNow({ key: 'next', bytes: 64 << 20, known: 64 << 20, linked: true })).not.toBeNull()
+    }
+  })
+
+  test('serves the key that holds least: who fills the room waits for itself', async () => {
+    const room = new PictureRoom()
+    const full = [await open(room, 'greedy'), await open(room, 'greedy'), await open(room, 'greedy')]
+    expect(await full[0]?.grow(30 * MB, never)).toBe(true)
+    expect(await full[1]?.grow(30 * MB, never)).toBe(true)
+    const more = grow(full[2] as Place, 20 * MB)
+    const other = await open(room, 'modest', 25 * MB)
+    const its = grow(other, 25 * MB)
+    await turns()
+    expect([more.given, its.given]).toEqual(['waits', 'waits'])
+    full[0]?.leave()
+    await turns()
+    expect([more.given, its.given]).toEqual(['waits', true])
+  })
+
+  test('gives a key that fills the room of storage no turn before others either', async () => {
+    const room = new PictureRoom()
+    const first = enter(room, 40 * MB)
+    const [second, other] = [
+      enter(room, 40 * MB),
+      room.enter({ key: 'other', bytes: 20 * MB, known: 20 * MB, linked: false }, never),
+    ]
+    expect(await other).not.toBeNull()
+    expect([first.place === 'waits', second.place]).toEqual([false, 'waits'])
+  })
+
+  test('takes no wish of one that gave up, and none after it has left', async () => {
+    const room = new PictureRoom()
+    const [first, second] = [await open(room, 'a', 48 * MB), await open(room, 'a', 48 * MB)]
+    expect(await first.grow(48 * MB, never)).toBe(true)
+    const quit = new AbortController()
+    const gone = grow(second, 48 * MB, quit.signal)
+    quit.abort()
+    first.leave()
+    await turns()
+    expect([gone.given, await first.grow(1, never), await second.grow(48 * MB, never)]).toEqual([false, false, true])
+  })
+
   test('forgets who gives up in the line, and lets those behind it in', async () => {
     const room = new PictureRoom()
     const quit = new AbortController()
@@ -97,6 +177,7 @@ function reading(pictures: string[], sizes: Record<string, number>) {
   const kept: number[] = []
   const deps: PictureDeps = {
     clock: new VirtualClock(),
+    observer: { fault() {} },
     room: new PictureRoom(),
     media: {
       find: async id => ({ bytes: sizes[`media:${id}`] ?? 0 }) as Awaited<ReturnType<PictureDeps['media']['find']>>,
@@ -111,7 +192,12 @@ function reading(pictures: string[], sizes: Record<string, number>) {
   }
   const run = runOf({ a: [] })
   const step = { ...run.steps[0], pictures } as Step
-  const place: Place = { keep: left => kept.push(left), drop: bytes => dropped.push(bytes), leave() {} }
+  const place: Place = {
+    grow: async () => true,
+    keep: left => kept.push(left),
+    drop: bytes => dropped.push(bytes),
+    leave() {},
+  }
   const signal = new AbortController().signal
   return {
     asked,
@@ -155,7 +241,7 @@ describe('the pictures of a step', () => {
 
   test('behind links are refused together when they are too many, and nothing is read beyond that', async () => {
     const step = reading([X, Y, A], { [X]: 25 * MB, [Y]: 15 * MB, [A]: 9 * MB })
-    expect(await step.need()).toMatchObject({ bytes: LIMITS.requestPictureBytes, linked: true })
+    expect(await step.need()).toMatchObject({ bytes: LIMITS.requestPictureBytes, known: 9 * MB, linked: true })
     expect(await step.read()).toMatchObject({
       ok: false,
       error: { code: 'invalid_input', message: expect.stringContaining('together') as unknown },
@@ -209,7 +295,7 @@ interface Scene {
   come(): void
 }
 
-async function scene(bytes: number, play: (scene: Scene) => Promise<void>): Promise<void> {
+async function scene(bytes: number, play: (scene: Scene) => Promise<void>, faults: string[] = []): Promise<void> {
   const reads: string[] = []
   const { promise: coming, resolve: come } = Promise.withResolvers<void>()
   const bytesOnly = { takes: { url: false, dataUriBytes: LIMITS.requestPictureBytes } }
@@ -227,7 +313,7 @@ async function scene(bytes: number, play: (scene: Scene) => Promise<void>): Prom
   try {
     await world.start()
     await play({ world, provider: world.providers[0] as RemoteProvider, reads, come })
-    expect(world.faults).toEqual([])
+    expect(world.faults).toEqual(faults)
   } finally {
     await world.close()
   }
@@ -236,10 +322,18 @@ async function scene(bytes: number, play: (scene: Scene) => Promise<void>): Prom
 const picture = (n: number): string => `media:0190c0de-0000-7000-8000-${String(n).padStart(12, '0')}`
 
 /** A run of one step with one picture. */
-async function withPicture(world: World, n: number): Promise<Run> {
-  const [first] = runOf({ a: [] }).steps
-  return world.create({ a: [] }, { steps: [{ ...first, role: 'image_to_image', pictures: [picture(n)] } as Step] })
+async function withPicture(world: World, n: number, more: Partial<Run> = {}): Promise<Run> {
+  return withRef(world, picture(n), more)
 }
+
+async function withRef(world: World, ref: string, more: Partial<Run> = {}): Promise<Run> {
+  const [first] = runOf({ a: [] }).steps
+  const step = { ...first, role: 'image_to_image', pictures: [ref] } as Step
+  return world.create({ a: [] }, { steps: [step], ...more })
+}
+
+/** What is told of pictures that nobody reads. */
+const STUCK = 'pictures: Error: the input pictures were not read within 180000 ms'
 
 const stored = (world: World, run: Run | undefined): Promise<Run | null> => world.process.store.run(run?.id ?? '')
 const statuses = (world: World, runs: readonly Run[]): Promise<string[]> =>
@@ -261,17 +355,22 @@ describe('steps side by side', () => {
     }))
 
   test('may wait for longer than a submit may take', () =>
-    scene(28 * MB, async ({ world, reads, come }) => {
-      const runs = [await withPicture(world, 1), await withPicture(world, 2), await withPicture(world, 3)]
-      await world.settle(() => false, 600_000)
-      expect(reads.length).toBe(2)
-      come()
-      await world.settle()
-      expect(await statuses(world, runs)).toEqual(['succeeded', 'succeeded', 'succeeded'])
-      // The reads had a limit, the wait has none.
-      const attempts = await Promise.all(runs.map(async run => (await stored(world, run))?.steps[0]?.attempts.length))
-      expect(attempts).toEqual([2, 2, 1])
-    }))
+    scene(
+      28 * MB,
+      async ({ world, reads, come }) => {
+        const runs: Run[] = []
+        for (let n = 1; n <= 6; n += 1) runs.push(await withPicture(world, n))
+        await world.settle(() => false, 330_000)
+        expect(reads).toEqual([1, 2, 3, 4].map(picture))
+        come()
+        await world.settle()
+        expect(await statuses(world, runs)).toEqual(Array(6).fill('succeeded'))
+        // The reads had a limit, the wait has none.
+        const attempts = await Promise.all(runs.map(async run => (await stored(world, run))?.steps[0]?.attempts.length))
+        expect(attempts).toEqual([2, 2, 1, 1, 1, 1])
+      },
+      [STUCK, STUCK],
+    ))
 
   test('leave the line when they are canceled: nothing is read or submitted', () =>
     scene(40 * MB, async ({ world, provider, reads, come }) => {
@@ -288,8 +387,8 @@ describe('steps side by side', () => {
   test('leave the line at their deadline: a job that nobody waits for is not paid', () =>
     scene(40 * MB, async ({ world, provider, reads, come }) => {
       await withPicture(world, 1)
-      const second = await withPicture(world, 2)
-      await world.settle(() => false, 7 * 3_600_000)
+      const second = await withPicture(world, 2, { deadlineAt: world.clock.now() + 60_000 })
+      await world.settle(() => false, 90_000)
       const late = await stored(world, second)
       expect([late?.status, late?.error?.code, reads]).toEqual(['failed', 'deadline_exceeded', [picture(1)]])
       come()
@@ -324,5 +423,94 @@ describe('steps side by side', () => {
       await world.settle()
       expect(await statuses(world, runs)).toEqual(Array(8).fill('succeeded'))
       expect(provider.jobs.length).toBe(8)
+    }))
+
+  test('are left while they are read, when they are canceled or too late, though their reader does not obey', () =>
+    scene(20 * MB, async ({ world, provider, reads }) => {
+      const first = await withPicture(world, 1)
+      const second = await withPicture(world, 2, { deadlineAt: world.clock.now() + 60_000 })
+      await world.settle(() => false, 10_000)
+      expect(reads).toEqual([picture(1), picture(2)])
+      await world.process.registry.cancel(first.id)
+      await world.settle(() => false, 5_000)
+      expect(await statuses(world, [first, second])).toEqual(['canceled', 'running'])
+      await world.settle(() => false, 60_000)
+      const late = await stored(world, second)
+      expect([late?.status, late?.error?.code, provider.jobs]).toEqual(['failed', 'deadline_exceeded', []])
+      expect(world.process.registry.stats().inFlight).toEqual({ p: 0 })
+    }))
+
+  test('wait for storage that stands still, and go on when it gives again', () =>
+    scene(
+      20 * MB,
+      async ({ world, provider, come }) => {
+        const run = await withPicture(world, 1)
+        await world.settle(() => false, 182_000)
+        const waiting = await stored(world, run)
+        expect(waiting?.steps[0]?.attempts).toMatchObject([{ error: { code: 'storage_unavailable' } }])
+        come()
+        await world.settle()
+        expect([await statuses(world, [run]), provider.jobs.length]).toEqual([['succeeded'], 1])
+      },
+      [STUCK],
+    ))
+})
+
+/** Hosts that hold on for so long until their links are given up, beside others that answer at once. */
+async function slowHosts(
+  ms: number,
+  play: (world: World, since: (run: Run) => number) => Promise<void>,
+): Promise<void> {
+  const bytesOnly = { takes: { url: false, dataUriBytes: LIMITS.requestPictureBytes } }
+  const world: World = new World({
+    concurrency: () => 4,
+    inline: true,
+    providers: now => ['p', 'q'].map(id => Object.assign(new RemoteProvider(id, now), bytesOnly)),
+    pictures: {
+      bytes: MB,
+      async read(ref, _signal, _most, grow) {
+        if (!ref.startsWith('https://slow')) {
+          expect(await grow(25 * MB)).toBe(true)
+          return { ok: true, picture: { mime: 'image/png', bytes: new Uint8Array(3) } }
+        }
+        const { promise, resolve } = Promise.withResolvers<void>()
+        world.clock.at(world.clock.now() + ms, resolve)
+        return promise.then(() => ({ ok: false, error: stepError('input_fetch_failed', 'too slow') }))
+      },
+    },
+  })
+  const arrived = new Map<string, number>()
+  const begin = world.clock.now()
+  const since = (run: Run): number => {
+    for (const { arrived: jobs } of world.providers)
+      for (const { runId } of jobs) if (!arrived.has(runId)) arrived.set(runId, (world.clock.now() - begin) / 1_000)
+    return arrived.get(run.id) ?? Number.POSITIVE_INFINITY
+  }
+  try {
+    await world.start()
+    await play(world, since)
+  } finally {
+    await world.close()
+  }
+}
+
+describe('links of hosts that dribble', () => {
+  const at = (provider: string, apiKeyId: string): Partial<Run> => ({ apiKeyId, providerOrder: { a: [provider] } })
+
+  test('are read side by side: a run without pictures waits for their places alone', () =>
+    slowHosts(10_000, async (world, since) => {
+      for (let n = 0; n < 16; n += 1) await withRef(world, `https://slow.example/${n}`, at('p', 'bad'))
+      // Both providers have four places.
+      const plain = await world.create({ a: [] }, at('p', 'good'))
+      await world.settle(() => since(plain) < Number.POSITIVE_INFINITY)
+      expect(since(plain)).toBeLessThanOrEqual(20)
+    }))
+
+  test('hold up no links of another key', () =>
+    slowHosts(10_000, async (world, since) => {
+      for (let n = 0; n < 4; n += 1) await withRef(world, `https://slow.example/${n}`, at('p', 'bad'))
+      const linked = await withRef(world, 'https://fast.example/1', at('q', 'good'))
+      await world.settle(() => since(linked) < Number.POSITIVE_INFINITY)
+      expect(since(linked)).toBe(0)
     }))
 })

@@ -306,6 +306,49 @@ test('while retries hang, half of the places are left to what is sent for the fi
   for (const { id } of [...retried, ...fresh]) expect((await office.find(id)).status).toBe('delivered')
 })
 
+test('while retries hang, a first attempt does not wait behind due retries of its own host either', async () => {
+  const fails = await office.add(...Array.from({ length: 40 }, (_, n) => ({ host: `old${n % 32}:443` })))
+  office.receiver = () => answer(500)
+  await office.play(() => office.posted.length >= 40)
+  await office.add(...Array(4).fill({ host: 'good:443' }))
+  await office.outbox.runOnce()
+  office.advance(10_000)
+  const { posted } = office
+  const before = posted.length
+  const hung = Promise.withResolvers<PostResult>()
+  office.receiver = () => hung.promise
+  const round = office.outbox.runOnce()
+  await until(() => posted.length >= before + 32)
+  const [fresh] = await office.add({ host: 'good:443' })
+  const more = office.outbox.runOnce()
+  await until(() => posted.length > before + 32)
+  expect(posted.slice(before + 32).map(each => each.headers['webhook-id'])).toEqual([fresh!.id])
+  hung.resolve(answer(200))
+  office.receiver = () => answer(200)
+  await Promise.all([round, more])
+  await office.play()
+  for (const { id } of [...fails, fresh!]) expect((await office.find(id)).status).toBe('delivered')
+})
+
+test('a key whose hosts never answer does not hold up another key at a host that they share', async () => {
+  await office.addKey('key_b')
+  const { posted } = office
+  const hung = Promise.withResolvers<PostResult>()
+  office.receiver = () => hung.promise
+  await office.add(...Array.from({ length: 90 }, (_, n) => ({ host: `mute${n}:443` })))
+  const round = office.outbox.runOnce()
+  await until(() => posted.length >= 48)
+  await office.add(...Array(40).fill({ host: 'shared:443' }))
+  office.advance(1)
+  const [other] = await office.add({ host: 'shared:443', apiKeyId: 'key_b' })
+  const more = office.outbox.runOnce()
+  await until(() => posted.length > 48)
+  expect(posted.slice(48).map(each => each.headers['webhook-id'])).toEqual([other!.id])
+  hung.resolve(answer(204))
+  await Promise.all([round, more])
+  expect(await office.find(other!.id)).toMatchObject({ status: 'delivered', attempts: 1 })
+})
+
 test('an answer that could not be stored comes back with the end of its lease, no later, and with the same id', async () => {
   const [delivery] = await office.add({})
   const { settle } = office.store

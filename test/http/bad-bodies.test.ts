@@ -366,6 +366,19 @@ describe('a bad body is refused with a pointer and a hint:', () => {
   }
 })
 
+test('a field that is nearly one that is known is answered with that one', async () => {
+  const body = changed(b => {
+    b.webhok_url = 'https://hooks.example.com/end'
+    b.nothing_like_it = 1
+    b.input.chain_models.text_to_imag_model = 'bfl/flux-2-flex'
+  })
+  const { errors } = await world.json<Problem>('POST', '/api/v1/chains/chain1/runs', { body })
+  const hints = Object.fromEntries(errors.map(error => [error.pointer, error.hint ?? '']))
+  expect(hints['/webhok_url']).toStartWith('Did you mean webhook_url? Known fields: input, ')
+  expect(hints['/nothing_like_it']).toStartWith('Known fields: input, ')
+  expect(hints['/input/chain_models/text_to_imag_model']).toStartWith('Did you mean text_to_image_model? ')
+})
+
 test('a hundred thousand mistakes are answered shortly', async () => {
   const body = `{${Array.from({ length: 60_000 }, (_, i) => `"field${i}":1`).join(',')}}`
   const response = await world.ask('POST', '/api/v1/chains/chain1/runs', { body })

@@ -183,18 +183,101 @@ describe('resume', () => {
     }
     missing[0] = 'set the key'
     expect(await refusals({ from_step_key: 'image_to_video' })).toEqual([
-      ['no_route', 'no provider here can run bfl/flux-3-video', ''],
+      ['no_route', 'no provider here can run bfl/flux-3-video', '/input/chain_models/image_to_video_model'],
     ])
     expect(await refusals({ from_step_key: 'image_to_image' })).toHaveLength(2)
     missing[0] = null
     await other.store.removeMedia([media.id], other.clock.now() + 1)
     expect(await refusals({ from_step_key: 'image_to_image' })).toEqual([
-      ['unknown_media', `there is no media:${media.id}`, ''],
+      ['unknown_media', `there is no media:${media.id}`, '/input/image_to_image_params/input_image'],
     ])
     expect(other.provider.started).toHaveLength(submits)
     const later = await other.ask('POST', `/api/v1/runs/${id}/resume`, { body: { from_step_key: 'image_to_video' } })
     expect(later.status).toBe(202)
     await other.close()
+  })
+
+  test('in the other mode keeps no finished step, and says how to go on', async () => {
+    let mode: 'sandbox' | 'byok' = 'byok'
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      get mode() {
+        return mode
+      },
+    }))
+    const id = await other.run(seed)
+    await other.runToEnd(id)
+    mode = 'sandbox'
+    const resumed = (body: object) => other.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+    const refused = await resumed({ from_step_key: 'image_to_video' })
+    expect([refused.status, await refused.json()]).toEqual([
+      409,
+      expect.objectContaining({
+        code: 'not_resumable',
+        detail: `The run ${id} was created in mode byok, and this server runs in mode sandbox: it cannot keep the finished steps.`,
+        hint: 'Run all of its steps again with "from_step_key": "text_to_image", or resume it in mode byok.',
+      }),
+    ])
+    const again = await resumed({ from_step_key: 'text_to_image' })
+    expect([again.status, await again.json()]).toEqual([202, expect.objectContaining({ mode: 'sandbox' })])
+    mode = 'byok'
+    expect((await resumed({ from_step_key: 'image_to_video' })).status).toBe(202)
+    await other.close()
+  })
+
+  test('takes other parameters and another model for the steps that are done again, and keeps what is paid', async () => {
+    const id = await failed()
+    const submits = world.provider.started.length
+    world.provider.instant = true
+    const input = {
+      chain_models: { image_to_video_model: 'bfl/flux-3-video' },
+      image_to_video_params: { prompt: 'the boat turns round', duration: 5 },
+    }
+    const made = await world.json<Run & { input: object }>('POST', `/api/v1/runs/${id}/resume`, { body: { input } })
+    expect(made.steps).toMatchObject([
+      { status: 'succeeded', inherited: true, model_identifier: seed.input.chain_models.text_to_image_model },
+      { status: 'queued', model_identifier: 'bfl/flux-3-video' },
+    ])
+    expect(made.input).toEqual({
+      ...seed.input,
+      ...input,
+      chain_models: { ...seed.input.chain_models, ...input.chain_models },
+    })
+    const run = await world.runToEnd(made.id)
+    expect(run.status).toBe('succeeded')
+    expect(run.steps[1]?.params).toEqual(input.image_to_video_params)
+    expect(world.provider.started.slice(submits).map(job => job.role)).toEqual(['image_to_video'])
+    const before = await world.json<{ input: object }>('GET', `/api/v1/runs/${id}`)
+    expect(before.input).toEqual(seed.input)
+  })
+
+  test('changes no step that has finished, unless that is done again too, and takes no wrong parameters', async () => {
+    const id = await failed()
+    const film = { content: [{ type: 'text', text: 'it drifts' }], duration: 5 }
+    const refused = async (body: object) => {
+      const response = await world.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+      expect(response.status).toBe(400)
+      const { errors } = (await response.json()) as { errors: { code: string; pointer: string }[] }
+      return errors.map(({ code, pointer }) => [code, pointer])
+    }
+    const both = { text_to_image_params: { prompt: 'a swan' }, image_to_video_params: film }
+    expect(await refused({ input: both })).toEqual([['step_is_kept', '/input/text_to_image_params']])
+    expect(await refused({ input: { chain_models: { text_to_image_model: 'bfl/flux-2-pro' } } })).toEqual([
+      ['step_is_kept', '/input/chain_models/text_to_image_model'],
+    ])
+    expect(await refused({ input: { image_to_video_param: film } })).toEqual([
+      ['unknown_field', '/input/image_to_video_param'],
+    ])
+    expect(await refused({ input: { image_to_video_params: { ...film, duration: 'long' } } })).toEqual([
+      ['type', '/input/image_to_video_params/duration'],
+    ])
+    expect(await refused({ input: { chain_models: 7 } })).toEqual([['type', '/input/chain_models']])
+    expect(await refused({ input: [] })).toEqual([['type', '/input']])
+    world.provider.instant = true
+    const body = { from_step_key: 'text_to_image', input: both }
+    const made = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`, { body })
+    const run = await world.runToEnd(made.id)
+    expect([run.status, run.steps.map(step => step.params)]).toEqual(['succeeded', [both.text_to_image_params, film]])
   })
 
   test('refuses bad bodies as creating does', async () => {

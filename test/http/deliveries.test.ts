@@ -36,6 +36,7 @@ interface Page {
   next_cursor: string | null
 }
 
+const KEY = { name: 'pinger', scopes: ['callbacks:manage'] }
 const END = 'https://hooks.example.com/end'
 /** A run that has ended, with its delivery waiting. */
 async function ended(more: { key?: string; url?: string } = {}): Promise<Delivery> {
@@ -235,7 +236,9 @@ describe('a test ping', () => {
     const { headers, body } = world.posted[0]!.request
     setSystemTime(new Date(world.clock.now()))
     const message = new Webhook(secret).verify(new TextDecoder().decode(body), { ...headers })
-    expect(message).toMatchObject({ type: 'webhook.ping', data: { api_key_id: 'ada' } })
+    const sentAt = said.sent_at as string
+    expect(message).toEqual({ type: 'webhook.ping', timestamp: sentAt, data: { api_key_id: 'ada' } })
+    expect(sentAt).toMatch(/T[\d:.]+\+00:00$/)
     expect(headers['webhook-id']).toBe(said.webhook_id as string)
     expect((await world.json<Page>('GET', '/api/v1/deliveries')).data).toEqual([])
   })
@@ -280,6 +283,28 @@ describe('a test ping', () => {
     hangs.resolve()
     expect((await Promise.all(asked)).map(each => each.status).toSorted()).toEqual([200, 200, 200, 200, 429, 429])
     expect((await ask('key-of-ada')).status).toBe(200)
+  })
+
+  test('is one of thirty-two in all, so that many keys together hold no more sockets than that', async () => {
+    const hangs = Promise.withResolvers<void>()
+    const { ping } = world.deps.callbacks
+    world.deps.callbacks.ping = async (key, url) => {
+      await hangs.promise
+      return ping(key, url)
+    }
+    const keys: string[] = []
+    for (let n = 0; n < 9; n += 1)
+      keys.push((await world.json<{ key: string }>('POST', '/api/v1/keys', { body: KEY })).key)
+    const ask = (key: string) => world.ask('POST', '/api/v1/deliveries/test', { key, body: { url: END } })
+    const last = keys.pop() as string
+    const asked = keys.flatMap(key => Array.from({ length: 4 }, () => ask(key)))
+    await world.quiet()
+    const refused = await ask(last)
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '5'])
+    expect(await refused.json()).toMatchObject({ code: 'rate_limited', detail: '32 pings are under way.' })
+    hangs.resolve()
+    expect(new Set((await Promise.all(asked)).map(each => each.status))).toEqual(new Set([200]))
+    expect((await ask(last)).status).toBe(200)
   })
 
   test('goes nowhere where a callback may not go', async () => {

@@ -50,6 +50,14 @@ describe('a new key', () => {
     }
   })
 
+  test('with a scope that there is not is told which there are', async () => {
+    const refused = await world.ask('POST', '/api/v1/keys', { body: { name: 'x', scopes: ['runs:read', 'run:write'] } })
+    const { errors } = (await refused.json()) as { errors: { pointer: string; detail: string }[] }
+    expect(errors.map(({ pointer, detail }) => [pointer, detail])).toEqual([
+      ['/scopes/1', 'scopes[1] must be one of "runs:read", "runs:write", "callbacks:manage", "keys:manage"'],
+    ])
+  })
+
   test('may do what its scopes say; the refusal names the one that it lacks', async () => {
     const { key } = await make({ scopes: ['runs:read'] })
     const cases = [

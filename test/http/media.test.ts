@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { overlay } from '../../src/app/tracing/overlay.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
+import { LIMITS } from '../../src/core/run.ts'
 import { createLinks } from '../../src/http/links.ts'
 import { createQuota } from '../../src/http/quota.ts'
 import { parseRange } from '../../src/http/range.ts'
@@ -103,6 +104,19 @@ describe('an upload', () => {
       const { errors } = (await response.json()) as { errors: { pointer: string }[] }
       expect([response.status, errors.map(error => error.pointer)]).toEqual([400, [...pointers]])
     }
+  })
+
+  test('may be as large as a picture behind a link, raw or in a form, and no larger', async () => {
+    expect(LIMITS.pictureBytes).toBe(30 << 20)
+    const more = new Uint8Array(LIMITS.pictureBytes + 1)
+    more.set(await samplePicture('jpeg'))
+    const most = more.subarray(0, LIMITS.pictureBytes)
+    const file = (bytes: Uint8Array) => form(['file', new Blob([bytes as Uint8Array<ArrayBuffer>])])
+    const sizes = [(await uploaded(most)).bytes]
+    sizes.push(((await (await world.ask('POST', '/api/v1/media', { body: file(most) })).json()) as Media).bytes)
+    expect(sizes).toEqual([LIMITS.pictureBytes, LIMITS.pictureBytes])
+    for (const response of [await upload(more), await world.ask('POST', '/api/v1/media', { body: file(more) })])
+      expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([413, 'payload_too_large'])
   })
 
   test('while the disk is full is 503', async () => {

@@ -1,7 +1,9 @@
 /** The cookie of a browser: sealed by this installation, for our own pages, for a month. */
 import { expect, test } from 'bun:test'
 import { seal, unseal } from '../../src/app/secrets.ts'
+import type { Inbox } from '../../src/http/inbox.ts'
 import { createSessions, type Sessions } from '../../src/http/session.ts'
+import { HttpWorld } from '../support/http-world.ts'
 
 let now = 1_800_000_000_000
 const sessionsOf = (fill: number, secure = false): Sessions => {
@@ -43,4 +45,27 @@ test('a cookie that another site sends counts for nothing', () => {
   const cookie = cookieOf(sessions.cookie('bck_live_secret'))
   for (const headers of [{ 'sec-fetch-site': 'cross-site' }, { origin: 'http://elsewhere.test' }])
     expect(sessions.keyOf(asked(cookie, headers as unknown as Record<string, string>))).toBeNull()
+})
+
+test('our own pages learn who has signed in, and since when the server runs, in the form of every time of the API', async () => {
+  const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
+  const at = new Date(now).toISOString().replace('Z', '+00:00')
+  const stranger = { object: 'session', signed_in: false, mode: world.deps.mode, version: world.deps.version }
+  expect(await world.json('GET', '/api/v1/session', { key: null })).toEqual(stranger)
+  const signedIn = await world.ask('POST', '/api/v1/session', { key: null, body: { key: 'key-of-a-reader' } })
+  const known = { ...stranger, signed_in: true, scopes: ['runs:read'], started_at: at, inbox_url: null }
+  expect(await signedIn.json()).toEqual(known)
+  const headers = { cookie: cookieOf(signedIn.headers.get('set-cookie') ?? ''), 'sec-fetch-site': 'same-origin' }
+  expect(await world.json('GET', '/api/v1/session', { key: null, headers })).toEqual(known)
+  await world.close()
+})
+
+test('the page of the inbox is told what came, and no more than that', async () => {
+  const message = { id: 'msg_1', at: now, verified: true, headers: { 'webhook-id': 'msg_1' }, body: '{"type":"a.b"}' }
+  const inbox: Inbox = { urlOf: id => `http://x.test/${id}`, messagesOf: () => [{ ...message, ...{ secret: 'no' } }] }
+  const world = await HttpWorld.open(deps => ({ ...deps, inbox }))
+  const at = new Date(now).toISOString().replace('Z', '+00:00')
+  const data = [{ ...message, at, body: { type: 'a.b' } }]
+  expect(await world.json('GET', '/api/v1/inbox')).toEqual({ object: 'list', url: 'http://x.test/ada', data })
+  await world.close()
 })

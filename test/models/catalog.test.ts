@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'bun:test'
 import { findChain, plan } from '../../src/core/chain.ts'
 import type { JsonObject } from '../../src/core/json.ts'
+import { isObject } from '../../src/core/json.ts'
 import type { Model } from '../../src/core/ports.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
-import { check, isObject } from '../../src/models/check.ts'
+import { check } from '../../src/models/check.ts'
 import seed from '../fixtures/seed.request.json'
 
 const catalog = createCatalog()
@@ -63,7 +64,9 @@ describe('the catalogue', () => {
   })
 
   test('an override that names no route stops the start', () => {
-    expect(() => createCatalog({ providerModels: { 'byteplus:seedance-9': 'ep-1' } })).toThrow('byteplus:seedance-9')
+    const wrong = () => createCatalog({ providerModels: { 'byteplus:seedance-9': 'ep-1' } })
+    expect(wrong).toThrow('byteplus:seedance-9')
+    expect(wrong).toThrow(/^BABYCHAIN_MODEL_IDS: /)
   })
 })
 

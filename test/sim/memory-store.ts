@@ -172,34 +172,40 @@ export class MemoryStore implements Store {
   // ── Deliveries ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async claim(order: ClaimOrder): Promise<ClaimedDelivery[]> {
-    const [ranks, keys] = [new Map<string, number>(), new Map<string, number>()]
+    const { at, limit, perHost, perKey, inFlight } = order
+    const [ranks, keys] = [new Map<string, number>(), new Map(Object.entries(order.inFlightOfKeys))]
     let { retries } = order
-    const due = [...this.#open().deliveries.values()]
-      .filter(({ delivery, readyAt }) => delivery.status === 'pending' && readyAt <= order.at)
+    const rank = ({ delivery: { host } }: DeliveryRecord): number => ranks.get(host) ?? 0
+    const mayTake = (record: DeliveryRecord): boolean => {
+      const { host, apiKeyId, attempts } = record.delivery
+      const isFree = rank(record) < perHost - (inFlight[host] ?? 0) && (keys.get(apiKeyId) ?? 0) < perKey
+      return isFree && (attempts === 0 || retries > 0)
+    }
+    let due = [...this.#open().deliveries.values()]
+      .filter(({ delivery, readyAt }) => delivery.status === 'pending' && readyAt <= at)
       .filter(({ delivery }) => !order.closed.includes(delivery.host))
       .sort((a, b) => a.readyAt - b.readyAt || (a.delivery.id < b.delivery.id ? -1 : 1))
-      .map(record => {
-        const rank = (ranks.get(record.delivery.host) ?? 0) + 1
-        ranks.set(record.delivery.host, rank)
-        return { record, rank }
-      })
-      .filter(({ record, rank }) => rank <= order.perHost - (order.inFlight[record.delivery.host] ?? 0))
-      .sort((a, b) => a.rank - b.rank)
-      .filter(({ record: { delivery } }) => {
-        const used = (keys.get(delivery.apiKeyId) ?? order.inFlightOfKeys[delivery.apiKeyId] ?? 0) + 1
-        if (used > order.perKey || (delivery.attempts > 0 && retries <= 0)) return false
-        keys.set(delivery.apiKeyId, used)
-        if (delivery.attempts > 0) retries -= 1
-        return true
-      })
-      .slice(0, order.limit)
-    for (const { record } of due) {
+    const claimed: DeliveryRecord[] = []
+    while (claimed.length < limit) {
+      // What may not be taken now may not be taken later in this claim either: places only become fewer.
+      due = due.filter(mayTake)
+      const lowest = Math.min(...due.map(rank))
+      const next = due.find(record => rank(record) === lowest)
+      if (!next) break
+      const { host, apiKeyId, attempts } = next.delivery
+      ranks.set(host, lowest + 1)
+      keys.set(apiKeyId, (keys.get(apiKeyId) ?? 0) + 1)
+      if (attempts > 0) retries -= 1
+      claimed.push(next)
+      due = due.filter(record => record !== next)
+    }
+    for (const record of claimed) {
       const counted = record.trigger === 'schedule' ? 1 : 0
       Object.assign(record, { leaseToken: order.leaseToken, readyAt: order.leaseUntil })
       record.delivery = { ...record.delivery, attempts: record.delivery.attempts + counted, updatedAt: order.at }
     }
-    return due
-      .map(({ record: { delivery, trigger, prior } }) => ({
+    return claimed
+      .map(({ delivery, trigger, prior }) => ({
         ...delivery,
         trigger,
         prior,

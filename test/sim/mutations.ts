@@ -228,8 +228,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a rate limit teaches nothing about places',
     file: 'src/engine/capacity.ts',
-    from: 'this.#ceilings.set(key, Math.max(1, (this.#heldOf.get(key)?.size ?? 0) - 1))',
-    to: '',
+    from: 'const places = Math.max(1, (this.#heldOf.get(key)?.size ?? 0) - 1)',
+    to: 'const places = 1_000',
+    by: 'test/engine/line.test.ts',
+  },
+  {
+    name: 'a refusal is never forgotten',
+    file: 'src/engine/capacity.ts',
+    from: 'if (known && at - known.at < LAPSE_MS)',
+    to: 'if (known)',
     by: 'test/engine/line.test.ts',
   },
   {
@@ -263,9 +270,44 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'pictures are read whether there is room or not',
     file: 'src/engine/picture-room.ts',
-    from: 'first && first.bytes <= this.#free',
-    to: 'first',
+    from: '      if (missing(each) > free) return false\n',
+    to: '',
     by: 'test/engine/pictures.test.ts',
+  },
+  {
+    name: 'links that are read side by side wait for one another for ever',
+    file: 'src/engine/picture-room.ts',
+    from: 'if (missing(each) > free) return false',
+    to: 'if (free < 0) return false',
+    by: 'test/engine/pictures.test.ts',
+  },
+  {
+    name: 'a key that fills the room of pictures is served before others',
+    file: 'src/engine/picture-room.ts',
+    from: 'heldBy(a) - heldBy(b) || ',
+    to: '',
+    by: 'test/engine/pictures.test.ts',
+  },
+  {
+    name: 'a reader of pictures that does not obey holds its step',
+    file: 'src/engine/pictures.ts',
+    from: 'await Promise.race([wanted.left, known])',
+    to: 'await known',
+    by: 'test/engine/pictures.test.ts',
+  },
+  {
+    name: 'a host that dribbles is waited for',
+    file: 'src/app/pictures.ts',
+    from: 'everyMs: 10_000, bytes: 1 << 20,',
+    to: 'everyMs: 10_000, bytes: 1,',
+    by: 'test/app/pictures.test.ts',
+  },
+  {
+    name: 'what our own storage breaks off is blamed on the caller',
+    file: 'src/app/pictures.ts',
+    from: '    if (error instanceof StorageUnavailable) throw error\n',
+    to: "    return failed('broke off')\n",
+    by: 'test/app/pictures.test.ts',
   },
   {
     name: 'a provider has places without end',
@@ -280,6 +322,13 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '    deps.capacity.shut()\n',
     to: '',
     by: 'sim',
+  },
+  {
+    name: 'a stop begins submits as others end',
+    file: 'src/engine/registry.ts',
+    from: '    this.#deps.capacity.shut()\n',
+    to: '',
+    by: 'test/engine/drain.test.ts',
   },
   {
     name: 'money is spent beyond max_cost_usd',

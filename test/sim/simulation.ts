@@ -227,6 +227,7 @@ class Simulation {
     const notifier: Notifier = { compose: composeWith(clock.id), send: delivery => this.#receiver.send(delivery) }
     process.outbox = new Outbox({ store, clock, observer, notifier: this.#wrap('notifier', notifier, process) })
     process.registry = new Registry({
+      mode: 'byok',
       store,
       clock,
       observer,

@@ -1,6 +1,6 @@
 /** A database that was brought back from a copy does not go on by itself while runs in it are under way; one that is lost is not begun anew. */
 import { afterEach, expect, test } from 'bun:test'
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, truncateSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
@@ -110,4 +110,33 @@ test('a start that broke off before its database was made is a first start', asy
   const dir = makeDir()
   await Bun.write(fileOf(dir), '')
   await (await open(dir)).close()
+})
+
+test.each(['babychain.mark', 'babychain.sends'])(
+  'a %s that cannot be read is named, and tells nothing of the database; the start does not count',
+  async name => {
+    const { dir } = await withRun()
+    const [path, aside] = [join(dir, name), join(dir, 'aside')]
+    renameSync(path, aside)
+    // Unreadable for everybody, also for who may read all files.
+    mkdirSync(path)
+    for (let n = 0; n < 2; n += 1) {
+      const refused = await open(dir).catch((error: Error) => error)
+      expect(refused).toMatchObject({
+        name: 'DataDirUnusable',
+        message: expect.stringContaining(`${path} cannot be read`),
+      })
+    }
+    rmdirSync(path)
+    renameSync(aside, path)
+    const store = await open(dir)
+    expect(store.db.query("SELECT value FROM settings WHERE name = 'starts'").get()).toEqual({ value: '2' })
+    await store.close()
+  },
+)
+
+test('a mark that was cut off is none', async () => {
+  const { dir } = await withRun()
+  await Bun.write(join(dir, 'babychain.mark'), '{"file":')
+  await expect(open(dir)).rejects.toThrow(/restored or moved/)
 })

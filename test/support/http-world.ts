@@ -245,6 +245,7 @@ export class HttpWorld {
     const outbox = new Outbox({ store, notifier, clock, observer: metrics.observer })
     Object.assign(this, { access, outbox })
     const engine = new Registry({
+      mode: 'byok',
       budget: access.budget,
       admission: access.admission,
       store,

@@ -22,7 +22,7 @@ import {
   StorageUnavailable,
   type Store,
 } from '../../src/core/ports.ts'
-import { isEnded, newRun, type Output, type Run } from '../../src/core/run.ts'
+import { isEnded, type Mode, newRun, type Output, type Run } from '../../src/core/run.ts'
 import { Admission, type RunLimits } from '../../src/engine/admission.ts'
 import { Budget } from '../../src/engine/budget.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
@@ -70,7 +70,9 @@ interface Process {
 export class World {
   readonly clock: VirtualClock
   readonly dir = mkdtempSync(join(tmpdir(), 'babychain-world-'))
-  readonly providers: RemoteProvider[]
+  /** Of the next start: its mode, and who is there in it. */
+  mode: Mode = 'byok'
+  providers: RemoteProvider[]
   /** What the receiver got: webhook-id and body. */
   readonly received: { id: string; runId: string; body: string }[] = []
   readonly kept = new Map<string, Output>()
@@ -137,6 +139,7 @@ export class World {
     process.budget = new Budget(() => dailyBudgetUsd)
     process.admission = new Admission(() => ({ maxRunning, maxQueued }))
     process.registry = new Registry({
+      mode: this.mode,
       budget: process.budget,
       admission: process.admission,
       store,

@@ -7,7 +7,8 @@
  */
 import { attemptsOf, type Run } from '../../core/run.ts'
 import type { BackendMetadataDto, RunDto } from '../dto.ts'
-import { iso, presentRun, sumOf, type View } from './run.ts'
+import { presentRun, sumOf, type View } from './run.ts'
+import { iso } from './time.ts'
 
 /** Receivers commonly refuse bodies above 64 KiB to 256 KiB. */
 const MOST_BYTES = 64 * 1024
@@ -30,6 +31,12 @@ export function presentCallback(run: Run, view: CallbackView): { type: string; b
     if (shorter.length <= MOST_BYTES) return { type, body: shorter }
   }
   throw new Error(`the callback of run ${run.id} cannot be made small enough`)
+}
+
+/** The exact body of a test message: signed and sent as a callback is, about no run. */
+export function presentPing(apiKeyId: string, at: number): Uint8Array {
+  const message = { type: 'webhook.ping', timestamp: iso(at), data: { api_key_id: apiKeyId } }
+  return new TextEncoder().encode(JSON.stringify(message))
 }
 
 type Whole = RunDto & { backend_metadata: BackendMetadataDto }

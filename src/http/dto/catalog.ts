@@ -133,3 +133,5 @@ export type ModelDto = Static<typeof model.schema>
 export type ModelListDto = Static<typeof modelList.schema>
 export type EstimateDto = Static<typeof estimate.schema>
 export type MediaDto = Static<typeof media.schema>
+export type HealthDto = Static<typeof health.schema>
+export type ReadinessDto = Static<typeof readiness.schema>

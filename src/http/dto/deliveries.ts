@@ -1,8 +1,8 @@
 /** The public shapes of deliveries, and how they are shown. See dto.ts. */
 import { type Static, Type } from 'typebox'
 import type { Delivery, DeliveryAttempt } from '../../core/delivery.ts'
-import { iso } from './run.ts'
 import { anything, define, nullable, text, time, uuid, word } from './schema.ts'
+import { iso, isoOrNull } from './time.ts'
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'exhausted', 'gone'] as const
 
@@ -74,7 +74,9 @@ export const recover = define(
     {
       since: text('Deliveries created at or after this time, ISO 8601 with zone.'),
       until: Type.Optional(text('And before this one. By default now.')),
-      host: Type.Optional(text('Only to this host, or host:port.', { minLength: 1, maxLength: 300 })),
+      host: Type.Optional(
+        text('Only to this `host:port`; without a port, to 443 of the host.', { minLength: 1, maxLength: 300 }),
+      ),
     },
     { additionalProperties: false },
   ),
@@ -133,7 +135,7 @@ export function presentDelivery(one: Omit<Delivery, 'body'>): DeliveryDto {
     last_error: one.lastError,
     created_at: iso(one.createdAt),
     updated_at: iso(one.updatedAt),
-    delivered_at: one.deliveredAt === null ? null : iso(one.deliveredAt),
+    delivered_at: isoOrNull(one.deliveredAt),
   }
 }
 
@@ -147,7 +149,7 @@ export function presentDeliveryAttempt(attempt: DeliveryAttempt): DeliveryAttemp
     http_status: attempt.httpStatus,
     error_class: attempt.errorClass,
     reply: attempt.reply,
-    next_attempt_at: attempt.nextAt === null ? null : iso(attempt.nextAt),
+    next_attempt_at: isoOrNull(attempt.nextAt),
     reason: attempt.reason,
   }
 }

@@ -1,8 +1,8 @@
 /** The public shapes of API keys and of the secrets that sign their callbacks, and how they are shown. See dto.ts. */
 import { type Static, Type } from 'typebox'
 import { type ApiKey, SCOPES, type WebhookSecret } from '../../core/keys.ts'
-import { iso } from './run.ts'
 import { define, nullable, text, time, word } from './schema.ts'
+import { iso, isoOrNull } from './time.ts'
 
 const scopes = (description: string) => Type.Array(word(SCOPES, 'What it may do.'), { description, minItems: 1 })
 const name = text('For people.', { minLength: 1, maxLength: 100 })
@@ -182,5 +182,3 @@ export function presentSecret({ id, apiKeyId, createdAt, retiresAt }: WebhookSec
     retires_at: isoOrNull(retiresAt),
   }
 }
-
-const isoOrNull = (at: number | null): string | null => (at === null ? null : iso(at))

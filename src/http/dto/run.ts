@@ -30,6 +30,7 @@ import type {
   RunDto,
   StepDto,
 } from '../dto.ts'
+import { iso, isoOrNull } from './time.ts'
 
 /** What showing needs besides the run. */
 export interface View {
@@ -84,13 +85,6 @@ export function presentEvent(event: RunEvent, runId: string, view: View): EventD
     },
   }
 }
-
-/** ISO 8601 in UTC with milliseconds and the offset written out, as the resource has had from its first day. */
-export function iso(at: number): string {
-  return new Date(at).toISOString().replace('Z', '+00:00')
-}
-
-const isoOrNull = (at: number | null): string | null => (at === null ? null : iso(at))
 
 function presentStep(step: Step, run: Run, view: View): StepDto {
   const attempts = attemptsOf(step)

@@ -53,7 +53,7 @@ export const upload = operation({
   tag: 'Media',
   summary: 'Upload an input picture',
   description:
-    'PNG, JPEG or WebP, at most 25 MiB; the bytes decide what it is. The picture fields of a model take the `ref` of the answer. A key may upload 2 GiB an hour, and have two forms under way at once: beyond that 429 says when to come back.',
+    'PNG, JPEG or WebP, at most 30 MiB; the bytes decide what it is. The picture fields of a model take the `ref` of the answer. A key may upload 2 GiB an hour, and have two forms under way at once: beyond that 429 says when to come back.',
   scope: 'runs:write',
   body: {
     content: {

@@ -26,7 +26,7 @@ export const list = operation({
     {
       name: 'host',
       in: 'query',
-      description: 'Only to this host, or host:port.',
+      description: 'Only to this `host:port`; without a port, to 443 of the host.',
       schema: { type: 'string' },
       example: 'hooks.example.com',
     },
@@ -88,7 +88,7 @@ export const test = operation({
   tag: 'Callbacks',
   summary: 'Send a signed webhook.ping to a URL',
   description:
-    'Sends one message of type `webhook.ping`, signed as a callback is, and waits up to 15 s for what the receiver says. Nothing is stored.',
+    'Sends one message of type `webhook.ping`, signed as a callback is, and waits up to 15 s for what the receiver says. Nothing is stored. A key may have four under way at once: beyond that, and when many keys send, 429 says when to come back.',
   scope: 'callbacks:manage',
   body: {
     content: {

@@ -5,9 +5,8 @@
  * 2. Resolutions are tiers with a capital P; fal and Replicate spell them small.
  * 3. The film has the ratio of its first frame; only 3.0 can be told another one.
  */
-import type { JsonObject } from '../../core/json.ts'
+import { isObject, type JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/ports.ts'
-import { isObject } from '../check.ts'
 import type { Draft, Input, Slot } from '../draft.ts'
 import { bool, choice, int, link, negativePrompt, params, picture, prompt, seed } from '../fields.ts'
 import { fal, noWatermark, replicate, runway, seedOrNone } from '../hosts.ts'

@@ -4,7 +4,7 @@
  * 1. Size, watermark and the number of pictures are always told: their defaults differ between hosts.
  * 2. fal has an endpoint of its own for edits; Replicate and Runway tell an edit by its pictures.
  */
-import { isObject } from '../check.ts'
+import { isObject } from '../../core/json.ts'
 import type { Draft } from '../draft.ts'
 import { noWatermark, sendFormat } from '../hosts.ts'
 import { numberIn, type RouteSpec } from '../model.ts'

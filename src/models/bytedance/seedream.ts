@@ -5,9 +5,8 @@
  * 2. `size` is a tier (2K) or WIDTHxHEIGHT within the model's pixel counts; too small a picture is refused by the maker.
  * 3. BytePlus itself adds a watermark unless told not to; this catalogue's default is none, as on every other host.
  */
-import type { JsonObject } from '../../core/json.ts'
+import { isObject, type JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/ports.ts'
-import { isObject } from '../check.ts'
 import type { Input } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, prompt, text } from '../fields.ts'
 import { fal, replicate, runway } from '../hosts.ts'

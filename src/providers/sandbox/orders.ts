@@ -18,7 +18,7 @@
  * | 3:4   | 560×752 | 834×1112 | 1248×1664 |
  * | 9:16  | 496×864 | 720×1280 | 1080×1920 |
  */
-import type { Json, JsonObject } from '../../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../../core/json.ts'
 import type { Role } from '../../core/ports.ts'
 
 export interface Size {
@@ -317,8 +317,4 @@ function numberAt(fields: Fields, name: string): number | null {
 function textAt(fields: Fields, name: string): string {
   const value = fields.get(name)
   return typeof value === 'string' ? value.trim() : ''
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -25,7 +25,7 @@ import {
   type Store,
   type StoredMedia,
 } from '../../core/ports.ts'
-import type { Output } from '../../core/run.ts'
+import { LIMITS, type Output } from '../../core/run.ts'
 import { diskVault, errorCode, exists, onDisk, requireSpace, type Vault, writeDurably } from './disk.ts'
 import { HeldOutputs } from './held.ts'
 import { type Mark, MarkBook } from './marks.ts'
@@ -252,7 +252,7 @@ class MediaFiles implements Media {
 }
 
 /** rules.md SSRF-8: more than any model makes, little enough for a small disk. */
-const CAPS: Caps = { image: 25 * 2 ** 20, video: 2 ** 30, pixels: 100_000_000 }
+const CAPS: Caps = { image: LIMITS.pictureBytes, video: 2 ** 30, pixels: 100_000_000 }
 
 /** What is unfinished for a day belongs to no living run: a run lives a day at most (LIMITS.runDeadlineMs). */
 const STRAY_MS = 24 * 3_600_000

@@ -5,8 +5,7 @@
  * 2. Only the token of the newest claim may settle; a late answer is written to the log and decides nothing.
  * 3. An attempt is counted when it is claimed, or leased as it is made, so that one that kills the process cannot be repeated for ever.
  * 4. An attempt that somebody asked for is outside the schedule: it is not counted, and its failure brings back what was.
- * 5. A claim reads as many index entries as there are hosts with waiting deliveries, and of each host that it takes from
- *    no more rows than the host has places: ten thousand deliveries for one dead host cost nothing.
+ * 5. Which of the due ones a claim takes is said in `claims.ts`.
  */
 import type { Database } from 'bun:sqlite'
 import type {
@@ -25,6 +24,7 @@ import type {
   Settlement,
   Trigger,
 } from '../../core/delivery.ts'
+import { Claims } from './claims.ts'
 import type { Counters } from './counters.ts'
 
 interface DeliveryRow {
@@ -61,14 +61,6 @@ interface AttemptRow {
   reason: string | null
 }
 
-/** A delivery that may be claimed. */
-interface Candidate {
-  id: string
-  api_key_id: string
-  ready_at: number
-  attempts: number
-}
-
 interface StateRow {
   id: string
   status: string
@@ -90,10 +82,12 @@ const AMONG = '($statuses IS NULL OR status IN (SELECT value FROM json_each($sta
 
 export class DeliveryTables {
   readonly #counters: Counters
+  readonly #claims: Claims
   readonly #sql: ReturnType<typeof statements>
 
   constructor(db: Database, counters: Counters) {
     this.#counters = counters
+    this.#claims = new Claims(db)
     this.#sql = statements(db)
   }
 
@@ -109,41 +103,12 @@ export class DeliveryTables {
 
   claim(order: ClaimOrder): ClaimedDelivery[] {
     const { at, leaseUntil, leaseToken } = order
-    const ids = this.#choose(order)
-    if (ids.length === 0) return []
+    const chosen = this.#claims.choose(order)
+    if (chosen.length === 0) return []
     return this.#sql.lease
-      .all({ at, until: leaseUntil, token: leaseToken, ids: JSON.stringify(ids) })
+      .all({ at, until: leaseUntil, token: leaseToken, chosen: JSON.stringify(chosen) })
       .map(row => claimedOf(row, leaseToken))
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
-  }
-
-  /** Rank by rank, so that every host has its first before any has its second; of each key, and of retries, no more than their share. */
-  #choose({ at, limit, retries, perHost, inFlight, closed, perKey, inFlightOfKeys }: ClaimOrder): string[] {
-    const used = new Map(Object.entries(inFlightOfKeys))
-    const ids: string[] = []
-    let retriesLeft = retries
-    const room = (host: string): number => (closed.includes(host) ? 0 : perHost - (inFlight[host] ?? 0))
-    let hosts = this.#sql.hosts
-      .all()
-      .filter(each => each.ready_at <= at && room(each.host) > 0)
-      .map(({ host, ready_at }) => ({ host, readyAt: ready_at, rows: null as Candidate[] | null }))
-    for (let rank = 0; hosts.length > 0 && ids.length < limit; rank++) {
-      const next: typeof hosts = []
-      for (const each of hosts.sort((a, b) => a.readyAt - b.readyAt)) {
-        if (ids.length === limit) break
-        each.rows ??= this.#sql.ofHost.all(each.host, at, room(each.host))
-        const [row, after] = [each.rows[rank], each.rows[rank + 1]]
-        if (!row) continue
-        if (after) next.push({ ...each, readyAt: after.ready_at })
-        const more = (used.get(row.api_key_id) ?? 0) + 1
-        if (more > perKey || (row.attempts > 0 && retriesLeft <= 0)) continue
-        used.set(row.api_key_id, more)
-        if (row.attempts > 0) retriesLeft -= 1
-        ids.push(row.id)
-      }
-      hosts = next
-    }
-    return ids
   }
 
   settle(settlement: Settlement): boolean {
@@ -244,25 +209,10 @@ function statements(db: Database) {
          lease_token, created_at, updated_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?)`,
     ),
-    /** By a walk through the index: each host with deliveries that wait, and when its first one may be claimed. */
-    hosts: db.prepare<{ host: string; ready_at: number }, []>(
-      `WITH RECURSIVE hosts (host) AS (
-         SELECT min(host) FROM deliveries WHERE status = 'pending'
-         UNION ALL
-         SELECT (SELECT min(d.host) FROM deliveries d WHERE d.status = 'pending' AND d.host > hosts.host)
-         FROM hosts WHERE hosts.host IS NOT NULL
-       )
-       SELECT host, (SELECT min(d.ready_at) FROM deliveries d WHERE d.status = 'pending' AND d.host = hosts.host) AS ready_at
-       FROM hosts WHERE host IS NOT NULL`,
-    ),
-    ofHost: db.prepare<Candidate, [host: string, at: number, room: number]>(
-      `SELECT id, api_key_id, ready_at, attempts FROM deliveries WHERE host = ? AND status = 'pending' AND ready_at <= ?
-       ORDER BY ready_at LIMIT ?`,
-    ),
     lease: db.prepare<DeliveryRow, [Values]>(
       `UPDATE deliveries SET lease_token = $token, ready_at = $until, updated_at = $at,
          attempts = attempts + (trigger = 'schedule')
-       WHERE id IN (SELECT value FROM json_each($ids))
+       WHERE rowid IN (SELECT value FROM json_each($chosen))
        RETURNING *`,
     ),
     settle: db.prepare<unknown, (string | number | boolean | null)[]>(

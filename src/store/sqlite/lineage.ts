@@ -13,7 +13,7 @@
 import type { Database } from 'bun:sqlite'
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseGone, DatabaseRestored } from './errors.ts'
+import { DatabaseGone, DatabaseRestored, DataDirUnusable } from './errors.ts'
 
 export interface LineageOrder {
   db: Database
@@ -39,8 +39,9 @@ interface Mark {
 
 const SETTING = 'starts'
 const MARK = 'babychain.mark'
+export const SENDS = 'babychain.sends'
 
-/** Call it before the database is opened, which would make it. @throws DatabaseGone */
+/** Call it before the database is opened, which would make it. @throws DatabaseGone, DataDirUnusable */
 export function refuseGone({ dataDir, file, resume }: Pick<LineageOrder, 'dataDir' | 'file' | 'resume'>): void {
   const starts = markOf(join(dataDir, MARK))?.starts ?? 0
   const bytes = statSync(file, { throwIfNoEntry: false })?.size
@@ -48,9 +49,11 @@ export function refuseGone({ dataDir, file, resume }: Pick<LineageOrder, 'dataDi
   throw new DatabaseGone(file, bytes === undefined ? 'missing' : 'empty', starts)
 }
 
-/** Counts this start, or throws DatabaseRestored. */
+/** Counts this start, or throws DatabaseRestored or DataDirUnusable. */
 export function countStart({ db, dataDir, file, now, resume, warn }: LineageOrder): Lineage {
   const path = join(dataDir, MARK)
+  // A start that it will stop must not count: what the log proves, it proves to the next start alone.
+  textOf(join(dataDir, SENDS))
   const known = db.query<{ value: string }, [string]>('SELECT value FROM settings WHERE name = ?').get(SETTING)
   const starts = Number(known?.value ?? 0)
   const open = known ? underWay(db) : 0
@@ -81,11 +84,26 @@ function identityOf(file: string): string {
   return `${ino}/${Math.floor(birthtimeMs)}`
 }
 
+/** Null when there is none, or none that was written whole. @throws DataDirUnusable when nobody can tell */
 function markOf(path: string): Mark | null {
+  const text = textOf(path)
   try {
-    const { file, starts } = JSON.parse(readFileSync(path, 'utf8')) as Partial<Mark>
+    const { file, starts } = JSON.parse(text ?? 'null') as Partial<Mark>
     return typeof file === 'string' && typeof starts === 'number' ? { file, starts } : null
   } catch {
     return null
+  }
+}
+
+/** The text of one of our files; null when it is not there. @throws DataDirUnusable */
+export function textOf(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ENOENT') return null
+    const why = error instanceof Error ? error.message : String(error)
+    throw new DataDirUnusable(
+      `${path} cannot be read (${why}). It tells what the last start left behind: give it to the user of this process, and start again.`,
+    )
   }
 }

@@ -10,7 +10,7 @@ import type { Database } from 'bun:sqlite'
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { StorageUnavailable } from '../../core/ports.ts'
-import type { Lineage } from './lineage.ts'
+import { type Lineage, SENDS, textOf } from './lineage.ts'
 
 export interface SendLogOrder extends Lineage {
   db: Database
@@ -33,9 +33,9 @@ export class SendLog {
   #file: number
   #bytes = 0
 
-  /** @throws an error of the file system when the log cannot be written */
+  /** @throws DataDirUnusable when the log cannot be read, or an error of the file system when it cannot be written */
   constructor({ db, dataDir, start, continues, boot }: SendLogOrder) {
-    this.#path = join(dataDir, 'babychain.sends')
+    this.#path = join(dataDir, SENDS)
     this.#head = headOf(start, boot)
     const noted = continues ? tokensOf(this.#path, start - 1, boot) : null
     this.#open = new Set(noted ? noted.filter(stillOpen(db)) : allOpen(db))
@@ -117,18 +117,12 @@ function headOf(start: number, boot: string | null): string {
   return `start ${start} boot ${boot}`
 }
 
-/** The tokens of the log of a start; null when it is not there, is another one, or ended with its machine. */
+/** The tokens of the log of a start; null when it is not there, is another one, or ended with its machine. @throws DataDirUnusable */
 function tokensOf(path: string, start: number, boot: string | null): string[] | null {
-  try {
-    const [head = '', ...tokens] = readFileSync(path, 'utf8')
-      .split('\n')
-      .filter(line => line !== '')
-    const isSynced = tokens.at(-1) === CLOSED && head.startsWith(headOf(start, ''))
-    const isWhole = isSynced || (boot !== null && head === headOf(start, boot))
-    return isWhole ? tokens : null
-  } catch {
-    return null
-  }
+  const [head = '', ...tokens] = (textOf(path) ?? '').split('\n').filter(line => line !== '')
+  const isSynced = tokens.at(-1) === CLOSED && head.startsWith(headOf(start, ''))
+  const isWhole = isSynced || (boot !== null && head === headOf(start, boot))
+  return isWhole ? tokens : null
 }
 
 const UNDER_WAY = `inherited = 0 AND outcome = 'pending' AND submitted_at IS NULL`

@@ -1,0 +1,49 @@
+/**
+ * Changes of the input of a run that goes on from another: a prompt that was refused is mended, and what is paid is kept.
+ *
+ * 1. Only the steps that are done again can change; a finished one is what it is.
+ * 2. A step's parameters are given whole, in place of the old ones; so is the name of its model.
+ */
+import { plan } from './chain.ts'
+import type { Problem } from './errors.ts'
+import { isObject, type JsonObject } from './json.ts'
+import type { Catalog } from './ports.ts'
+import type { Run } from './run.ts'
+
+export type Revised = { ok: true; run: Run } | { ok: false; problems: Problem[] }
+
+/** `run` is a fork that is not stored yet; `changes` has the form of its input. Problems point into the body (`/input/…`). */
+export function revise(run: Run, changes: JsonObject, catalog: Catalog): Revised {
+  const { chain_models: given, ...params } = changes
+  const named = given ?? {}
+  if (!isObject(named))
+    return { ok: false, problems: [problem('/input/chain_models', 'type', 'chain_models must be an object')] }
+  const kept = run.steps.filter(step => step.status !== 'queued').map(step => step.key)
+  const late = kept.flatMap(key => [
+    ...(`${key}_model` in named ? [isKept(`/input/chain_models/${key}_model`, key)] : []),
+    ...(`${key}_params` in params ? [isKept(`/input/${key}_params`, key)] : []),
+  ])
+  const old = isObject(run.input.chain_models) ? run.input.chain_models : {}
+  const input = { ...run.input, ...params, chain_models: { ...old, ...named } }
+  const again = run.chain.steps.filter(step => !kept.includes(step.key))
+  const planned = plan({ ...run.chain, steps: again }, without(input, kept), catalog)
+  if (!planned.ok || late.length > 0) return { ok: false, problems: [...late, ...(planned.ok ? [] : planned.problems)] }
+  const steps = run.steps.map(step => {
+    const now = planned.steps.find(each => each.key === step.key)
+    return now ? { ...step, ...now, index: step.index } : step
+  })
+  return { ok: true, run: { ...run, input, steps } }
+}
+
+function without({ chain_models, ...params }: JsonObject, keys: readonly string[]): JsonObject {
+  const left = (object: JsonObject, ending: string): JsonObject =>
+    Object.fromEntries(Object.entries(object).filter(([name]) => !keys.some(key => name === `${key}_${ending}`)))
+  return { ...left(params, 'params'), chain_models: left(chain_models as JsonObject, 'model') }
+}
+
+function isKept(pointer: string, key: string): Problem {
+  const hint = `Name it, or a step before it, in from_step_key to do it again; else leave the field out.`
+  return { ...problem(pointer, 'step_is_kept', `the step ${key} has succeeded and is kept`), hint }
+}
+
+const problem = (pointer: string, code: string, detail: string): Problem => ({ pointer, code, detail })

@@ -1,0 +1,93 @@
+/** A lost master key: nothing is made in its place by itself, and a word goes on without it. */
+import { afterEach, expect, test } from 'bun:test'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { openSecrets } from '../../src/app/access.ts'
+import { systemClock } from '../../src/app/clock.ts'
+import { reseal } from '../../src/app/reseal.ts'
+import { type Config, readConfig } from '../../src/config.ts'
+import { openSqliteStore } from '../../src/store/sqlite/open.ts'
+import { RunningApp } from '../support/app.ts'
+
+const apps: RunningApp[] = []
+afterEach(async () => {
+  for (const app of apps.splice(0)) await app.close()
+})
+
+/** An installation that has been started, with one key beside the first, and whose environment may change. */
+async function installation(more: Record<string, string> = {}) {
+  const env: Record<string, string> = { BABYCHAIN_CALLBACK_SECRET: '', ...more }
+  const app = new RunningApp(env)
+  apps.push(app)
+  await app.start()
+  const { id, key } = await app.post<{ id: string; key: string }>('/api/v1/keys', { name: 'shop' })
+  await app.stop()
+  const dir = join(app.dir, 'data')
+  const config = (): Config => {
+    const read = readConfig({ BABYCHAIN_DATA_DIR: dir, ...env })
+    if (!read.ok) throw new Error(read.problems.join('\n'))
+    return read.config
+  }
+  return { app, env, id, key, dir, file: join(dir, 'master.key'), config }
+}
+
+/** The secrets of a key that sign now, in base64. */
+async function secretsOf(id: string, dataDir: string, master: Uint8Array): Promise<string[]> {
+  const store = await openSqliteStore({ dataDir, now: systemClock.now })
+  const secrets = openSecrets({ store, clock: systemClock, master, config: { apiKey: null, callbackSecret: null } })
+  const opened = await secrets.of(id).finally(() => store.close())
+  return opened.map(each => Buffer.from(each).toString('base64'))
+}
+
+const stored = (file: string) => new Uint8Array(Buffer.from(readFileSync(file, 'utf8').trim(), 'base64'))
+
+test('without its file nothing starts, as often as it is tried, and no other key is made', async () => {
+  const { app, file } = await installation()
+  rmSync(file)
+  for (let n = 0; n < 2; n += 1) {
+    const refused = (await app.start().catch(error => error)) as Error
+    expect([refused.name, refused.message]).toEqual([
+      'MasterKeyUnusable',
+      expect.stringMatching(/BABYCHAIN_MASTER_KEY.*keys reseal/),
+    ])
+    expect(refused.message).toStartWith(`${file} is missing`)
+    expect(existsSync(file)).toBe(false)
+  }
+})
+
+test('the word makes a key and new secrets; keys go on, and a second word changes nothing', async () => {
+  const { app, id, key, dir, file, config } = await installation()
+  rmSync(file)
+  const made = await reseal(config())
+  expect(made).toEqual({ file, keys: [id, 'bootstrap'], secret: expect.stringMatching(/^whsec_/) })
+  expect(await secretsOf('bootstrap', dir, stored(file))).toEqual([made.secret?.slice('whsec_'.length) ?? ''])
+  expect(await secretsOf(id, dir, stored(file))).toHaveLength(1)
+  expect(await reseal(config())).toEqual({ file: null, keys: [], secret: null })
+  await app.start()
+  expect((await app.request('/api/v1/runs', { headers: { authorization: `Bearer ${key}` } })).status).toBe(200)
+})
+
+test('a file that is there is kept, also where it sealed nothing', async () => {
+  const { app, file, config } = await installation()
+  const other = `${Buffer.alloc(32, 5).toString('base64')}\n`
+  writeFileSync(file, other)
+  await expect(app.start()).rejects.toThrow(/sealed under another master key: restore it.*keys reseal/)
+  const { file: made, keys } = await reseal(config())
+  expect([made, keys.length]).toEqual([null, 2])
+  expect(readFileSync(file, 'utf8')).toBe(other)
+  await app.start()
+})
+
+test('a key of the environment is taken as it is, and so is the secret of the first key', async () => {
+  const [one, two] = [1, 2].map(fill => Buffer.alloc(32, fill).toString('base64')) as [string, string]
+  const secret = `whsec_${Buffer.alloc(32, 9).toString('base64')}`
+  const { app, env, dir, file, config } = await installation({
+    BABYCHAIN_CALLBACK_SECRET: secret,
+    BABYCHAIN_MASTER_KEY: one,
+  })
+  env.BABYCHAIN_MASTER_KEY = two
+  await expect(app.start()).rejects.toThrow(/another master key/)
+  expect(await reseal(config())).toMatchObject({ file: null, secret: null })
+  expect(existsSync(file)).toBe(false)
+  expect(await secretsOf('bootstrap', dir, Buffer.from(two, 'base64'))).toEqual([secret.slice('whsec_'.length)])
+})

@@ -1,0 +1,63 @@
+/** What a resumed run may change. The catalogue is the real one. */
+import { expect, test } from 'bun:test'
+import { CHAINS, plan } from '../../src/core/chain.ts'
+import { fork } from '../../src/core/machine.ts'
+import { revise } from '../../src/core/revise.ts'
+import { newRun, type Run, type Step } from '../../src/core/run.ts'
+import { createCatalog } from '../../src/models/catalog.ts'
+import seed from '../fixtures/seed.request.json'
+
+const catalog = createCatalog({ providerModels: {} })
+
+/** A failed run of the seed whose first step succeeded, forked. */
+function forked(fromStepKey?: string): Run {
+  const [chain] = CHAINS
+  const planned = chain && plan(chain, seed.input, catalog)
+  if (!chain || !planned?.ok) throw new Error('the seed is wrong')
+  const { run } = newRun({
+    ...{ id: 'run', stepIds: ['one', 'two'], slug: 'chain101', chain, mode: 'byok', input: seed.input, metadata: {} },
+    ...{ callback: null, apiKeyId: 'key', providerOrder: {}, maxCostUsd: null, steps: planned.steps, at: 1 },
+  })
+  const output = { mediaId: 'm', mime: 'image/png', bytes: 1, sha256: '0', width: 8, height: 8, durationMs: null }
+  const steps = run.steps.map(
+    (step, i): Step => ({
+      ...step,
+      ...(i === 0
+        ? { status: 'succeeded', outputs: [output as never] }
+        : { status: 'failed', error: { code: 'content_rejected' } as never }),
+    }),
+  )
+  const order = { id: 'next', stepIds: ['three', 'four'], at: 2, ...(fromStepKey ? { fromStepKey } : {}) }
+  const made = fork({ ...run, status: 'failed', steps }, order)
+  if (!made.ok) throw new Error(made.reason)
+  return made.run
+}
+
+test('without changes the run stays as it is', () => {
+  const run = forked()
+  expect(revise(run, {}, catalog)).toEqual({ ok: true, run })
+})
+
+test('a changed step has its own parameters, pictures and deadline anew, and the others are untouched', () => {
+  const run = forked()
+  const params = { prompt: 'it turns', duration: 5 }
+  const changes = { chain_models: { image_to_video_model: 'bfl/flux-3-video' }, image_to_video_params: params }
+  const made = revise(run, changes, catalog)
+  if (!made.ok) throw new Error(JSON.stringify(made.problems))
+  expect(made.run.steps[0]).toEqual(run.steps[0] as Step)
+  expect(made.run.steps[1]).toMatchObject({ id: 'four', index: 1, status: 'queued', model: 'bfl/flux-3-video', params })
+  expect(made.run.input.text_to_image_params).toEqual(seed.input.text_to_image_params)
+  expect(run.input).toEqual(seed.input)
+})
+
+test('parameters of the old model are told when only the model changes', () => {
+  const made = revise(forked(), { chain_models: { image_to_video_model: 'bfl/flux-3-video' } }, catalog)
+  expect(made.ok ? [] : made.problems.map(({ pointer }) => pointer)).toContain('/input/image_to_video_params/content')
+})
+
+test('what is kept changes only when it is done again', () => {
+  const changes = { text_to_image_params: { prompt: 'a swan' } }
+  const kept = revise(forked(), changes, catalog)
+  expect(kept.ok ? [] : kept.problems).toMatchObject([{ pointer: '/input/text_to_image_params', code: 'step_is_kept' }])
+  expect(revise(forked('text_to_image'), changes, catalog).ok).toBe(true)
+})
