@@ -195,11 +195,10 @@ export interface StoredMedia extends Output {
 }
 
 export interface Media {
-  /**
-   * Streams into storage: capped, sniffed, hashed, durable when it resolves. A file is media when a row of the store names
-   * it, which the caller sees to; one that no row has named for a day is removed.
-   */
+  /** Streams into storage: capped, sniffed, hashed, durable. Media when a row names it: the caller sees to that, within a day. */
   keep(order: KeepOrder): Promise<Kept>
+  /** Keeps without a stream what came whole before: held when storage refused it, or stored already. Null: nothing is left. */
+  keepAgain(id: string, kind: StepKind): Promise<Kept | null>
   /** Facts of a media, or null. */
   find(id: string): Promise<StoredMedia | null>
   /** Bytes `start` to `end` (inclusive) of a media, or null when the file is gone. */
@@ -210,8 +209,9 @@ export interface Media {
   openStash(url: string): Promise<Opened>
   /** Removes media of runs that ended before `before`, and stray files; gives how many. */
   prune(before: number): Promise<number>
-  /** Throws with a sentence when storage cannot be written. */
+  /** Throws with a sentence when storage cannot be written, or has little room; `tryWrite` only when it cannot be written. */
   probe(): Promise<void>
+  tryWrite(): Promise<void>
 }
 
 // ── Store ─────────────────────────────────────────────────────────────────────────────────────────────────────────

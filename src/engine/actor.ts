@@ -26,6 +26,7 @@ import {
 import { isEnded, type Run, type RunEvent } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { type EffectDeps, perform, type Reaching } from './effects.ts'
+import type { OutputGate } from './output-gate.ts'
 import { Places, type PlacesDeps } from './places.ts'
 import { type RouterDeps, routeStep } from './router.ts'
 
@@ -33,6 +34,7 @@ export interface ActorDeps extends EffectDeps, RouterDeps, PlacesDeps {
   store: Store
   clock: Clock
   capacity: Capacity
+  gate: OutputGate
   observer: Observer
   /** The delivery of an ended run, or null. */
   compose(run: Run, at: number): NewDelivery | null
@@ -256,8 +258,8 @@ export class Actor {
   }
 
   /** Stands in line; a step that asks again and is sent to the same line keeps its turn. */
-  #queue(providers: readonly string[] | 'key', stepId: string, model: string): void {
-    const at = providers === 'key' ? 'key' : `at ${providers.join(' ')}`
+  #queue(providers: readonly string[] | 'key' | 'storage', stepId: string, model: string): void {
+    const at = typeof providers === 'string' ? providers : `at ${providers.join(' ')}`
     if (this.#lines.get(stepId)?.at === at) return
     this.#leaveLine(stepId)
     const again = (): void => {
@@ -265,14 +267,17 @@ export class Actor {
       this.#routes.add(stepId)
       this.#turn()
     }
-    const { admission, capacity } = this.#deps
+    const { admission, capacity, gate } = this.#deps
+    const placed = (provider: string): void => {
+      this.#places.hold(stepId, { provider, model })
+      again()
+    }
     const leave =
-      providers === 'key'
-        ? admission.wait(this.run, stepId, again)
-        : capacity.wait(providers, model, stepId, provider => {
-            this.#places.hold(stepId, { provider, model })
-            again()
-          })
+      providers === 'storage'
+        ? gate.wait(again)
+        : providers === 'key'
+          ? admission.wait(this.run, stepId, again)
+          : capacity.wait(providers, model, stepId, placed)
     this.#lines.set(stepId, { at, leave })
   }
 

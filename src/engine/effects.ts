@@ -7,7 +7,6 @@
  *    when it was held back, nothing was sent.
  * 3. Every order has a time limit of its own, above the adapter's.
  */
-import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect, Event } from '../core/events.ts'
 import {
@@ -22,11 +21,13 @@ import {
   StorageUnavailable,
   type Store,
 } from '../core/ports.ts'
-import type { Attempt, Mode, Output, ProviderMedia, Run, Step } from '../core/run.ts'
+import type { Attempt, Mode, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
+import { keepOutputs } from './effects/keep.ts'
 import { find, firstLookAt, nextLookAt, surelyUnsent } from './effects/lookup.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './effects/pause.ts'
-import { isStashed, leftBehind, strandedBy } from './modes.ts'
+import { leftBehind, strandedBy } from './modes.ts'
+import type { OutputGate } from './output-gate.ts'
 import { gather, type PictureDeps } from './pictures.ts'
 
 export interface EffectDeps extends PictureDeps {
@@ -41,6 +42,7 @@ export interface EffectDeps extends PictureDeps {
   soundSince(): number
   observer: Observer
   capacity: Pick<Capacity, 'taken'>
+  gate: Pick<OutputGate, 'stored' | 'refused' | 'refusedSince' | 'lookIfSlow'>
   /** Where a provider may call us about an attempt, or null without a public address. */
   callbackUrl(provider: string, token: string): string | null
   /** Send again after a submit whose outcome nobody can tell: may pay twice, so off unless the operator wants it. */
@@ -124,7 +126,7 @@ export async function lookLate(
   const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no } as const
   if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
   if (checked.type !== 'job.succeeded') return null
-  const keeping = (signal: AbortSignal) => keep(deps, run, step, attempt, checked.media, signal)
+  const keeping = (signal: AbortSignal) => keepOutputs(deps, run, step, attempt, checked.media, signal)
   const kept = await within(deps.clock, LIMIT_MS.keep, stop, keeping)
   const outputs = kept.type === 'media.kept' ? kept.outputs : []
   const error = kept.type === 'media.keep_failed' ? kept.error : null
@@ -158,7 +160,7 @@ async function carryOut(
       return limited(signal => poll(deps, step, attempt, signal))
     case 'keep':
       return step.status === 'keeping'
-        ? limited(signal => keep(deps, live.run, step, attempt, step.media, signal))
+        ? limited(signal => keepOutputs(deps, live.run, step, attempt, step.media, signal))
         : null
   }
 }
@@ -254,13 +256,13 @@ async function sendOff(
 
 /** The bytes of a paid answer come once: while our storage takes nothing they are held, for as long as the submit may take. */
 async function stashed(deps: EffectDeps, token: string, bytes: Uint8Array, signal: AbortSignal) {
-  const { clock, media, observer } = deps
+  const { clock, media, gate } = deps
   for (let tries = 0; ; tries += 1) {
     try {
       return await media.stash(token, bytes)
     } catch (error) {
       if (!(error instanceof StorageUnavailable) || signal.aborted) throw error
-      observer.fault('stash', error)
+      gate.refused('stash', error)
       await within(clock, growing(STORAGE_PAUSE_MS, tries), signal, ended)
     }
   }
@@ -324,51 +326,6 @@ async function cancelJob(
 ): Promise<Said> {
   const provider = deps.providers.get(effect.provider)
   return { type: 'job.cancel_settled', outcome: provider ? await provider.cancel(effect.jobRef, signal) : 'failed' }
-}
-
-async function keep(
-  deps: EffectDeps,
-  run: Run,
-  step: Step,
-  attempt: Attempt,
-  media: readonly ProviderMedia[],
-  signal: AbortSignal,
-): Promise<Said> {
-  const provider = deps.providers.get(attempt.provider)
-  const failed = (error: StepError, expired = false): Said => ({ type: 'media.keep_failed', error, expired })
-  const outputs: Output[] = []
-  try {
-    for (const [i, each] of media.entries()) {
-      const opened = isStashed(each) ? await deps.media.openStash(each.url) : await provider?.open(each, signal)
-      if (!opened) return failed(stepError('output_fetch_failed', `${attempt.provider} is not configured any more`))
-      if (!opened.ok) return failed(opened.error, opened.expired)
-      const kept = await deps.media.keep({
-        id: outputId(step.id, attempt.no, i),
-        kind: step.kind,
-        stream: opened.stream,
-        mime: opened.mime ?? each.mime ?? null,
-        length: opened.length,
-      })
-      if (!kept.ok) {
-        // The step shows it, and an operator must hear of it: the provider's links live for minutes.
-        if (kept.error.code === 'storage_unavailable')
-          deps.observer.fault('keep', new StorageUnavailable(kept.error.message), { runId: run.id })
-        return failed(kept.error)
-      }
-      outputs.push(kept.output)
-    }
-    return { type: 'media.kept', outputs }
-  } catch (error) {
-    if (!signal.aborted) deps.observer.fault('keep', error, { runId: run.id, provider: attempt.provider })
-    return failed(stepError('output_fetch_failed', 'the copy broke off'))
-  }
-}
-
-/** The same output of the same attempt always has the same id, so that a copy begun twice is one file. */
-function outputId(stepId: string, attempt: number, index: number): string {
-  const hex = createHash('sha256').update(`${stepId}/${attempt}/${index}`).digest('hex')
-  const variant = ((Number.parseInt(hex.slice(16, 17), 16) & 3) | 8).toString(16)
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
 
 function refused(error: StepError): Said {

@@ -25,9 +25,10 @@ import {
 import { type Attempt, isEnded, type Run, type Step } from '../core/run.ts'
 import { Actor, type ActorDeps } from './actor.ts'
 import { lookLate } from './effects.ts'
+import { OutputGate } from './output-gate.ts'
 import { PictureRoom } from './picture-room.ts'
 
-export type RegistryDeps = Omit<ActorDeps, 'idle' | 'lost' | 'room'>
+export type RegistryDeps = Omit<ActorDeps, 'idle' | 'lost' | 'room' | 'gate'>
 
 /** A run that waits longer than this for its next time gives its actor up; the sweeper brings it back. */
 const EVICT_AFTER_MS = 60_000
@@ -57,6 +58,7 @@ export class Registry implements Engine {
     this.#deps = {
       ...deps,
       room: new PictureRoom(),
+      gate: new OutputGate(deps),
       idle: (who, until) => this.#idle(who, until),
       lost: who => this.#lost(who),
     }
@@ -127,12 +129,12 @@ export class Registry implements Engine {
   }
 
   stats(): EngineStats {
-    const { capacity } = this.#deps
+    const { capacity, gate } = this.#deps
     return {
       actors: this.#actors.size,
       inFlight: capacity.held(),
       breakers: capacity.breakers(this.#clock.now()),
-      waiting: capacity.waiting,
+      waiting: capacity.waiting + gate.waiting,
       overdueAt: this.#overdueAt(),
       sweptAt: this.#sweptAt,
     }
@@ -147,6 +149,7 @@ export class Registry implements Engine {
   }
 
   async start(): Promise<void> {
+    this.#deps.gate.begin()
     try {
       await this.rehydrate(Number.MAX_SAFE_INTEGER)
     } finally {
@@ -191,6 +194,7 @@ export class Registry implements Engine {
     // Who waits for a place stays in line, as it is stored: a submit that ends makes room for the next start.
     this.#deps.capacity.shut()
     this.#deps.room.shut()
+    this.#deps.gate.stop()
     this.#stop.abort(new Error('stopping'))
     while ([...this.#actors.values()].some(actor => actor.mustFinish)) {
       await new Promise<void>(resolve => this.#clock.at(this.#clock.now() + 20, resolve))

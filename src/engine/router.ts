@@ -3,7 +3,8 @@
  *
  * 1. Synchronous and in memory: the answer joins the commit of the transition that asked.
  * 2. What is spent is looked at and booked in the same breath, so that steps side by side cannot pass a budget together.
- * 3. A route that cannot express the parameters, or whose provider has no key, is out with a reason, before any spending.
+ * 3. Nothing is bought while outputs cannot be stored: a step that could go waits, without an attempt.
+ * 4. A route that cannot express the parameters, or whose provider has no key, is out with a reason, before any spending.
  */
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
@@ -15,6 +16,7 @@ import type { Admission } from './admission.ts'
 import type { Booking, Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
 import { otherMode } from './modes.ts'
+import type { OutputGate } from './output-gate.ts'
 
 export interface RouterDeps {
   /** Of this server: runs of the other one are not routed. */
@@ -24,6 +26,7 @@ export interface RouterDeps {
   /** The routes of a model in this installation, in order of preference. */
   routesOf(model: Model): readonly Route[]
   capacity: Capacity
+  gate: Pick<OutputGate, 'isOpen'>
   clock: Clock
   /** What the keys may spend, and how many of their runs may be under way. */
   budget: Budget
@@ -36,6 +39,8 @@ export type Routing =
   | { queue: readonly string[] }
   /** Wait for a place among the runs of the key. */
   | { queue: 'key' }
+  /** Wait until outputs can be stored. */
+  | { queue: 'storage' }
 
 export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const { clock, capacity } = deps
@@ -60,6 +65,7 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
     }
     case 'go': {
       const { provider, providerModel, cost, adjustments } = choice.offer
+      if (!deps.gate.isOpen) return { queue: 'storage' }
       if (!deps.admission.begin(run)) return { queue: 'key' }
       deps.budget.book(booking, cost.estimatedUsd ?? 0)
       capacity.enterToSubmit(provider, step.model, step.id)

@@ -298,6 +298,15 @@ function crashing(rig: () => MediaRig): void {
     expect(await rig().stored()).toHaveLength(600)
   })
 
+  test('what is stored and has no row yet is not asked for again by this process', async () => {
+    expect(await rig().media.keepAgain(ID, 'image')).toBeNull()
+    const output = ok(await rig().media.keep(await png()))
+    expect(await rig().media.keepAgain(ID, 'image')).toEqual({ ok: true, output })
+    rig().pass(DAY + 60_000)
+    expect(await rig().media.prune(0)).toBe(1)
+    expect(await rig().media.keepAgain(ID, 'image')).toBeNull()
+  })
+
   test('a file whose row never came is removed a day later', async () => {
     ok(await rig().media.keep(await png()))
     const media = await rig().reopen()

@@ -1,6 +1,7 @@
 /** Outputs that are paid and in hand while our own storage takes nothing. */
 import { expect, test } from 'bun:test'
-import type { Started, StartJob } from '../../src/core/ports.ts'
+import type { Json } from '../../src/core/json.ts'
+import type { Checked, Started, StartJob } from '../../src/core/ports.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
 import { World } from '../support/world.ts'
 
@@ -48,5 +49,128 @@ test('an output that our storage does not take is told of, and its step says why
   expect(world.faults[0]).toContain('keep')
   world.isFull = false
   expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
+  await world.close()
+})
+
+test('nothing is bought while outputs cannot be stored, and what waits goes on by itself afterwards', async () => {
+  const world = new World()
+  await world.start()
+  world.isFull = true
+  const first = await world.create({ a: [] })
+  await world.settle(() => world.faults.length > 0)
+  const others = await Promise.all([1, 2, 3].map(() => world.create({ a: [], b: ['a'] })))
+  await world.settle(() => false, 3 * 3_600_000)
+  expect(world.providers[0]?.arrived).toHaveLength(1)
+  for (const { id } of others) {
+    const [step] = (await world.process.registry.run(id))?.steps ?? []
+    // It stands in line: no attempt, and its deadline has not begun.
+    expect(step).toMatchObject({ status: 'queued', attempts: [], startedAt: null })
+  }
+  expect(world.process.registry.stats().waiting).toBe(3)
+  world.isFull = false
+  for (const { id } of [first, ...others]) expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
+  expect(world.process.registry.stats().waiting).toBe(0)
+  await world.close()
+})
+
+test('storage that refuses is tried ever more rarely, by one alone, however many wait', async () => {
+  const world = new World()
+  await world.start()
+  world.isFull = true
+  await world.create({ a: [] })
+  await world.settle(() => world.faults.length > 0)
+  for (let n = 0; n < 300; n += 1) await world.create({ a: [] })
+  const before = world.calls.length
+  const looks = world.looks.length
+  await world.settle(() => world.looks.length >= looks + 6)
+  const times = world.looks.slice(looks)
+  const pauses = times.slice(1).map((time, i) => time - (times[i] ?? 0))
+  expect(pauses).toEqual([4_000, 8_000, 15_000, 15_000, 15_000])
+  // Only the one output that waits, and the looks.
+  expect(world.calls.slice(before).filter(name => name.startsWith('store.commit')).length).toBeLessThan(10)
+  world.isFull = false
+  const began = world.clock.now()
+  await world.settle(() => (world.providers[0]?.arrived.length ?? 0) >= 301)
+  expect(world.clock.now() - began).toBeLessThanOrEqual(15_000)
+  await world.close()
+})
+
+test('a start whose storage takes nothing buys nothing, and accepts runs all the same', async () => {
+  const world = new World()
+  world.isFull = true
+  await world.start()
+  const { id } = await world.create({ a: [] })
+  await world.settle(() => false, 3_600_000)
+  expect(world.providers[0]?.arrived).toEqual([])
+  expect(new Set(world.faults)).toEqual(new Set(['outputs: StorageUnavailable: the disk is full']))
+  world.isFull = false
+  expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
+  await world.close()
+})
+
+test('an output that was held while storage took nothing is not fetched again: its link may be dead', async () => {
+  const world = new World()
+  world.holds = true
+  await world.start()
+  world.isFull = true
+  const { id } = await world.create({ a: [] })
+  await world.settle(() => false, 3_600_000)
+  const [job] = world.providers[0]?.jobs ?? []
+  expect(job?.opens).toBe(1)
+  if (job) job.behavior = { type: 'expire', times: 1_000 }
+  world.isFull = false
+  expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
+  expect(job?.opens).toBe(1)
+  await world.close()
+})
+
+test('every output of a set is fetched while its links live, although storage refuses the first', async () => {
+  class Pair extends RemoteProvider {
+    override async check(ref: Json): Promise<Checked> {
+      const checked = await super.check(ref)
+      return checked.type === 'succeeded' ? { ...checked, media: [...checked.media, ...checked.media] } : checked
+    }
+  }
+  const world = new World({ providers: now => [new Pair('p', now)] })
+  world.holds = true
+  await world.start()
+  world.isFull = true
+  const { id } = await world.create({ a: [] })
+  await world.settle(() => world.held.size === 2)
+  const [job] = world.providers[0]?.jobs ?? []
+  if (job) job.behavior = { type: 'expire', times: 1_000 }
+  world.isFull = false
+  expect((await world.finish(id)).steps[0]).toMatchObject({ status: 'succeeded', outputs: [{}, {}] })
+  await world.close()
+})
+
+test('whose output was lost in such a time is told that storage had its part in it', async () => {
+  const world = new World()
+  await world.start()
+  world.isFull = true
+  const { id } = await world.create({ a: [] })
+  await world.settle(() => world.faults.length > 0)
+  const [job] = world.providers[0]?.jobs ?? []
+  if (job) job.behavior = { type: 'expire', times: 1_000 }
+  world.isFull = false
+  const run = await world.finish(id)
+  expect(run).toMatchObject({ status: 'failed', error: { code: 'output_fetch_failed' } })
+  expect(run.error?.message).toBe('expired; before, outputs could not be stored: the disk is full')
+  await world.close()
+})
+
+test('storage that does not answer is noticed by a copy that takes long', async () => {
+  const world = new World()
+  await world.start()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  Object.assign(world, { hanging: promise, isFull: true })
+  const first = await world.create({ a: [] })
+  await pass(world, () => world.faults.length > 0)
+  const second = await world.create({ a: [] })
+  await pass(world, () => world.looks.length >= 4)
+  expect(world.providers[0]?.arrived).toHaveLength(1)
+  Object.assign(world, { hanging: null, isFull: false })
+  resolve()
+  for (const { id } of [first, second]) expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
   await world.close()
 })

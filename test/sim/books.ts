@@ -3,8 +3,8 @@
  *
  * 1. A broken promise is noted first and thrown by the simulation: the engine survives exceptions.
  * 2. What is checked at a submit holds at that moment: the intent is stored, nobody has paid for the step, nobody
- *    has canceled the run, its content was not refused, its inputs are the outputs before it, its place is free, its key
- *    has no more runs under way and, by estimates, no more spent today than it may.
+ *    has canceled the run, its content was not refused, its inputs are the outputs before it, its place is free, its
+ *    output has somewhere to go, its key has no more runs under way and, by estimates, no more spent today than it may.
  */
 import type { ClaimedDelivery, Settlement } from '../../src/core/delivery.ts'
 import type { CreateCommit, RunCommit, StartJob, Store } from '../../src/core/ports.ts'
@@ -149,6 +149,10 @@ export class Books {
     if (step.attempts.some(attempt => attempt.error?.code === 'content_rejected'))
       this.broken(`${where} left after its content was refused`)
     this.#unpaid(step, where)
+    // A submit that was routed before the refusal may be on its way; one that a crash left unsent is older, too.
+    const { refusesSince } = this.media.ear
+    if (refusesSince !== null && live.startedAt > refusesSince)
+      this.broken(`${where} was bought while outputs could not be stored`)
     const links = this.providers.find(each => each.id === provider)?.takes.url ?? true
     this.#wired(run, step, job, links, where)
     this.#placed(provider, open, where)

@@ -206,9 +206,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a copy that failed counts as kept',
-    file: 'src/engine/effects.ts',
-    from: '        return failed(kept.error)\n      }\n      outputs.push(kept.output)\n',
-    to: "      }\n      const lost = { mediaId: outputId(step.id, attempt.no, i), mime: '', bytes: 0, sha256: '' }\n      outputs.push(kept.ok ? kept.output : lost)\n",
+    file: 'src/engine/effects/keep.ts',
+    from: '      if (copied.ok) outputs.push(copied.output)\n',
+    to: "      const lost = { mediaId: id, mime: '', bytes: 0, sha256: '' }\n      if (copied.ok || i >= 0) outputs.push(copied.ok ? copied.output : lost)\n",
     by: 'sim',
   },
   {
@@ -371,6 +371,20 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '      if (leftMs <= 0 || stop.aborted) return false\n',
     to: '      return new Promise(() => {})\n',
     by: 'test/engine/broken-effects.test.ts',
+  },
+  {
+    name: 'jobs are bought while outputs cannot be stored',
+    file: 'src/engine/router.ts',
+    from: "      if (!deps.gate.isOpen) return { queue: 'storage' }\n",
+    to: '',
+    by: 'sim',
+  },
+  {
+    name: 'the bytes of a paid output are thrown away when storage refuses them',
+    file: 'src/store/media/media.ts',
+    from: 'if (error instanceof StorageUnavailable && this.#vault !== this.#disk)',
+    to: 'if (this.#vault.owns("nothing") && this.#vault !== this.#disk)',
+    by: 'test/store/media.test.ts',
   },
   {
     name: 'what happened while storage refused is forgotten',

@@ -9,16 +9,17 @@
 import type { ClaimedDelivery, SendOutcome } from '../../src/core/delivery.ts'
 import { type ErrorCode, stepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
-import type {
-  Checked,
-  FindJob,
-  Found,
-  KeepOrder,
-  Kept,
-  Opened,
-  Provider,
-  Started,
-  StartJob,
+import {
+  type Checked,
+  type FindJob,
+  type Found,
+  type KeepOrder,
+  type Kept,
+  type Opened,
+  type Provider,
+  type Started,
+  type StartJob,
+  StorageUnavailable,
 } from '../../src/core/ports.ts'
 import type { CancelOutcome, Output, ProviderMedia } from '../../src/core/run.ts'
 import type { Timeline } from './timeline.ts'
@@ -253,23 +254,65 @@ function mediaOf(job: Job): ProviderMedia[] {
   return [{ url: `https://${job.provider}.example/${job.token}` }]
 }
 
-/** Storage of outputs: a disk that may be full for a while. */
+class Ear {
+  /** Since when (on the process's clock) storage has answered with nothing but refusals; null: it has not. */
+  refusesSince: number | null = null
+}
+
+/** Storage of outputs: it may take nothing for a while, and may hold here what came meanwhile. */
 export class SimMedia {
   readonly kept = new Map<string, { output: Output; token: string }>()
+  readonly #held = new Map<string, string>()
+  /** What this process has heard; a dead one hears nothing, and the next begins anew. */
+  ear = new Ear()
 
   constructor(
     readonly time: Timeline,
     readonly isFull: () => boolean,
+    readonly now: () => number,
   ) {}
+
+  begin(): void {
+    this.ear = new Ear()
+  }
 
   async keep(order: KeepOrder): Promise<Kept> {
     const token = LINKS.get(order.stream)
     if (token === undefined) throw new Error('not a stream of a provider')
+    const { ear } = this
     await this.time.wait(this.time.span(1, 5_000))
-    if (this.isFull()) return { ok: false, error: stepError('storage_unavailable', 'the disk is full') }
-    const output: Output = { mediaId: order.id, mime: 'image/png', bytes: 1, sha256: token, location: order.id }
-    this.kept.set(order.id, { output, token })
+    const kept = this.#store(order.id, token, ear)
+    if (!kept.ok && this.time.chance(0.5)) this.#held.set(order.id, token)
+    return kept
+  }
+
+  async keepAgain(id: string): Promise<Kept | null> {
+    const token = this.#held.get(id)
+    if (token === undefined) return null
+    const { ear } = this
+    await this.time.wait(this.time.span(1, 5_000))
+    const kept = this.#store(id, token, ear)
+    if (kept.ok) this.#held.delete(id)
+    return kept
+  }
+
+  async tryWrite(): Promise<void> {
+    const { ear } = this
+    await this.time.wait(this.time.span(1, 3_000))
+    if (!this.#takes(ear)) throw new StorageUnavailable('the disk is full')
+  }
+
+  #store(id: string, token: string, ear: Ear): Kept {
+    if (!this.#takes(ear)) return { ok: false, error: stepError('storage_unavailable', 'the disk is full') }
+    const output: Output = { mediaId: id, mime: 'image/png', bytes: 1, sha256: token, location: id }
+    this.kept.set(id, { output, token })
     return { ok: true, output }
+  }
+
+  #takes(ear: Ear): boolean {
+    const takes = !this.isFull()
+    ear.refusesSince = takes ? null : (ear.refusesSince ?? this.now())
+    return takes
   }
 }
 

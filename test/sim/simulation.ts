@@ -123,7 +123,11 @@ class Simulation {
     )
     this.#books.providers = this.#providers
     this.#receiver = new SimReceiver(this.#time, this.#plan.receiver.trouble, this.#plan.receiver.gone)
-    this.#media = new SimMedia(this.#time, () => this.#full > 0)
+    this.#media = new SimMedia(
+      this.#time,
+      () => this.#full > 0,
+      () => this.#now,
+    )
     this.#books.media = this.#media
     this.#books.receiver = this.#receiver
   }
@@ -200,6 +204,7 @@ class Simulation {
       resolve()
     }
     this.#process = process
+    this.#media.begin()
     this.#note('the process starts')
     this.#start(process).catch(error => {
       if (!(error instanceof StorageUnavailable)) this.#books.broken(`the start failed: ${error}`)

@@ -8,9 +8,10 @@ import { s3Access, s3Address } from '../../src/store/media/s3.ts'
 import { bytesOf, type MediaRig, mediaContract, TEST_CAPS } from '../contract/media.contract.ts'
 import { MemoryRows } from '../support/memory-rows.ts'
 import { type MiniS3, miniS3 } from '../support/mini-s3.ts'
-import { sampleFilm, samplePicture, streamOf } from '../support/sample-media.ts'
+import { sampleFilm, samplePicture, sha256, streamOf } from '../support/sample-media.ts'
 
 const ID = '0197a1b2-0000-7000-8000-0000000012ab'
+const FILM = '0197a1b2-0000-7000-8000-0000000034cd'
 const KEY = { accessKeyId: 'test', secretAccessKey: 'test', wait: async () => {} }
 
 mediaContract('disk', () => openRig('disk'))
@@ -107,6 +108,61 @@ describe('media in a bucket, its own ways', () => {
     expect(await rig.unfinished()).toEqual([])
     rig.s3.failNext(0)
     expect((await keep(rig, { stream: streamOf(await samplePicture('png')) })).ok).toBeTrue()
+  })
+
+  test('an output that the bucket refused is held here and stored later without another download', async () => {
+    const small = await samplePicture('png')
+    const film = sampleFilm({ payload: 270_000 })
+    rig.s3.failNext(1_000)
+    const refused = { ok: false, error: { code: 'storage_unavailable' } }
+    expect(await keep(rig, { stream: streamOf(small) })).toMatchObject(refused)
+    expect(await keep(rig, { id: FILM, kind: 'video', stream: streamOf(film) })).toMatchObject(refused)
+    expect(await rig.media.keepAgain(ID, 'image')).toMatchObject(refused)
+    expect((await readdir(join(rig.dataDir, 'media', 'held'))).sort()).toEqual([FILM, ID].sort())
+    rig.s3.failNext(0)
+    const kept = await rig.media.keepAgain(ID, 'image')
+    expect(kept).toMatchObject({ ok: true, output: { mime: 'image/png', bytes: small.length, sha256: sha256(small) } })
+    expect((await rig.media.keepAgain(FILM, 'video'))?.ok).toBeTrue()
+    const bodies = [...rig.s3.objects.values()].map(({ body }) => body.length).sort((a, b) => a - b)
+    expect(bodies).toEqual([small.length, film.length])
+    expect(await readdir(join(rig.dataDir, 'media', 'held'))).toEqual([])
+  })
+
+  test('what is held outlives the process, unless a crash left it half', async () => {
+    const bytes = await samplePicture('png')
+    rig.s3.failNext(1_000)
+    for (const id of [ID, FILM]) await keep(rig, { id, stream: streamOf(bytes) })
+    await writeFile(join(rig.dataDir, 'media', 'held', FILM), bytes.slice(0, 40))
+    rig.s3.failNext(0)
+    const media = await rig.reopen()
+    expect(await media.keepAgain(FILM, 'image')).toBeNull()
+    expect(await media.keepAgain(ID, 'image')).toMatchObject({ ok: true, output: { sha256: sha256(bytes), width: 40 } })
+    expect(await readdir(join(rig.dataDir, 'media', 'held'))).toEqual([])
+  })
+
+  test('what is held and asked for by nobody is removed a day later', async () => {
+    rig.s3.failNext(1_000)
+    await keep(rig, { stream: streamOf(await samplePicture('png')) })
+    rig.s3.failNext(0)
+    rig.pass(23 * 3_600_000)
+    await rig.media.prune(0)
+    expect(await readdir(join(rig.dataDir, 'media', 'held'))).toEqual([ID])
+    rig.pass(2 * 3_600_000)
+    await rig.media.prune(0)
+    expect(await readdir(join(rig.dataDir, 'media', 'held'))).toEqual([])
+    expect(await rig.media.keepAgain(ID, 'image')).toBeNull()
+  })
+
+  test('nothing is held where there is little room', async () => {
+    const media = await rig.reopen({ minFreeBytes: 2 ** 60 })
+    rig.s3.failNext(1_000)
+    const kept = await keep({ ...rig, media }, { stream: streamOf(await samplePicture('png')) })
+    expect(kept).toMatchObject({ ok: false, error: { code: 'storage_unavailable' } })
+    expect(await readdir(join(rig.dataDir, 'media', 'held'))).toEqual([])
+    await expect(media.tryWrite()).rejects.toThrow(StorageUnavailable)
+    rig.s3.failNext(0)
+    await media.tryWrite()
+    expect(rig.s3.objects.size).toBe(0)
   })
 
   test('an open while the bucket is down is not "gone"', async () => {

@@ -79,6 +79,13 @@ export class World {
   readonly stashed = new Map<string, Uint8Array>()
   /** The storage of outputs takes nothing. */
   isFull = false
+  /** What it does not take then is held, as beside a bucket. */
+  holds = false
+  /** An answer of it that is long in coming. */
+  hanging: Promise<void> | null = null
+  readonly held = new Map<string, Uint8Array<ArrayBuffer>>()
+  /** When it was tried with a small write. */
+  readonly looks: number[] = []
   readonly faults: string[] = []
   /** Calls of ports since the world began, and their names. */
   calls: string[] = []
@@ -312,19 +319,28 @@ export class World {
     const missing = (): never => {
       throw new Error('not used here')
     }
+    const refusal = (): Kept => ({ ok: false, error: stepError('storage_unavailable', 'the disk is full') })
+    const keepBytes = (id: string, bytes: Uint8Array<ArrayBuffer>): Kept => {
+      const sha256 = Bun.hash(bytes).toString(16)
+      const output = { mediaId: id, mime: 'image/png', bytes: bytes.length, sha256, location: id }
+      this.kept.set(id, output)
+      return { ok: true, output }
+    }
     return {
       keep: async (order): Promise<Kept> => {
-        if (this.isFull) return { ok: false, error: stepError('storage_unavailable', 'the disk is full') }
-        const bytes = await new Response(order.stream).bytes()
-        const output = {
-          mediaId: order.id,
-          mime: 'image/png',
-          bytes: bytes.length,
-          sha256: Bun.hash(bytes).toString(16),
-          location: order.id,
-        }
-        this.kept.set(order.id, output)
-        return { ok: true, output }
+        await this.hanging
+        if (this.isFull && !this.holds) return refusal()
+        const bytes = new Uint8Array(await new Response(order.stream).arrayBuffer())
+        if (!this.isFull) return keepBytes(order.id, bytes)
+        this.held.set(order.id, bytes)
+        return refusal()
+      },
+      keepAgain: async id => {
+        const bytes = this.held.get(id)
+        if (!bytes) return null
+        if (this.isFull) return refusal()
+        this.held.delete(id)
+        return keepBytes(id, bytes)
       },
       find: async id => {
         const { bytes } = this.#options.pictures ?? missing()
@@ -342,7 +358,11 @@ export class World {
         return { ok: true, stream, mime: null, length: null }
       },
       prune: async () => 0,
-      probe: async () => {},
+      probe: missing,
+      tryWrite: async () => {
+        this.looks.push(this.clock.now())
+        if (this.isFull) throw new StorageUnavailable('the disk is full')
+      },
     }
   }
 }

@@ -8,8 +8,9 @@
  * 3. Prune takes the row first and the file after it: a crash in between leaves a file that nobody names (see 2), never a
  *    name without its file.
  * 4. Two keeps of an id at once are one; a later one, of an output whose row was lost in a crash, writes the same file anew.
- * 5. What goes wrong outside (a broken link, a web page, a full disk) is a value; thrown errors are bugs.
- * 6. Memory holds a chunk of a file, or the whole of a small one (spool.ts), never more.
+ * 5. An output that came whole is not asked for again because the bucket refused it: it is held on this disk (held.ts).
+ * 6. What goes wrong outside (a broken link, a web page, a full disk) is a value; thrown errors are bugs.
+ * 7. Memory holds a chunk of a file, or the whole of a small one (spool.ts), never more.
  */
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,16 +20,18 @@ import {
   type Kept,
   type Media,
   type Opened,
+  type StepKind,
   StorageUnavailable,
   type Store,
   type StoredMedia,
 } from '../../core/ports.ts'
-import { LIMITS } from '../../core/run.ts'
+import { LIMITS, type Output } from '../../core/run.ts'
 import { diskVault, errorCode, exists, onDisk, requireSpace, type Vault, writeDurably } from './disk.ts'
+import { HeldOutputs } from './held.ts'
 import { type Mark, MarkBook } from './marks.ts'
 import { type S3Options, s3Address, s3Vault } from './s3.ts'
 import { HEAD_BYTES, sniff } from './sniff.ts'
-import { type Caps, spool } from './spool.ts'
+import { type Caps, type Facts, spool } from './spool.ts'
 
 export interface MediaOptions {
   /** Folder of this installation; media on disk lie in its folder `media`, and so does what is unfinished. */
@@ -50,11 +53,19 @@ export interface MediaOptions {
  */
 export async function openMedia(options: MediaOptions): Promise<Media> {
   const dir = join(options.dataDir, 'media')
-  const folders = { spool: join(dir, 'spool'), marks: join(dir, 'marks'), stash: join(dir, 'stash') }
+  const folders = {
+    spool: join(dir, 'spool'),
+    marks: join(dir, 'marks'),
+    stash: join(dir, 'stash'),
+    held: join(dir, 'held'),
+  }
   for (const folder of Object.values(folders)) await onDisk('make a folder', () => mkdir(folder, { recursive: true }))
   const disk = diskVault(dir, folders.spool)
   const vault = options.root === 'disk' ? disk : bucketVault(options.root, options.s3)
-  return new MediaFiles(options, { ...folders, dir }, disk, vault)
+  const caps = { ...CAPS, ...options.caps }
+  const minFreeBytes = options.minFreeBytes ?? MIN_FREE_BYTES
+  const held = await HeldOutputs.open(dir, disk, { caps, minFreeBytes })
+  return new MediaFiles({ ...options, caps, minFreeBytes }, { ...folders, dir }, { disk, vault, held })
 }
 
 class MediaFiles implements Media {
@@ -65,25 +76,28 @@ class MediaFiles implements Media {
   readonly #folders: { dir: string; spool: string; stash: string }
   readonly #disk: Vault
   readonly #vault: Vault
+  readonly #held: HeldOutputs
   readonly #marks: MarkBook
   readonly #keeping = new Map<string, Promise<Kept>>()
+  /** What this process has stored and no row is known to name. */
+  readonly #unnamed = new Map<string, Output>()
   #manyMarks = MANY_MARKS
   readonly stash: Media['stash']
   readonly openStash: Media['openStash']
 
   constructor(
-    options: MediaOptions,
+    options: MediaOptions & { caps: Caps; minFreeBytes: number },
     folders: { dir: string; spool: string; stash: string; marks: string },
-    disk: Vault,
-    vault: Vault,
+    { disk, vault, held }: { disk: Vault; vault: Vault; held: HeldOutputs },
   ) {
     this.#rows = options.rows
-    this.#caps = { ...CAPS, ...options.caps }
+    this.#caps = options.caps
     this.#now = options.now ?? Date.now
-    this.#minFreeBytes = options.minFreeBytes ?? MIN_FREE_BYTES
+    this.#minFreeBytes = options.minFreeBytes
     this.#folders = folders
     this.#disk = disk
     this.#vault = vault
+    this.#held = held
     this.#marks = new MarkBook(folders.marks, this.#now)
     const { put, open } = stashIn(folders.stash)
     this.stash = put
@@ -97,8 +111,25 @@ class MediaFiles implements Media {
       discard(order.stream)
       return first
     }
-    const kept = this.#keepOnce(order).finally(() => this.#keeping.delete(order.id))
-    this.#keeping.set(order.id, kept)
+    return this.#alone(order.id, () => this.#keepOnce(order))
+  }
+
+  async keepAgain(id: string, kind: StepKind): Promise<Kept | null> {
+    const output = this.#unnamed.get(id)
+    if (output) return { ok: true, output }
+    try {
+      const held = await this.#held.find(id, kind)
+      if (!held) return null
+      const put = () => this.#put(id, held.facts, held.path).catch(refusal)
+      return await (this.#keeping.get(id) ?? this.#alone(id, put))
+    } catch (error) {
+      return refusal(error)
+    }
+  }
+
+  #alone(id: string, keep: () => Promise<Kept>): Promise<Kept> {
+    const kept = keep().finally(() => this.#keeping.delete(id))
+    this.#keeping.set(id, kept)
     return kept
   }
 
@@ -109,19 +140,32 @@ class MediaFiles implements Media {
       const spooled = await spool(order, path, this.#caps)
       if (!spooled.ok) return spooled
       onlyInMemory = spooled.bytes !== null
-      const { ext, ...facts } = spooled.file
-      const location = this.#vault.place(order.id, ext)
-      if (this.#marks.size >= this.#manyMarks) await this.#forgetKept()
-      await this.#marks.leave(location)
-      await this.#vault.put(spooled.bytes ?? path, location, facts.mime)
-      return { ok: true, output: { mediaId: order.id, ...facts, location } }
+      const source = spooled.bytes ?? path
+      try {
+        return await this.#put(order.id, spooled.file, source)
+      } catch (error) {
+        if (error instanceof StorageUnavailable && this.#vault !== this.#disk)
+          await this.#held.hold(order.id, source, spooled.file)
+        throw error
+      }
     } catch (error) {
-      if (!(error instanceof StorageUnavailable)) throw error
       discard(order.stream)
-      return { ok: false, error: stepError('storage_unavailable', `The output could not be stored: ${error.message}.`) }
+      return refusal(error)
     } finally {
       if (!onlyInMemory) await rm(path, { force: true }).catch(() => {}) // a stray, for prune
     }
+  }
+
+  /** @throws StorageUnavailable */
+  async #put(id: string, { ext, ...facts }: Facts, source: string | Uint8Array): Promise<Kept> {
+    const location = this.#vault.place(id, ext)
+    if (this.#marks.size >= this.#manyMarks) await this.#forgetKept()
+    await this.#marks.leave(location)
+    await this.#vault.put(source, location, facts.mime)
+    const output = { mediaId: id, ...facts, location }
+    this.#unnamed.set(id, output)
+    await this.#held.drop(id)
+    return { ok: true, output }
   }
 
   async find(id: string): Promise<StoredMedia | null> {
@@ -142,6 +186,8 @@ class MediaFiles implements Media {
     let removed = await this.#sweepMarks(time)
     removed += await removeOlder(this.#folders.spool, time)
     removed += await removeOlder(this.#folders.stash, time)
+    removed += await removeOlder(this.#held.folder, time)
+    await this.#held.refresh()
     for (;;) {
       const stale = await this.#rows.staleMedia(before, PRUNE_BATCH)
       if (stale.length === 0) return removed
@@ -157,6 +203,10 @@ class MediaFiles implements Media {
 
   async probe(): Promise<void> {
     await requireSpace(this.#folders.dir, this.#minFreeBytes)
+    await this.tryWrite()
+  }
+
+  async tryWrite(): Promise<void> {
     await this.#disk.probe()
     if (this.#vault !== this.#disk) await this.#vault.probe()
   }
@@ -166,7 +216,9 @@ class MediaFiles implements Media {
     this.#manyMarks = Number.POSITIVE_INFINITY
     for (const mark of this.#marks.own()) {
       const row = await this.#rows.media(mark.id)
-      if (row?.location === mark.location) await this.#marks.wipe(mark)
+      if (row?.location !== mark.location) continue
+      this.#unnamed.delete(mark.id)
+      await this.#marks.wipe(mark)
     }
     this.#manyMarks = Math.max(MANY_MARKS, this.#marks.size * 2)
   }
@@ -187,6 +239,7 @@ class MediaFiles implements Media {
   async #removeFile(mark: Mark): Promise<boolean> {
     const vault = this.#vaultOf(mark.location)
     if (!vault) return false
+    this.#unnamed.delete(mark.id)
     await vault.remove(mark.location)
     await this.#marks.wipe(mark)
     return true
@@ -245,6 +298,12 @@ function stashIn(dir: string): { put: Media['stash']; open: Media['openStash'] }
     return { ok: true, stream: file.stream(), mime: sniff(head)?.mime ?? null, length: file.size }
   }
   return { put, open }
+}
+
+/** What our storage refuses is a value. */
+function refusal(error: unknown): Kept {
+  if (!(error instanceof StorageUnavailable)) throw error
+  return { ok: false, error: stepError('storage_unavailable', `The output could not be stored: ${error.message}.`) }
 }
 
 function gone(url: string): Opened {

@@ -59,7 +59,8 @@ export function s3Vault({ bucket, prefix }: S3Address, { wait = Bun.sleep, ...ac
   const small = limiter(SMALL_UPLOADS)
   const large = limiter(LARGE_UPLOADS)
   const key = (location: string): string => location.slice(`s3://${bucket}/`.length)
-  const again = <T>(doing: string, run: () => Promise<T>): Promise<T> => withRetries(doing, run, wait)
+  const again = <T>(doing: string, run: () => Promise<T>, ms = DEADLINE_MS): Promise<T> =>
+    withRetries(doing, run, wait, ms)
   return {
     place: (id, ext) =>
       ['s3:/', bucket, prefix, id.slice(-4, -2), id.slice(-2), `${id}.${ext}`].filter(part => part !== '').join('/'),
@@ -76,11 +77,15 @@ export function s3Vault({ bucket, prefix }: S3Address, { wait = Bun.sleep, ...ac
     read: (location, range) => again('read a file', () => openObject(client, key(location), range)),
     remove: location => again('remove a file', () => client.delete(key(location))),
     probe: () =>
-      again('write a file', async () => {
-        const name = [prefix, `probe-${crypto.randomUUID()}`].filter(part => part !== '').join('/')
-        await client.write(name, 'BabyChain can write here\n')
-        await client.delete(name)
-      }),
+      again(
+        'write a file',
+        async () => {
+          const name = [prefix, `probe-${crypto.randomUUID()}`].filter(part => part !== '').join('/')
+          await client.write(name, 'BabyChain can write here\n')
+          await client.delete(name)
+        },
+        PROBE_DEADLINE_MS,
+      ),
   }
 }
 
@@ -121,10 +126,11 @@ async function withRetries<T>(
   doing: string,
   run: () => Promise<T>,
   wait: (ms: number) => Promise<unknown>,
+  deadlineMs: number,
 ): Promise<T> {
   for (const pause of [...PAUSES_MS, null]) {
     try {
-      return await within(DEADLINE_MS, run())
+      return await within(deadlineMs, run())
     } catch (error) {
       const code = errorCode(error)
       if (code === '' && !(error instanceof Late)) throw error
@@ -146,6 +152,9 @@ const PAUSES_MS = [200, 800, 2_400]
 
 /** A gigabyte at 2 MB/s. Bun's client has no deadline of its own, and a hung upload would hold its place for ever. */
 const DEADLINE_MS = 10 * 60_000
+
+/** A few bytes: somebody waits to hear whether the bucket answers at all. */
+const PROBE_DEADLINE_MS = 5_000
 
 /** Errors that another try cannot mend. */
 const FINAL: Record<string, string> = {

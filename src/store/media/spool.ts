@@ -17,10 +17,11 @@ export interface Caps extends Record<StepKind, number> {
   pixels: number
 }
 
+/** What a file is found to be. */
+export type Facts = Omit<Output, 'mediaId' | 'location'> & { ext: string }
+
 /** `bytes`: the whole of a small file, of which nothing lies at the path; null for a larger one, which does. */
-export type Spooled =
-  | { ok: true; file: Omit<Output, 'mediaId' | 'location'> & { ext: string }; bytes: Uint8Array | null }
-  | Extract<Kept, { ok: false }>
+export type Spooled = { ok: true; file: Facts; bytes: Uint8Array | null } | Extract<Kept, { ok: false }>
 
 /** Most pictures in a web format are smaller; a detour of such a file over the disk costs more than its copy. */
 const SMALL_BYTES = 256 * 1024
@@ -30,8 +31,18 @@ const SMALL_BYTES = 256 * 1024
  * whatever the outcome.
  * @throws StorageUnavailable when the disk does not take it
  */
-export async function spool(order: Order, path: string, caps: Caps): Promise<Spooled> {
+export function spool(order: Order, path: string, caps: Caps): Promise<Spooled> {
+  return drafted(order, new Draft(path), caps)
+}
+
+/** Checks a file that lies at `path` as if it came now. @throws StorageUnavailable when the disk does not give it */
+export async function measured(path: string, kind: StepKind, caps: Caps): Promise<Spooled> {
   const draft = new Draft(path)
+  await draft.take()
+  return drafted({ kind, stream: Bun.file(path).stream(), mime: null, length: null }, draft, caps)
+}
+
+async function drafted(order: Order, draft: Draft, caps: Caps): Promise<Spooled> {
   try {
     const received = await receive(order, draft, caps[order.kind])
     return received.ok ? await check(order, received, draft, caps.pixels) : received
@@ -45,12 +56,20 @@ class Draft {
   #held: Uint8Array[] = []
   #bytes = 0
   #file: FileHandle | null = null
+  #isThere = false
 
   constructor(path: string) {
     this.#path = path
   }
 
+  /** What is at the path is the file, and what is added is known. */
+  async take(): Promise<void> {
+    this.#file = await onDisk('read a file', () => open(this.#path, 'r'))
+    this.#isThere = true
+  }
+
   async add(chunk: Uint8Array): Promise<void> {
+    if (this.#isThere) return
     this.#bytes += chunk.length
     this.#held.push(chunk)
     if (this.#bytes <= SMALL_BYTES) return
