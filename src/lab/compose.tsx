@@ -26,7 +26,7 @@ import { useJsonText } from './json-text.ts'
 import { go } from './nav.ts'
 import { Options } from './options.tsx'
 import { handOver } from './run-page.tsx'
-import { isPicture, type Json, type Params, type Schema } from './schema.ts'
+import { type Json, type Params, pictureField, type Schema } from './schema.ts'
 import { Wire } from './strip.tsx'
 
 type TemplateStep = ChainDto['steps'][number]
@@ -124,14 +124,11 @@ function StepCard({ step }: { step: TemplateStep }) {
   const strange = [...errors.value].filter(
     ([pointer]) => pointer.startsWith(`${base}/`) && !Object.hasOwn(propertiesOf(detail), pointer.split('/')[3] ?? ''),
   )
-  const wiredField = detail?.picture_field.split('/')[1] ?? ''
-  const wiredSchema = (detail?.params_schema as { properties?: Record<string, object> } | undefined)?.properties?.[
-    wiredField
-  ]
+  const ownPicture = detail ? pictureField(detail) : null
   // A picture that starts from words needs none; it may take some, and that is for those who look for it.
-  const aside = step.role === 'text_to_image' && wiredSchema && isPicture(wiredSchema) ? wiredField : null
+  const aside = step.role === 'text_to_image' ? ownPicture : null
   const [before] = step.depends_on
-  const wired = before && wiredSchema && isPicture(wiredSchema) ? { field: wiredField, from: roleName(before) } : null
+  const wired = before && ownPicture ? { field: ownPicture, from: roleName(before) } : null
   return (
     <article class={`card pane ${step.step_kind}`} aria-labelledby={`h-${key}`}>
       <header class="pane-head">

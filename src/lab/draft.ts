@@ -12,7 +12,7 @@ import { untilAnswered } from './again.ts'
 import { ApiFailure, api, session } from './api.ts'
 import { carryOver } from './carry.ts'
 import { chains, detailOf, details, models } from './catalog.ts'
-import { unreadable } from './json-text.ts'
+import { unreadableWord } from './json-text.ts'
 import { order } from './orders.ts'
 import type { Params } from './schema.ts'
 
@@ -90,8 +90,7 @@ export const errors = computed<ReadonlyMap<string, readonly RequestErrorDto[]>>(
 
 /** Why Run is disabled, or null. */
 export const hindrance = computed<string | null>(() => {
-  const bad = Object.keys(unreadable.value)[0]
-  if (bad) return `the JSON of ${bad.replace('/input/', '')} cannot be read`
+  if (unreadableWord.value) return unreadableWord.value
   const awaited = Object.values(choosing.value).find(choice => choice.failure === null)
   if (awaited) return `loading ${awaited.id} …`
   if (trouble.value) return trouble.value.message

@@ -1,10 +1,16 @@
 /** A value that is written as JSON by hand: what stands in the field is what is sent, or the page says why it is not. */
-import { signal, useSignal } from '@preact/signals'
+import { computed, signal, useSignal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import type { Json } from './schema.ts'
 
 /** Text that is not JSON yet: what is wrong with it, by the name of its field. */
-export const unreadable = signal<Readonly<Record<string, string>>>({})
+const unreadable = signal<Readonly<Record<string, string>>>({})
+
+/** Why what stands in the fields cannot be sent, or null. */
+export const unreadableWord = computed<string | null>(() => {
+  const bad = Object.keys(unreadable.value)[0]
+  return bad ? `the JSON of ${bad.replace('/input/', '')} cannot be read` : null
+})
 
 export interface JsonText {
   text: string

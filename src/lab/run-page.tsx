@@ -1,19 +1,20 @@
 /** One run: what it does now, its cards, what went wrong and what helps, how time was spent, every event, its code. */
-import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useMemo } from 'preact/hooks'
-import type { FailureDto, RunDto } from '../http/dto.ts'
-import { ApiFailure, api } from './api.ts'
+import type { FailureDto, ResumeRunDto, RunDto } from '../http/dto.ts'
+import { type ApiFailure, api } from './api.ts'
 import { CallbackPane } from './callback-pane.tsx'
 import { CodePanel, Copy } from './code.tsx'
 import { composeFrom } from './draft.ts'
 import { EventLog } from './event-log.tsx'
 import { age, money, plural, roleName, shortId, span } from './format.ts'
 import { isOver, type LiveRun, watchRun } from './live.ts'
+import { helpsMending, Mend, mendable } from './mend.tsx'
 import { go } from './nav.ts'
 import { now } from './now.ts'
+import { Order } from './order-button.tsx'
 import { order } from './orders.ts'
-import { sentence, startsOver } from './sentence.ts'
+import { finished, sentence, startsOver } from './sentence.ts'
 import { Strip } from './strip.tsx'
 import { Attempts, Timeline } from './timeline.tsx'
 
@@ -99,50 +100,8 @@ function NotYet({ failure }: { failure: ApiFailure | null }) {
   )
 }
 
-interface OrderProps {
-  act(): Promise<void>
-  children: ComponentChildren
-  primary?: boolean
-  /** What it costs, before it is pressed. */
-  note?: string | null
-}
-
-/** Runs an order, shows that it is under way, and what came of it. */
-function Order({ act, children, primary, note }: OrderProps) {
-  const busy = useSignal(false)
-  const wrong = useSignal<string | null>(null)
-  return (
-    <span class="order">
-      <button
-        type="button"
-        class={primary ? 'primary' : 'secondary'}
-        disabled={busy.value}
-        onClick={() => {
-          busy.value = true
-          wrong.value = null
-          act()
-            .catch(error => {
-              wrong.value = error instanceof ApiFailure ? error.words : String(error)
-            })
-            .finally(() => {
-              busy.value = false
-            })
-        }}
-      >
-        {children}
-      </button>
-      {note && <small>{note}</small>}
-      {wrong.value && (
-        <small class="wrong" role="alert">
-          {wrong.value}
-        </small>
-      )}
-    </span>
-  )
-}
-
-async function resume(run: RunDto): Promise<void> {
-  const next = await order(`/api/v1/runs/${run.id}/resume`)
+async function resume(run: RunDto, changes?: ResumeRunDto): Promise<void> {
+  const next = await order(`/api/v1/runs/${run.id}/resume`, changes)
   handOver(next)
   go(`/runs/${next.id}`)
 }
@@ -186,15 +145,18 @@ const MENDED_OUTSIDE: ReadonlySet<string> = new Set(['input_fetch_failed', 'no_r
 const isCutShort = ({ status }: RunDto): boolean => status === 'failed' || status === 'canceled'
 const isForChange = ({ status, error }: RunDto): boolean => status === 'failed' && FOR_CHANGE.has(error?.code ?? '')
 
-/** Whether going on may help, or saves what is finished. */
+/** Whether going on with the same parameters may help: content may pass the second time, wrong input never does. */
 function isForResume(run: RunDto, { code }: FailureDto): boolean {
-  return !FOR_CHANGE.has(code) || MENDED_OUTSIDE.has(code) || run.steps.some(step => step.status === 'succeeded')
+  if (!FOR_CHANGE.has(code) || MENDED_OUTSIDE.has(code)) return true
+  return code === 'content_rejected' && finished(run) !== null
 }
 
 /** What went wrong, whose turn it is, and what helps: first what costs less. */
 function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; live: LiveRun }) {
   if (run.status === 'canceled') return null
   const resumes = isForResume(run, failure)
+  const broken = mendable(run)
+  const mends = helpsMending(run)
   return (
     <section class="trouble pane" aria-label="What went wrong">
       <div>
@@ -211,15 +173,16 @@ function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; liv
             {failure.provider_text}
           </pre>
         )}
+        {broken && <Mend key={run.id} run={run} step={broken} resume={changes => resume(run, changes)} />}
       </div>
       <p class="actions">
         {resumes && (
-          <Order primary act={() => resume(run)}>
+          <Order primary={!mends} act={() => resume(run)} note={mends ? 'with the parameters as they were' : null}>
             Resume from {roleName(run.steps.find(step => step.status !== 'succeeded')?.step_key ?? 'there')}
           </Order>
         )}
         {isForChange(run) && (
-          <Order primary={!resumes} act={() => change(run)} note={startsOver(run)}>
+          <Order primary={!resumes && !mends} act={() => change(run)} note={startsOver(run)}>
             Change the request
           </Order>
         )}

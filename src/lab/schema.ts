@@ -1,4 +1,5 @@
 /** What the Lab reads out of a model's JSON Schema: where the prompt stands, what a first form holds, what comes first. */
+import type { ModelDto } from '../http/dto/catalog.ts'
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 export type Params = { [key: string]: Json }
@@ -165,4 +166,11 @@ export function choicesOf(schema: Schema): readonly Json[] | null {
 
 export function labelOf(key: string, schema: Schema): string {
   return schema.title ?? key.replaceAll('_', ' ')
+}
+
+/** The field for the picture of a step before; null where that is no field of its own, but a part of a list. */
+export function pictureField({ params_schema, picture_field }: Pick<ModelDto, 'params_schema' | 'picture_field'>) {
+  const name = picture_field.split('/')[1] ?? ''
+  const field = (params_schema as Schema).properties?.[name]
+  return field && isPicture(field) ? name : null
 }

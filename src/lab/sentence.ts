@@ -22,16 +22,23 @@ export function sentence(run: RunDto, now: number): string {
   }
 }
 
-/** What a new run in the place of this one does again; null when nothing is finished. */
-export function startsOver(run: RunDto): string | null {
-  const finished = run.steps.filter(step => step.status === 'succeeded')
-  const count = (kind: StepDto['step_kind']) => finished.filter(step => step.step_kind === kind).length
+/** What the run has given so far, such as "picture" or "pictures and film"; null for nothing. */
+export function finished(run: RunDto): string | null {
+  const count = (kind: StepDto['step_kind']) => succeeded(run).filter(step => step.step_kind === kind).length
   const [pictures, films] = [count('image'), count('video')]
   const what = [pictures && (pictures > 1 ? 'pictures' : 'picture'), films && (films > 1 ? 'films' : 'film')]
-  const paid = run.mode === 'sandbox' ? 'made again' : 'made and paid again'
-  const are = finished.length > 1 ? 'are' : 'is'
-  return finished.length > 0 ? `starts over: the finished ${what.filter(Boolean).join(' and ')} ${are} ${paid}` : null
+  return what.filter(Boolean).join(' and ') || null
 }
+
+/** What a new run in the place of this one does again; null when nothing is finished. */
+export function startsOver(run: RunDto): string | null {
+  const what = finished(run)
+  const paid = run.mode === 'sandbox' ? 'made again' : 'made and paid again'
+  const are = succeeded(run).length > 1 ? 'are' : 'is'
+  return what && `starts over: the finished ${what} ${are} ${paid}`
+}
+
+const succeeded = (run: RunDto): StepDto[] => run.steps.filter(step => step.status === 'succeeded')
 
 function doing(step: StepDto, now: number): string {
   const what = step.step_kind === 'video' ? 'the film' : 'the picture'

@@ -9,12 +9,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { type Misconduct, observe, openBrowser } from '../support/browser.ts'
+import { seriousFindings } from '../support/lab.ts'
 import { API_KEY, ServerProcess, until } from '../support/server.ts'
 
-const AXE = await Bun.file(fileURLToPath(import.meta.resolve('axe-core/axe.min.js'))).text()
 const GZIPPED_JS_LIMIT = 60_000
 
 interface Visit {
@@ -445,18 +444,6 @@ for (const { name, command, whole } of servers) {
       }
     }, 120_000)
   })
-}
-
-async function seriousFindings(page: Page): Promise<string[]> {
-  await page.evaluate(AXE)
-  const found = (await page.evaluate('axe.run(document, { resultTypes: ["violations"] })')) as {
-    violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[]
-  }
-  return found.violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(
-      ({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html.slice(0, 160)} ${node.failureSummary}`).join(' | ')}`,
-    )
 }
 
 async function compile(outfile: string): Promise<void> {

@@ -1,7 +1,10 @@
 /** A browser with the Lab in it, signed in, and what its tests ask of it again and again. */
 import { expect } from 'bun:test'
+import { fileURLToPath } from 'node:url'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { API_KEY, type ServerProcess } from './server.ts'
+
+const AXE = await Bun.file(fileURLToPath(import.meta.resolve('axe-core/axe.min.js'))).text()
 
 export interface LabVisit {
   page: Page
@@ -31,6 +34,19 @@ export async function visitLab(
 export async function leave({ page, uncaught }: LabVisit): Promise<void> {
   await page.context().close()
   expect(uncaught).toEqual([])
+}
+
+/** What keeps readers out; the context of the page must be opened with `bypassCSP`. */
+export async function seriousFindings(page: Page): Promise<string[]> {
+  await page.evaluate(AXE)
+  const found = (await page.evaluate('axe.run(document, { resultTypes: ["violations"] })')) as {
+    violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[]
+  }
+  return found.violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(
+      ({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html.slice(0, 160)} ${node.failureSummary}`).join(' | ')}`,
+    )
 }
 
 /** The body that the page would send: the one of its printed code. */
