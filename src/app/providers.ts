@@ -1,6 +1,7 @@
 /** The providers of a mode, and how a model finds them: the sandbox stands in for all, or each model has its routes. */
 import type { Config } from '../config.ts'
-import type { Clock, Model, Provider, Route } from '../core/ports.ts'
+import type { Model, Route } from '../core/model.ts'
+import type { Clock, Provider } from '../core/ports.ts'
 import type { Egress } from '../net/egress.ts'
 import { createProviderHttp } from '../net/provider-http.ts'
 import { createProviders, originsOf } from '../providers/registry.ts'

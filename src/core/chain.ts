@@ -7,8 +7,8 @@
  */
 import type { Problem } from './errors.ts'
 import { isObject, type Json, type JsonObject } from './json.ts'
+import type { Catalog, Model, Role, StepKind } from './model.ts'
 import { nearest } from './nearest.ts'
-import type { Catalog, Model, Role, StepKind } from './ports.ts'
 
 export interface ChainStep {
   key: string

@@ -5,7 +5,8 @@
  * 2. It asks what lasts: keys, parameters, prices. Capacity, breakers and budgets pass, and are asked elsewhere.
  */
 import type { PlannedStep } from './chain.ts'
-import type { Model, Provider, Route, Translation } from './ports.ts'
+import type { Model, Route, Translation } from './model.ts'
+import type { Provider } from './ports.ts'
 import { SAMPLE, tryRoute } from './routing.ts'
 
 /** What one call costs by the price list, in US dollars; null where nobody knows. */

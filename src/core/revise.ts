@@ -7,7 +7,7 @@
 import { plan } from './chain.ts'
 import type { Problem } from './errors.ts'
 import { isObject, type JsonObject } from './json.ts'
-import type { Catalog } from './ports.ts'
+import type { Catalog } from './model.ts'
 import type { Run } from './run.ts'
 
 export type Revised = { ok: true; run: Run } | { ok: false; problems: Problem[] }

@@ -10,7 +10,7 @@
  */
 import type { PlannedStep } from './chain.ts'
 import { type ErrorCode, type StepError, stepError } from './errors.ts'
-import type { Route, Translation } from './ports.ts'
+import type { Route, Translation } from './model.ts'
 import { type Attempt, LIMITS } from './run.ts'
 
 /** A route as it stands now. */

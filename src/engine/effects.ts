@@ -9,14 +9,12 @@
  */
 import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect, Event } from '../core/events.ts'
+import type { Catalog, Model, Route } from '../core/model.ts'
 import {
-  type Catalog,
   type Clock,
   type Media,
-  type Model,
   type Observer,
   type Provider,
-  type Route,
   type Started,
   StorageUnavailable,
   type Store,

@@ -9,7 +9,8 @@
  */
 import { type StepError, stepError } from '../core/errors.ts'
 import { deadlineOf } from '../core/machine.ts'
-import type { Clock, Media, Observer, Picture, Provider, Route } from '../core/ports.ts'
+import type { Route } from '../core/model.ts'
+import type { Clock, Media, Observer, Picture, Provider } from '../core/ports.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import type { PictureRoom, Place } from './picture-room.ts'
 

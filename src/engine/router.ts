@@ -8,8 +8,9 @@
  */
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
+import type { Catalog, Model, Route } from '../core/model.ts'
 import { express, lackOf, priceAt } from '../core/offers.ts'
-import type { Catalog, Clock, Model, Provider, Route } from '../core/ports.ts'
+import type { Clock, Provider } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
 import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'

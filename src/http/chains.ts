@@ -5,8 +5,8 @@
  */
 import { Elysia } from 'elysia'
 import { CHAINS, type Chain, findChain, KIND_OF } from '../core/chain.ts'
+import type { Catalog } from '../core/model.ts'
 import { express, priceAt } from '../core/offers.ts'
-import type { Catalog } from '../core/ports.ts'
 import { chooseRoute } from '../core/routing.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps } from './deps.ts'

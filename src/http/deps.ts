@@ -1,7 +1,8 @@
 /** What the HTTP layer is given. `createApi(deps)` is its only door; beside core and this folder nothing is imported here. */
 import type { Delivery, RecoverOrder, SendOutcome } from '../core/delivery.ts'
 import type { ApiKey, KeyLimits, Scope, WebhookSecret } from '../core/keys.ts'
-import type { Catalog, Clock, Engine, Hint, InboundRequest, Media, Model, Route, Store } from '../core/ports.ts'
+import type { Catalog, Model, Route } from '../core/model.ts'
+import type { Clock, Engine, Hint, InboundRequest, Media, Store } from '../core/ports.ts'
 import type { Mode } from '../core/run.ts'
 import type { Inbox } from './inbox.ts'
 import type { Links } from './links.ts'

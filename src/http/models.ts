@@ -6,8 +6,9 @@
  * 2. Prices are those of one call with default parameters; null is unknown.
  */
 import { Elysia } from 'elysia'
+import type { Model, Route } from '../core/model.ts'
 import { lackOf, priceAt } from '../core/offers.ts'
-import type { EngineStats, Model, Route } from '../core/ports.ts'
+import type { EngineStats } from '../core/ports.ts'
 import type { ApiDeps } from './deps.ts'
 import type { ModelDto, ModelListDto, RouteDto } from './dto/catalog.ts'
 import { type Context, guarded, json } from './exchange.ts'

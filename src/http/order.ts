@@ -8,8 +8,8 @@
  */
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
+import type { Catalog, Model, Route } from '../core/model.ts'
 import { obstacleOf, priceAt } from '../core/offers.ts'
-import type { Catalog, Model, Route } from '../core/ports.ts'
 import { revise } from '../core/revise.ts'
 import { LIMITS, type Run } from '../core/run.ts'
 import type { ApiDeps, Principal } from './deps.ts'

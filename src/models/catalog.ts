@@ -5,7 +5,7 @@
  * 2. Where a deployment has its own id for a model at a provider (an Ark endpoint `ep-…`, another date suffix), the route
  *    and everything that it translates to carry that id, endpoints below it included.
  */
-import type { Catalog, Model, Route } from '../core/ports.ts'
+import type { Catalog, Model, Route } from '../core/model.ts'
 import { ALIBABA_IMAGE_MODELS } from './alibaba/images.ts'
 import { WAN_VIDEO_MODELS } from './alibaba/wan-video.ts'
 import { FLUX1_MODELS } from './bfl/flux1.ts'

@@ -6,7 +6,7 @@
  *    be told (`{{prompt}}`, `{{width|1024}}`, `{{image}}`). A parameter without a place in it is refused, not dropped.
  */
 import type { JsonObject } from '../core/json.ts'
-import type { Model } from '../core/ports.ts'
+import type { Model } from '../core/model.ts'
 import type { Draft } from './draft.ts'
 import { int, negativePrompt, num, params, pictureOrPictures, prompt, seed } from './fields.ts'
 import { comfyui, sendPictures } from './hosts.ts'

@@ -8,7 +8,7 @@
  * 4. A default that a host cannot do changes too, untold: the price must know of it, the caller did not ask for it.
  */
 import type { Json, JsonObject } from '../core/json.ts'
-import type { Role, Translation } from '../core/ports.ts'
+import type { Role, Translation } from '../core/model.ts'
 import type { Adjustment } from '../core/run.ts'
 import { defaultsOf } from './fields.ts'
 

@@ -5,7 +5,7 @@
  * 2. Nothing here speaks Ideogram's own API: the hosts are fal, and Replicate with a model for each speed.
  */
 import type { JsonObject } from '../core/json.ts'
-import type { Model } from '../core/ports.ts'
+import type { Model } from '../core/model.ts'
 import type { Draft } from './draft.ts'
 import { choice, int, negativePrompt, params, picture, prompt, seed, text } from './fields.ts'
 import { fal, replicate } from './hosts.ts'

@@ -5,7 +5,7 @@
  * 2. Nothing here speaks Luma's own API: the hosts are fal and Replicate, and what neither can be told is no parameter here.
  */
 import { isObject, type JsonObject } from '../core/json.ts'
-import type { Model } from '../core/ports.ts'
+import type { Model } from '../core/model.ts'
 import type { Draft, Input } from './draft.ts'
 import { bool, choice, num, params, picture, prompt } from './fields.ts'
 import { fal, replicate } from './hosts.ts'

@@ -7,7 +7,7 @@
  * 3. fal has an endpoint for each resolution.
  */
 import type { JsonObject } from '../core/json.ts'
-import type { Model } from '../core/ports.ts'
+import type { Model } from '../core/model.ts'
 import { contentField, contentInputs, contentOf, contentRules, soundsAt } from './content.ts'
 import type { Draft } from './draft.ts'
 import { bool, choice, int, params, picture, prompt } from './fields.ts'

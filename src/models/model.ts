@@ -29,7 +29,7 @@
  */
 import type { Problem } from '../core/errors.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
-import type { Model, Role, Route, StepKind, Translation } from '../core/ports.ts'
+import type { Model, Role, Route, StepKind, Translation } from '../core/model.ts'
 import { check } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'

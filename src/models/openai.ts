@@ -6,7 +6,7 @@
  * 3. OpenAI reads the pictures of an edit as files: its adapter must hand over bytes.
  */
 import type { JsonObject } from '../core/json.ts'
-import type { Model } from '../core/ports.ts'
+import type { Model } from '../core/model.ts'
 import type { Draft } from './draft.ts'
 import { choice, int, params, picture, pictureOrPictures, prompt, text } from './fields.ts'
 import { fal, replicate, runway } from './hosts.ts'

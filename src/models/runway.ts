@@ -6,7 +6,7 @@
  * 3. Prices are in credits of an account; in US dollars they are unknown here.
  */
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
-import type { Model } from '../core/ports.ts'
+import type { Model } from '../core/model.ts'
 import type { Draft, Input } from './draft.ts'
 import { bool, choice, int, params, picture, prompt, seed, text } from './fields.ts'
 import { replicate, runway } from './hosts.ts'

@@ -9,7 +9,7 @@
  */
 import { join } from 'node:path'
 import type { Json, JsonObject } from '../core/json.ts'
-import type { Role } from '../core/ports.ts'
+import type { Role } from '../core/model.ts'
 import { jsonOf } from './protocol.ts'
 
 export interface Workflows {

@@ -1,8 +1,8 @@
 /** What a route offers a step: obstacles and prices, judged in one place. */
 import { describe, expect, test } from 'bun:test'
 import { KIND_OF, type PlannedStep } from '../../src/core/chain.ts'
+import type { Model, Route } from '../../src/core/model.ts'
 import { express, lackOf, obstacleOf, priceAt } from '../../src/core/offers.ts'
-import type { Model, Route } from '../../src/core/ports.ts'
 import { SAMPLE } from '../../src/core/routing.ts'
 
 const step: PlannedStep = {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
 import type { JsonObject } from '../../src/core/json.ts'
-import type { Model, Role, Route } from '../../src/core/ports.ts'
+import type { Model, Role, Route } from '../../src/core/model.ts'
 import type { Adjustment } from '../../src/core/run.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { arbitraryCall, type Call, edgeCalls, picturesAs } from '../support/params.ts'

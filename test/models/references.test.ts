@@ -5,7 +5,7 @@
 import { describe, expect, test } from 'bun:test'
 import { findChain, type Plan, plan } from '../../src/core/chain.ts'
 import type { Json, JsonObject } from '../../src/core/json.ts'
-import type { Model, Role } from '../../src/core/ports.ts'
+import type { Model, Role } from '../../src/core/model.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { picturesAs, smallest } from '../support/params.ts'
 

@@ -1,7 +1,7 @@
 /** What the models accept and what they say to the rest. */
 import { describe, expect, test } from 'bun:test'
 import type { Json, JsonObject } from '../../src/core/json.ts'
-import type { Role } from '../../src/core/ports.ts'
+import type { Role } from '../../src/core/model.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 
 const catalog = createCatalog()

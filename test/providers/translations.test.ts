@@ -1,7 +1,7 @@
 /** Any valid parameters of any model give a body that the provider of every eligible route takes. */
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
-import type { Model } from '../../src/core/ports.ts'
+import type { Model } from '../../src/core/model.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { arbitraryCall, type Call, edgeCalls, picturesAs } from '../support/params.ts'
 import { problemOf } from '../support/providers/problems.ts'

@@ -1,6 +1,6 @@
 /** What a simulated process is fitted with besides its parties: how a callback is composed, and one model for all providers. */
 import type { NewDelivery } from '../../src/core/delivery.ts'
-import type { Catalog, Model, Role } from '../../src/core/ports.ts'
+import type { Catalog, Model, Role } from '../../src/core/model.ts'
 import type { Run } from '../../src/core/run.ts'
 import { PRICE, type SimProvider } from './parties.ts'
 

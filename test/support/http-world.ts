@@ -11,18 +11,8 @@ import { createNotifier } from '../../src/app/notifier.ts'
 import { stepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import type { Scope } from '../../src/core/keys.ts'
-import type {
-  Catalog,
-  Checked,
-  Engine,
-  Model,
-  Opened,
-  Provider,
-  Route,
-  Started,
-  StartJob,
-  Store,
-} from '../../src/core/ports.ts'
+import type { Catalog, Model, Route } from '../../src/core/model.ts'
+import type { Checked, Engine, Opened, Provider, Started, StartJob, Store } from '../../src/core/ports.ts'
 import { isEnded, type Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'

@@ -6,7 +6,7 @@
  */
 import fc from 'fast-check'
 import type { Json, JsonObject } from '../../src/core/json.ts'
-import type { Model, Role } from '../../src/core/ports.ts'
+import type { Model, Role } from '../../src/core/model.ts'
 
 /** How a step stands in its chain. */
 export interface Use {

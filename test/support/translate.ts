@@ -1,6 +1,6 @@
 /** Says what one route makes of one call, for tables of translations. */
 import type { JsonObject } from '../../src/core/json.ts'
-import type { Role, Translation } from '../../src/core/ports.ts'
+import type { Role, Translation } from '../../src/core/model.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 
 const catalog = createCatalog()

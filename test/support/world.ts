@@ -9,16 +9,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { NewDelivery } from '../../src/core/delivery.ts'
 import { stepError } from '../../src/core/errors.ts'
+import type { Catalog, Model, Role } from '../../src/core/model.ts'
 import {
-  type Catalog,
   type Created,
   type Kept,
   type Media,
-  type Model,
   type Notifier,
   type Observer,
   type Provider,
-  type Role,
   StorageUnavailable,
   type Store,
 } from '../../src/core/ports.ts'

@@ -7,14 +7,8 @@
 import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../../core/errors.ts'
 import type { AttemptSignal } from '../../core/events.ts'
-import {
-  type Kept,
-  type Media,
-  type Observer,
-  type Provider,
-  type StepKind,
-  StorageUnavailable,
-} from '../../core/ports.ts'
+import type { StepKind } from '../../core/model.ts'
+import { type Kept, type Media, type Observer, type Provider, StorageUnavailable } from '../../core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../../core/run.ts'
 import { isStashed } from '../modes.ts'
 import type { OutputGate } from '../output-gate.ts'

@@ -6,7 +6,7 @@
  * 2. Sizes are `WIDTH*HEIGHT`, with an asterisk.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model, Role } from '../../core/ports.ts'
+import type { Model, Role } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { bool, int, negativePrompt, params, pictureOrPictures, prompt, seed, text } from '../fields.ts'
 import { comfyui, fal, noWatermark, replicate, seedOrNone } from '../hosts.ts'

@@ -6,7 +6,7 @@
  * 3. The film has the ratio of its first frame; only 3.0 can be told another one.
  */
 import { isObject, type JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import type { Draft, Input, Slot } from '../draft.ts'
 import { bool, choice, int, link, negativePrompt, params, picture, prompt, seed } from '../fields.ts'
 import { fal, noWatermark, replicate, runway, seedOrNone } from '../hosts.ts'

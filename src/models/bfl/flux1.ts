@@ -5,7 +5,7 @@
  * 2. `image_prompt` of 1.1 and ultra is a loose resemblance, which is no edit of a picture: those models take text only.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { bool, int, num, params, picture, prompt, seed, text } from '../fields.ts'
 import { fal, replicate, sendFormat } from '../hosts.ts'

@@ -5,7 +5,7 @@
  * 2. Widths and heights of 0 mean automatic: the input picture's size, else 1024 × 1024.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { int, num, params, prompt, seed } from '../fields.ts'
 import { comfyui, fal, replicate, sendFormat, sendPictures } from '../hosts.ts'

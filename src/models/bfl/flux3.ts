@@ -5,7 +5,7 @@
  * 2. Films begin with `keyframes`: one picture is the first frame, two are first and last.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, pictures, prompt } from '../fields.ts'
 import { defineModel, numberIn, type Tell, type Use } from '../model.ts'

@@ -5,7 +5,7 @@
  * 2. Fields that one generation does not know are unknown fields of its models.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import { type ContentLimits, contentField, contentInputs, contentRules } from '../content.ts'
 import { bool, choice, int, params, seed, text } from '../fields.ts'
 import {

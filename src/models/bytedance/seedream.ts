@@ -6,7 +6,7 @@
  * 3. BytePlus itself adds a watermark unless told not to; this catalogue's default is none, as on every other host.
  */
 import { isObject, type JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import type { Input } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, prompt, text } from '../fields.ts'
 import { fal, replicate, runway } from '../hosts.ts'

@@ -6,7 +6,7 @@
  * 3. A seed helps repeat a picture at one host and means nothing at another: a host without seeds may still be used.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { choice, params, pictureOrPictures, prompt, seed } from '../fields.ts'
 import { fal, replicate, runway, seedOrNone } from '../hosts.ts'

@@ -6,7 +6,7 @@
  * 3. Veo films always have sound: hosts with a switch are told to switch it on.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/ports.ts'
+import type { Model } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { choice, negativePrompt, params, picture, pictures, prompt, seed } from '../fields.ts'
 import { fal, replicate, runway, seedOrNone } from '../hosts.ts'

@@ -11,7 +11,7 @@
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepError } from '../../core/errors.ts'
-import type { Role } from '../../core/ports.ts'
+import type { Role } from '../../core/model.ts'
 import { ALWAYS, type Wishes } from './misbehavior.ts'
 import type { Order, Size } from './orders.ts'
 

@@ -19,7 +19,7 @@
  * | 9:16  | 496×864 | 720×1280 | 1080×1920 |
  */
 import { isObject, type Json, type JsonObject } from '../../core/json.ts'
-import type { Role } from '../../core/ports.ts'
+import type { Role } from '../../core/model.ts'
 
 export interface Size {
   width: number

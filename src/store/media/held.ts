@@ -9,7 +9,8 @@
  */
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type StepKind, StorageUnavailable } from '../../core/ports.ts'
+import type { StepKind } from '../../core/model.ts'
+import { StorageUnavailable } from '../../core/ports.ts'
 import { onDisk, requireSpace, type Vault } from './disk.ts'
 import { type Caps, type Facts, measured } from './spool.ts'
 

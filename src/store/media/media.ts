@@ -15,12 +15,12 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stepError } from '../../core/errors.ts'
+import type { StepKind } from '../../core/model.ts'
 import {
   type KeepOrder,
   type Kept,
   type Media,
   type Opened,
-  type StepKind,
   StorageUnavailable,
   type Store,
   type StoredMedia,

@@ -6,7 +6,7 @@
  * 2. What is not on the list is refused. Web pages, drawings and playlists above all: they can make a reader open more links.
  * 3. Bytes after the end of a picture are left alone: phones put films there.
  */
-import type { StepKind } from '../../core/ports.ts'
+import type { StepKind } from '../../core/model.ts'
 
 export interface Format {
   kind: StepKind

@@ -7,7 +7,8 @@
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { stepError } from '../../core/errors.ts'
-import type { KeepOrder, Kept, StepKind } from '../../core/ports.ts'
+import type { StepKind } from '../../core/model.ts'
+import type { KeepOrder, Kept } from '../../core/ports.ts'
 import type { Output } from '../../core/run.ts'
 import { onDisk, writeAll } from './disk.ts'
 import { describe, type Format, HEAD_BYTES, inspect, sniff } from './sniff.ts'

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
 import type { Json, JsonObject } from '../../../src/core/json.ts'
-import type { Role } from '../../../src/core/ports.ts'
+import type { Role } from '../../../src/core/model.ts'
 import { type Order, orderOf, type Size, sizeFor } from '../../../src/providers/sandbox/orders.ts'
 
 const PORTRAIT: Size = { width: 900, height: 1_600 }

@@ -1,6 +1,6 @@
 /** What a provider has against a submit, without a server: for the translations of the catalogue. */
 import type { Json, JsonObject } from '../../../src/core/json.ts'
-import type { Role } from '../../../src/core/ports.ts'
+import type { Role } from '../../../src/core/model.ts'
 import { submitAsk as dashScopeAsk } from '../../../src/providers/dashscope.ts'
 import { bflProblem } from './bfl.ts'
 import { arkImageProblem, arkTaskProblem } from './byteplus.ts'

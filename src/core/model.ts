@@ -1,0 +1,59 @@
+/** What a model is, and its routes: pure data and pure functions, in its maker's own words. */
+import type { Problem } from './errors.ts'
+import type { JsonObject } from './json.ts'
+import type { Adjustment } from './run.ts'
+
+export type StepKind = 'image' | 'video'
+export type Role = 'text_to_image' | 'image_to_image' | 'image_to_video'
+
+export interface Catalog {
+  all(): readonly Model[]
+  find(id: string): Model | undefined
+}
+
+/** A model in its maker's own words. Pure data and pure functions. */
+export interface Model {
+  id: string
+  title: string
+  gives: StepKind
+  roles: readonly Role[]
+  /** JSON Schema (2020-12) of the parameters. */
+  schema: JsonObject
+  /** All problems of some parameters; pointers are relative to them (`/width`). `wired`: a step before gives the picture. */
+  validate(params: JsonObject, use: { role: Role; wired: boolean }): Problem[]
+  /** Where the first input picture stands (`/input_image`), for messages. */
+  pictureField: string
+  /**
+   * The pictures that the caller gave, in order. `first` is the one that a step before would give; when one does give it
+   * (`wired`), what stands in a list comes after it. `or`: how to give this picture as a further one.
+   */
+  pictures(
+    params: JsonObject,
+    wired?: boolean,
+  ): { pointer: string; value: string; slot: 'first' | 'other'; or?: string }[]
+  /** The listed price of one call in US dollars, or null where nobody knows. */
+  price(params: JsonObject, role: Role): number | null
+  /** How long a call usually takes, in milliseconds. */
+  expectedMs: number
+  /** How long these parameters allow it to take; 0 or absent where they say nothing. */
+  allowedMs?(params: JsonObject): number
+  routes: readonly Route[]
+}
+
+/** A model at a provider. */
+export interface Route {
+  provider: string
+  /** The provider's own name of the model or endpoint. */
+  providerModel: string
+  /** Makes the provider's request. `pictures` are references that the provider can read: the wired one first, then the caller's. */
+  translate(params: JsonObject, use: { role: Role; pictures: readonly string[] }): Translation
+  /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
+  inline?: boolean
+  /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
+  price?(params: JsonObject, role: Role, counted?: number): number | null
+  isMost?(params: JsonObject): boolean
+}
+
+export type Translation =
+  | { ok: true; providerModel: string; body: JsonObject; adjustments: Adjustment[] }
+  | { ok: false; reason: string }
