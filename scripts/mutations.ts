@@ -1,8 +1,8 @@
 /**
  * Breaks the engine on purpose, one way at a time, and shows who notices: the simulation with the seed, or a test file.
  *
- *   bun scripts/mutations.ts            all of test/sim/mutations.ts
- *   bun scripts/mutations.ts cancel     those whose name has the word
+ *   npm run mutations              all of test/sim/mutations.ts
+ *   npm run mutations -- cancel    those whose name has the word
  *
  * Works on a copy in a temporary directory. Ends with 1 when a mutation goes unnoticed or no longer fits the sources.
  */
