@@ -47,7 +47,13 @@ export interface Need {
 export class PictureRoom {
   readonly #stored = new Room(bytes => this.#drop(bytes))
   readonly #linked = new Room(bytes => this.#drop(bytes))
+  readonly #collect: () => void
   #litter = 0
+
+  /** `collect` gives memory back that nobody holds any more. */
+  constructor(collect: () => void) {
+    this.#collect = collect
+  }
 
   /** Room that is there now and that nobody waits for; else null. */
   enterNow(need: Need): Place | null {
@@ -75,7 +81,7 @@ export class PictureRoom {
     if (this.#litter < LITTER_BYTES) return
     this.#litter = 0
     // When whoever let them go has returned, and nothing holds them any more.
-    setImmediate(() => Bun.gc(true))
+    setImmediate(this.#collect)
   }
 }
 

@@ -57,7 +57,7 @@ export class Registry implements Engine {
   constructor(deps: RegistryDeps) {
     this.#deps = {
       ...deps,
-      room: new PictureRoom(),
+      room: new PictureRoom(() => Bun.gc(true)),
       gate: new OutputGate(deps),
       idle: (who, until) => this.#idle(who, until),
       lost: who => this.#lost(who),

@@ -15,6 +15,9 @@ const turns = async (count = 20): Promise<void> => {
   for (let i = 0; i < count; i += 1) await new Promise(resolve => setImmediate(resolve))
 }
 
+/** These rooms hold numbers only, and in a process of thousands of tests a collection takes a third of a second. */
+const noCollector = (): void => {}
+
 describe('the room', () => {
   const never = new AbortController().signal
   const enter = (room: PictureRoom, bytes: number, linked = false, quit = never) => {
@@ -26,7 +29,7 @@ describe('the room', () => {
   }
 
   test('serves who comes first, however small those behind are; who needs none waits for nobody', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     const [first, large, small, none] = [
       enter(room, 40 * MB),
       enter(room, 40 * MB),
@@ -46,7 +49,7 @@ describe('the room', () => {
   })
 
   test('gives back what turned out not to be needed, and nothing twice', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     const first = enter(room, 60 * MB)
     await turns()
     ;(first.place as Place).keep(2 * MB)
@@ -60,7 +63,7 @@ describe('the room', () => {
   })
 
   test('keeps links apart: hosts that dribble hold up links alone', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     const links = [enter(room, 48 * MB, true), enter(room, 48 * MB, true)]
     const stored = enter(room, 48 * MB)
     await turns()
@@ -79,7 +82,7 @@ describe('the room', () => {
   }
 
   test('gives a link what has come of it: sixty that dribble are read beside one that comes whole', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     for (let n = 0; n < 60; n += 1)
       expect(room.enterNow({ key: 'slow', bytes: 30 * MB, known: 0, linked: true })).not.toBeNull()
     const fast = await open(room, 'fast')
@@ -87,10 +90,24 @@ describe('the room', () => {
     expect(await fast.grow(30 * MB + 1, never)).toBe(false)
   })
 
+  test('has memory collected when large pictures were let go, and leaves small ones alone', async () => {
+    const ofSize = (bytes: number) => ({ key: 'key', bytes, known: bytes, linked: false })
+    let times = 0
+    const room = new PictureRoom(() => {
+      times += 1
+    })
+    for (const megabytes of [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]) room.enterNow(ofSize(megabytes * MB))?.leave()
+    await turns()
+    expect(times).toBe(0)
+    for (const megabytes of [8, 8, 8, 8, 8]) room.enterNow(ofSize(megabytes * MB))?.leave()
+    await turns()
+    expect(times).toBe(1)
+  })
+
   test('never lets links wait for one another for ever, whoever grows when', async () => {
     const random = seeded(7)
     for (let round = 0; round < 4; round += 1) {
-      const room = new PictureRoom()
+      const room = new PictureRoom(noCollector)
       const sizes = Array.from({ length: 24 }, () => Math.ceil(random() * 48) * MB)
       let ended = 0
       const read = async (bytes: number, n: number): Promise<void> => {
@@ -110,7 +127,7 @@ describe('the room', () => {
   })
 
   test('serves the key that holds least: who fills the room waits for itself', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     const full = [await open(room, 'greedy'), await open(room, 'greedy'), await open(room, 'greedy')]
     expect(await full[0]?.grow(30 * MB, never)).toBe(true)
     expect(await full[1]?.grow(30 * MB, never)).toBe(true)
@@ -125,7 +142,7 @@ describe('the room', () => {
   })
 
   test('gives a key that fills the room of storage no turn before others either', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     const first = enter(room, 40 * MB)
     const [second, other] = [
       enter(room, 40 * MB),
@@ -136,7 +153,7 @@ describe('the room', () => {
   })
 
   test('takes no wish of one that gave up, and none after it has left', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     const [first, second] = [await open(room, 'a', 48 * MB), await open(room, 'a', 48 * MB)]
     expect(await first.grow(48 * MB, never)).toBe(true)
     const quit = new AbortController()
@@ -148,7 +165,7 @@ describe('the room', () => {
   })
 
   test('forgets who gives up in the line, and lets those behind it in', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     const quit = new AbortController()
     enter(room, 40 * MB)
     const [gone, behind] = [enter(room, 40 * MB, false, quit.signal), enter(room, 20 * MB)]
@@ -158,7 +175,7 @@ describe('the room', () => {
   })
 
   test('once shut, lets nobody in, those in the line neither', async () => {
-    const room = new PictureRoom()
+    const room = new PictureRoom(noCollector)
     enter(room, 60 * MB)
     const waiting = enter(room, 60 * MB)
     room.shut()
@@ -178,7 +195,7 @@ function reading(pictures: string[], sizes: Record<string, number>) {
   const deps: PictureDeps = {
     clock: new VirtualClock(),
     observer: { fault() {} },
-    room: new PictureRoom(),
+    room: new PictureRoom(noCollector),
     media: {
       find: async id => ({ bytes: sizes[`media:${id}`] ?? 0 }) as Awaited<ReturnType<PictureDeps['media']['find']>>,
     },
