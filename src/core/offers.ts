@@ -7,7 +7,6 @@
 import type { PlannedStep } from './chain.ts'
 import type { Model, Route, Translation } from './model.ts'
 import type { Provider } from './ports.ts'
-import { SAMPLE, tryRoute } from './routing.ts'
 
 /** What one call costs by the price list, in US dollars; null where nobody knows. */
 export function priceAt(route: Route, model: Model, { params, role }: Pick<PlannedStep, 'params' | 'role'>) {
@@ -17,6 +16,15 @@ export function priceAt(route: Route, model: Model, { params, role }: Pick<Plann
 /** Why a provider takes nothing here; null when it has what it needs. */
 export function lackOf(provider: Pick<Provider, 'missing'> | undefined, where = 'in this mode'): string | null {
   return provider ? provider.missing : `not available ${where}`
+}
+
+/** Picture references in both forms that a provider may take, to try a translation with before there is a picture. */
+export const SAMPLE = { url: 'https://media.example/picture.png', data: 'data:image/png;base64,iVBORw0KGgo=' }
+
+/** Translates a step for a route as if its pictures were there, to learn whether and how the route can express it. */
+function tryRoute(route: Route, step: PlannedStep, sample: string): Translation {
+  const count = step.pictures.length + step.dependsOn.length
+  return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
 }
 
 /** How a picture may come to a provider: as a link, or in the request itself. */

@@ -8,9 +8,7 @@
  * 5. A route that costs more than may be spent is passed over, and one that may be paid is waited for. Only when there is
  *    none is the step over its budget.
  */
-import type { PlannedStep } from './chain.ts'
 import { type ErrorCode, type StepError, stepError } from './errors.ts'
-import type { Route, Translation } from './model.ts'
 import { type Attempt, LIMITS } from './run.ts'
 
 /** A route as it stands now. */
@@ -54,15 +52,6 @@ export function chooseRoute<O extends Offer>(
   if (go) return { type: 'go', offer: go }
   if (open.length > 0) return { type: 'queue', providers: open.map(offer => offer.provider) }
   return { type: 'wait', until: Math.min(...payable.map(offer => opensAt(offer, attempts))) }
-}
-
-/** Picture references in both forms that a provider may take, to try a translation with before there is a picture. */
-export const SAMPLE = { url: 'https://media.example/picture.png', data: 'data:image/png;base64,iVBORw0KGgo=' }
-
-/** Translates a step for a route as if its pictures were there, to learn whether and how the route can express it. */
-export function tryRoute(route: Route, step: PlannedStep, sample: string): Translation {
-  const count = step.pictures.length + step.dependsOn.length
-  return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
 }
 
 /** What a failed attempt means for its step. `attempts` holds the failed one last. */

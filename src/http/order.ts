@@ -78,7 +78,12 @@ const SCHEMA_HINT = 'GET /api/v1/models/{maker}/{name} has the JSON Schema of th
 
 function soundSteps(chain: Chain, input: Json | undefined, catalog: Catalog, whole: Plan): SoundStep[] {
   const right = whole.ok ? whole.steps : chain.steps.flatMap((_, i) => planAlone(chain, i, input, catalog))
-  return right.flatMap(planned => {
+  return withModels(right, catalog)
+}
+
+/** Steps with their models; one whose model is not in the catalogue is left out. */
+function withModels<S extends PlannedStep>(steps: readonly S[], catalog: Catalog) {
+  return steps.flatMap(planned => {
     const model = catalog.find(planned.model)
     return model ? [{ key: planned.key, planned, model }] : []
   })
@@ -122,10 +127,7 @@ export async function examineFork(
   const revised = revise(forked, input as JsonObject, deps.catalog)
   if (!revised.ok) return { ok: false, errors: revised.problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })) }
   const { run } = revised
-  const steps = run.steps.flatMap(planned => {
-    const model = deps.catalog.find(planned.model)
-    return model ? [{ key: planned.key, planned, model }] : []
-  })
+  const steps = withModels(run.steps, deps.catalog)
   const again = steps.filter(({ planned }) => planned.status === 'queued')
   const keys = run.steps.map(step => step.key)
   const errors = [

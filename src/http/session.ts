@@ -9,8 +9,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { Elysia } from 'elysia'
-import type { Json } from '../core/json.ts'
-import { isObject } from '../core/json.ts'
+import { isObject, type Json } from '../core/json.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { presentSession, type SessionDto } from './dto/session.ts'

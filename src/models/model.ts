@@ -30,6 +30,7 @@
 import type { Problem } from '../core/errors.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Model, Role, Route, StepKind, Translation } from '../core/model.ts'
+import { SAMPLE } from '../core/offers.ts'
 import { check } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'
@@ -204,7 +205,7 @@ function written(spec: ModelSpec, route: RouteSpec, params: JsonObject, role: Ro
 /** The parameters as a route does them, before there is a picture. */
 function doneAt(spec: ModelSpec, route: RouteSpec, params: JsonObject, role: Role): JsonObject {
   const inputs = ordered(spec, params, false)
-  const pictures = new Array<string>(pictureCount(inputs, role)).fill('https://media.example/picture.png')
+  const pictures = new Array<string>(pictureCount(inputs, role)).fill(SAMPLE.url)
   return written(spec, route, params, role, match(inputs, pictures) ?? []).done()
 }
 

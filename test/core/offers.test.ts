@@ -2,8 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import { KIND_OF, type PlannedStep } from '../../src/core/chain.ts'
 import type { Model, Route } from '../../src/core/model.ts'
-import { express, lackOf, obstacleOf, priceAt } from '../../src/core/offers.ts'
-import { SAMPLE } from '../../src/core/routing.ts'
+import { express, lackOf, obstacleOf, priceAt, SAMPLE } from '../../src/core/offers.ts'
 
 const step: PlannedStep = {
   index: 0,

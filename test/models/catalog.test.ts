@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { findChain, plan } from '../../src/core/chain.ts'
-import type { JsonObject } from '../../src/core/json.ts'
-import { isObject } from '../../src/core/json.ts'
+import { isObject, type JsonObject } from '../../src/core/json.ts'
 import type { Model } from '../../src/core/model.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { check } from '../../src/models/check.ts'

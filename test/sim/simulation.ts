@@ -10,8 +10,17 @@
 import type { SystemClock } from '../../src/app/clock.ts'
 import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
-import type { Created, Media, Notifier, Observer, Provider, Store } from '../../src/core/ports.ts'
-import { Draining, QueueFull, StorageUnavailable } from '../../src/core/ports.ts'
+import {
+  type Created,
+  Draining,
+  type Media,
+  type Notifier,
+  type Observer,
+  type Provider,
+  QueueFull,
+  StorageUnavailable,
+  type Store,
+} from '../../src/core/ports.ts'
 import { isEnded, type Run } from '../../src/core/run.ts'
 import { Admission } from '../../src/engine/admission.ts'
 import { Budget } from '../../src/engine/budget.ts'
