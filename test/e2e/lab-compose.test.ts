@@ -1,26 +1,16 @@
 /** Composing in the Lab: what is shown is what is sent, nothing typed is lost, and nothing is paid twice. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import type { Browser, Page, Route } from 'playwright-core'
-import { openBrowser } from '../support/browser.ts'
-import { type LabVisit, leave, printedBody, visitLab } from '../support/lab.ts'
-import { ServerProcess, until } from '../support/server.ts'
+import { describe, expect, test } from 'bun:test'
+import type { Page, Route } from 'playwright-core'
+import { type LabVisit, leave, openLab, printedBody } from '../support/lab.ts'
+import { until } from '../support/server.ts'
 
-const server = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50' } })
-let browser: Browser
-beforeAll(async () => {
-  await server.start()
-  browser = await openBrowser()
-})
-afterAll(async () => {
-  await browser.close()
-  await server.close()
-})
+const { server, visit } = openLab()
 
 async function compose(chain = 'chain101'): Promise<LabVisit> {
-  const visit = await visitLab(browser, server)
-  await visit.page.locator('.card').nth(1).waitFor()
-  if (chain !== 'chain101') await visit.page.locator('.chain', { hasText: chain }).click()
-  return visit
+  const opened = await visit()
+  await opened.page.locator('.card').nth(1).waitFor()
+  if (chain !== 'chain101') await opened.page.locator('.chain', { hasText: chain }).click()
+  return opened
 }
 
 const ready = (page: Page) => page.locator('.runbar .primary:not([disabled])').waitFor()
@@ -76,7 +66,7 @@ describe('an order that was not answered', () => {
   test('to resume a run is the same at the second click', async () => {
     const made = await createRun({ film: 'Smoke curls #garbage=1' })
     await server.json(`/api/v1/runs/${made}?wait=30`)
-    const here = await visitLab(browser, server, `/runs/${made}`)
+    const here = await visit(`/runs/${made}`)
     const keys = await loseTheFirstAnswer(here.page, /\/resume$/)
     const button = here.page.getByRole('button', { name: /^Resume from/ })
     await button.click()
@@ -222,7 +212,7 @@ describe('another model', () => {
   }, 60_000)
 
   test('that is chosen before the first one has come is the one that stays', async () => {
-    const here = await visitLab(browser, server, '/settings')
+    const here = await visit('/settings')
     const { page } = here
     const held = Promise.withResolvers<void>()
     const first = page.waitForResponse(/\/models\/bfl\/flux-2-flex$/)
@@ -312,7 +302,7 @@ describe('a run that is run again', () => {
         webhook_url: `${server.url}/lab/inbox/bootstrap`,
       },
     })
-    const here = await visitLab(browser, server, `/runs/${made}`)
+    const here = await visit(`/runs/${made}`)
     const { page } = here
     await page.getByRole('button', { name: 'Run again with changes' }).click()
     await page.locator('.card').nth(1).waitFor()

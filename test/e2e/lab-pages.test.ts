@@ -1,21 +1,11 @@
 /** The pages of the Lab beside composing: they heal after an outage, tell the truth about what they list, and keep keys apart. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import type { Browser, Page } from 'playwright-core'
+import { describe, expect, test } from 'bun:test'
+import type { Page } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
-import { openBrowser } from '../support/browser.ts'
-import { leave, visitLab } from '../support/lab.ts'
+import { leave, openLab } from '../support/lab.ts'
 import { ServerProcess, until } from '../support/server.ts'
 
-const server = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50' } })
-let browser: Browser
-beforeAll(async () => {
-  await server.start()
-  browser = await openBrowser()
-})
-afterAll(async () => {
-  await browser.close()
-  await server.close()
-})
+const { server, visit } = openLab()
 
 /** As a server that is down: no answer from now on, until the outage is over. */
 async function outage(page: Page, path: RegExp = /\/api\/v1\//): Promise<() => Promise<void>> {
@@ -37,7 +27,7 @@ const done = (id: string) => server.json<RunDto>(`/api/v1/runs/${id}?wait=30`)
 
 describe('after an outage', () => {
   test('the first load goes on by itself, and says what it waits for', async () => {
-    const here = await visitLab(browser, server, '/')
+    const here = await visit('/')
     const { page } = here
     for (const path of [/\/api\/v1\/session$/, /\/api\/v1\/models$/, /\/api\/v1\/models\/bfl\//]) {
       const over = await outage(page, path)
@@ -52,7 +42,7 @@ describe('after an outage', () => {
   }, 60_000)
 
   test('the estimate comes without a word typed, and Run with it', async () => {
-    const here = await visitLab(browser, server, '/')
+    const here = await visit('/')
     const { page } = here
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     const over = await outage(page)
@@ -66,7 +56,7 @@ describe('after an outage', () => {
   test('the lists that were opened meanwhile fill themselves', async () => {
     const id = await createRun('A pier')
     await done(id)
-    const here = await visitLab(browser, server, '/settings')
+    const here = await visit('/settings')
     const { page } = here
     await page.getByRole('heading', { name: 'Settings' }).waitFor()
     const over = await outage(page)
@@ -94,7 +84,7 @@ describe('after an outage', () => {
       webhook_url: `http://127.0.0.1:${receiver.port}/hook`,
     })
     const { id } = (await made.json()) as { id: string }
-    const here = await visitLab(browser, own.server, `/runs/${id}`)
+    const here = await visit(`/runs/${id}`, {}, own.server)
     const { page } = here
     const pane = page.getByRole('region', { name: 'Callback' })
     await pane.getByText('The last attempt ended with').waitFor({ timeout: 20_000 })
@@ -151,7 +141,7 @@ class OwnServer {
 describe('the list of runs', () => {
   test('follows a run that has left its filter to its end', async () => {
     const id = await createRun('A pier in fog #slow=3s')
-    const here = await visitLab(browser, server, '/runs?status=running')
+    const here = await visit('/runs?status=running')
     const row = here.page.locator(`a[href="/runs/${id}"]`)
     await row.locator('.badge.running').waitFor()
     await row.locator('.badge.succeeded').waitFor({ timeout: 20_000 })
@@ -161,7 +151,7 @@ describe('the list of runs', () => {
   test('shows what its address asks for, however late the answer before comes', async () => {
     const id = await createRun('A pier')
     await done(id)
-    const here = await visitLab(browser, server, '/runs')
+    const here = await visit('/runs')
     const { page } = here
     await page.locator(`a[href="/runs/${id}"]`).waitFor()
     const held = Promise.withResolvers<void>()
@@ -187,14 +177,14 @@ describe('the list of runs', () => {
 describe('the list of deliveries', () => {
   test('says that nothing fits, where something was sent', async () => {
     await done(await createRun('A pier', { webhook_url: `${server.url}/lab/inbox/bootstrap` }))
-    const here = await visitLab(browser, server, '/deliveries?status=gone')
+    const here = await visit('/deliveries?status=gone')
     await here.page.getByText('No delivery fits these filters.').waitFor()
     await leave(here)
   }, 60_000)
 
   test('shows what its address asks for, however late the answer before comes', async () => {
     await done(await createRun('A pier', { webhook_url: `${server.url}/lab/inbox/bootstrap` }))
-    const here = await visitLab(browser, server, '/deliveries')
+    const here = await visit('/deliveries')
     const { page } = here
     await page.locator('.deliverylist > li').first().waitFor()
     const held = Promise.withResolvers<void>()
@@ -217,7 +207,7 @@ describe('the list of deliveries', () => {
 })
 
 test('earlier outputs are those of now, whenever a form is opened', async () => {
-  const here = await visitLab(browser, server, '/')
+  const here = await visit('/')
   const { page } = here
   await page.locator('.card').nth(1).waitFor()
   await page.locator('.chain', { hasText: 'chain202' }).click()
@@ -233,7 +223,7 @@ test('who signs in after another sees nothing of the other', async () => {
   await done(await createRun('A private boat'))
   const made = await server.post('/api/v1/keys', { name: 'clerk', scopes: ['callbacks:manage'] })
   const { key } = (await made.json()) as { key: string }
-  const here = await visitLab(browser, server, '/runs')
+  const here = await visit('/runs')
   const { page } = here
   await page.locator('.runlist li').first().waitFor()
   await page.getByRole('link', { name: 'settings', exact: true }).click()
@@ -252,7 +242,7 @@ test('who signs in after another sees nothing of the other', async () => {
 test('the limits of a key are changed in its row, and a refusal stands beside its field', async () => {
   const made = await server.post('/api/v1/keys', { name: 'shop', scopes: ['runs:read'], daily_budget_usd: 2 })
   const { id } = (await made.json()) as { id: string }
-  const here = await visitLab(browser, server, '/settings')
+  const here = await visit('/settings')
   const { page } = here
   const row = page.locator('.rows li').filter({ hasText: 'shop' })
   await row.getByRole('button', { name: 'limits' }).click()

@@ -1,23 +1,13 @@
 /** The Lab where a step has failed after a finished one: its parameters are changed there, and the run goes on with them. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import type { Browser, Locator, Page } from 'playwright-core'
+import { afterAll, describe, expect, test } from 'bun:test'
+import type { Locator, Page } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
-import { openBrowser } from '../support/browser.ts'
-import { leave, seriousFindings, visitLab } from '../support/lab.ts'
-import { API_KEY, ServerProcess } from '../support/server.ts'
+import { leave, openLab, seriousFindings } from '../support/lab.ts'
+import { API_KEY } from '../support/server.ts'
 
 const receiver = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response('', { status: 500 }) })
-const server = new ServerProcess({
-  env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50', BABYCHAIN_EGRESS_ALLOW: `127.0.0.1:${receiver.port}` },
-})
-let browser: Browser
-beforeAll(async () => {
-  await server.start()
-  browser = await openBrowser()
-})
+const { server, visit } = openLab({ BABYCHAIN_EGRESS_ALLOW: `127.0.0.1:${receiver.port}` })
 afterAll(async () => {
-  await browser.close()
-  await server.close()
   await receiver.stop(true)
 })
 
@@ -54,7 +44,7 @@ describe('a film that was refused', () => {
   test('is made with the mended prompt, and the finished picture is kept', async () => {
     const run = await failed('It turns #moderate')
     expect(run.error?.code).toBe('content_rejected')
-    const here = await visitLab(browser, server, `/runs/${run.id}`)
+    const here = await visit(`/runs/${run.id}`)
     const { page } = here
     expect(await prompt(page).inputValue()).toBe('It turns #moderate')
     await prompt(page).fill('It turns slowly')
@@ -81,7 +71,7 @@ describe('a film that was refused', () => {
 
   test('shows what the server says of a wrong value, beside the button and at its field, and keeps what was typed', async () => {
     const run = await failed('It turns #moderate', { webhook_url: `http://127.0.0.1:${receiver.port}/` })
-    const here = await visitLab(browser, server, `/runs/${run.id}`)
+    const here = await visit(`/runs/${run.id}`)
     const { page } = here
     await prompt(page).fill('It turns slowly')
     const seed = trouble(page).getByLabel('Seed', { exact: true })
@@ -111,7 +101,7 @@ describe('a film that was refused', () => {
 
   test('is ordered once, by a double click and after an answer that was lost', async () => {
     const run = await failed('It turns #moderate')
-    const here = await visitLab(browser, server, `/runs/${run.id}`)
+    const here = await visit(`/runs/${run.id}`)
     const { page } = here
     await page.route(/\/resume$/, async route => {
       await route.fetch()
@@ -129,7 +119,7 @@ describe('a film that was refused', () => {
 
   test('keeps what was typed when the session has ended', async () => {
     const run = await failed('It turns #moderate')
-    const here = await visitLab(browser, server, `/runs/${run.id}`)
+    const here = await visit(`/runs/${run.id}`)
     const { page } = here
     await prompt(page).fill('It turns slowly')
     await page.route(/\/resume$/, async route => {
@@ -146,7 +136,7 @@ describe('a film that was refused', () => {
 
   test('offers the plain resume and the other request beside it, and no resume of wrong input as it was', async () => {
     const run = await failed('It turns #moderate')
-    const here = await visitLab(browser, server, '/runs')
+    const here = await visit('/runs')
     const { page } = here
     const buttons = async (code: string) => {
       await page.route(`**/api/v1/runs/${run.id}`, route =>
@@ -168,7 +158,7 @@ describe('a film that was refused', () => {
 
 test('a film that failed otherwise is changed by the keyboard alone, behind one fold', async () => {
   const run = await failed('Smoke curls #garbage=1')
-  const here = await visitLab(browser, server, `/runs/${run.id}`)
+  const here = await visit(`/runs/${run.id}`)
   const { page } = here
   await fold(page).waitFor()
   expect(await trouble(page).getByRole('button').allTextContents()).toEqual(['Resume from image-to-video'])
@@ -188,7 +178,7 @@ test('the form of a failed step has no serious accessibility finding, and fits a
   const run = await failed('It turns #moderate')
   for (const colorScheme of ['dark', 'light'] as const) {
     const options = { colorScheme, reducedMotion: 'reduce', bypassCSP: true, viewport: { width: 390, height: 844 } }
-    const here = await visitLab(browser, server, `/runs/${run.id}`, options as object)
+    const here = await visit(`/runs/${run.id}`, options as object)
     const { page } = here
     await prompt(page).fill('')
     await send(page).click()

@@ -1,10 +1,8 @@
 /** The Lab when something is refused, has failed or has ended: it says what is so, and offers what helps. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import type { Browser } from 'playwright-core'
+import { afterAll, describe, expect, test } from 'bun:test'
 import type { RunDto } from '../../src/http/dto.ts'
-import { openBrowser } from '../support/browser.ts'
-import { leave, visitLab } from '../support/lab.ts'
-import { API_KEY, ServerProcess } from '../support/server.ts'
+import { leave, openLab } from '../support/lab.ts'
+import { API_KEY } from '../support/server.ts'
 
 let picture: Uint8Array<ArrayBuffer> | null = null
 const shop = Bun.serve({
@@ -13,17 +11,8 @@ const shop = Bun.serve({
   fetch: () =>
     picture ? new Response(picture, { headers: { 'content-type': 'image/png' } }) : new Response('', { status: 404 }),
 })
-const server = new ServerProcess({
-  env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50', BABYCHAIN_EGRESS_ALLOW: `127.0.0.1:${shop.port}` },
-})
-let browser: Browser
-beforeAll(async () => {
-  await server.start()
-  browser = await openBrowser()
-})
+const { server, visit } = openLab({ BABYCHAIN_EGRESS_ALLOW: `127.0.0.1:${shop.port}` })
 afterAll(async () => {
-  await browser.close()
-  await server.close()
   await shop.stop(true)
 })
 
@@ -45,7 +34,7 @@ describe('a step that was refused', () => {
   test('is resumed after a finished one, and the run from the start says what it makes again', async () => {
     const run = await painted('A small boat', 'It turns #moderate')
     expect(run.error?.code).toBe('content_rejected')
-    const here = await visitLab(browser, server, `/runs/${run.id}`)
+    const here = await visit(`/runs/${run.id}`)
     const trouble = here.page.getByRole('region', { name: 'What went wrong' })
     await trouble.getByRole('button', { name: 'Change the request' }).waitFor()
     await trouble.getByText('starts over: the finished picture is made again').waitFor()
@@ -57,7 +46,7 @@ describe('a step that was refused', () => {
 
   test('says that the finished picture is paid again where it was paid', async () => {
     const run = await painted('A small boat', 'It turns #moderate')
-    const here = await visitLab(browser, server, '/runs')
+    const here = await visit('/runs')
     await here.page.route(`**/api/v1/runs/${run.id}`, route => route.fulfill({ json: { ...run, mode: 'byok' } }))
     await here.page.goto(`${server.url}/runs/${run.id}`)
     await here.page.getByText('starts over: the finished picture is made and paid again').waitFor()
@@ -67,7 +56,7 @@ describe('a step that was refused', () => {
   test('is not resumed where nothing is finished, because it would be refused again', async () => {
     const run = await painted('A small boat #moderate')
     expect(run.error?.code).toBe('content_rejected')
-    const here = await visitLab(browser, server, `/runs/${run.id}`)
+    const here = await visit(`/runs/${run.id}`)
     const trouble = here.page.getByRole('region', { name: 'What went wrong' })
     await trouble.getByRole('button', { name: 'Change the request' }).waitFor()
     expect(await trouble.getByRole('button').count()).toBe(1)
@@ -89,7 +78,7 @@ test('a picture that could not be read is asked for again by a resume', async ()
   const { steps } = await painted('A boat to begin with')
   const output = await server.request(`/api/v1/media/${steps[0]?.outputs?.[0]?.media_id}`)
   picture = new Uint8Array(await output.arrayBuffer())
-  const here = await visitLab(browser, server, `/runs/${run.id}`)
+  const here = await visit(`/runs/${run.id}`)
   await here.page.getByRole('button', { name: 'Change the request' }).waitFor()
   await here.page.getByRole('button', { name: 'Resume from image-to-image' }).click()
   await here.page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
@@ -98,14 +87,14 @@ test('a picture that could not be read is asked for again by a resume', async ()
 
 test('a run that was stopped says what another from its start makes again', async () => {
   const run = await painted('A small boat', 'It turns #fail')
-  const here = await visitLab(browser, server, `/runs/${run.id}`)
+  const here = await visit(`/runs/${run.id}`)
   await here.page.getByRole('button', { name: 'Run again with changes' }).waitFor()
   await here.page.getByText('starts over: the finished picture is made again').waitFor()
   await leave(here)
 }, 60_000)
 
 test('a key is shown once, with the secret that signs its callbacks', async () => {
-  const here = await visitLab(browser, server, '/settings')
+  const here = await visit('/settings')
   const { page } = here
   await page.getByLabel('A new key for').fill('my backend')
   await page.getByRole('button', { name: 'create' }).click()
@@ -126,7 +115,7 @@ test('a key is shown once, with the secret that signs its callbacks', async () =
 }, 60_000)
 
 test('what only the environment changes says so, and nothing beside it', async () => {
-  const here = await visitLab(browser, server, '/settings')
+  const here = await visit('/settings')
   const { page } = here
   const row = page.locator('.rows li').filter({ hasText: 'bootstrap' })
   await row.getByRole('button', { name: 'revoke' }).click()
@@ -147,7 +136,7 @@ describe('a session that has ended', () => {
   const notice = 'Your session has ended; your draft is kept.'
 
   test('says so when Run is pressed, that nothing was started, and keeps the draft', async () => {
-    const here = await visitLab(browser, server)
+    const here = await visit()
     const { page } = here
     const checked = page.waitForResponse(
       each => each.url().endsWith('/estimate') && (each.request().postData() ?? '').includes('A boat that waits'),
@@ -169,7 +158,7 @@ describe('a session that has ended', () => {
   }, 60_000)
 
   test('does not say that nothing was started when an order was lost before', async () => {
-    const here = await visitLab(browser, server)
+    const here = await visit()
     const { page } = here
     await page.route(/\/chain101\/runs$/, async route => {
       await route.fetch()
@@ -185,7 +174,7 @@ describe('a session that has ended', () => {
   }, 60_000)
 
   test('says so on another page, and a first visit hears nothing of it', async () => {
-    const here = await visitLab(browser, server, '/settings')
+    const here = await visit('/settings')
     const { page } = here
     await page.locator('.rows li').first().waitFor()
     await page.context().clearCookies()

@@ -1,8 +1,9 @@
 /** A browser with the Lab in it, signed in, and what its tests ask of it again and again. */
-import { expect } from 'bun:test'
+import { afterAll, beforeAll, expect } from 'bun:test'
 import { fileURLToPath } from 'node:url'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
-import { API_KEY, type ServerProcess } from './server.ts'
+import { openBrowser } from './browser.ts'
+import { API_KEY, ServerProcess } from './server.ts'
 
 const AXE = await Bun.file(fileURLToPath(import.meta.resolve('axe-core/axe.min.js'))).text()
 
@@ -12,11 +13,30 @@ export interface LabVisit {
   uncaught: string[]
 }
 
-export async function visitLab(
+/** A quick sandbox and a browser for the tests of a file: there before the first one, gone after the last. */
+export function openLab(env: Readonly<Record<string, string>> = {}) {
+  const server = new ServerProcess({ env: { BABYCHAIN_SANDBOX_LATENCY_MS: '50', ...env } })
+  let browser: Browser
+  beforeAll(async () => {
+    await server.start()
+    browser = await openBrowser()
+  })
+  afterAll(async () => {
+    await browser.close()
+    await server.close()
+  })
+  return {
+    server,
+    /** `at` is another server than the one of the file. */
+    visit: (path = '/', options: BrowserContextOptions = {}, at = server) => visitLab(browser, at, path, options),
+  }
+}
+
+async function visitLab(
   browser: Browser,
   server: ServerProcess,
-  path = '/',
-  options: BrowserContextOptions = {},
+  path: string,
+  options: BrowserContextOptions,
 ): Promise<LabVisit> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
   await context.request.post(`${server.url}/api/v1/session`, {
