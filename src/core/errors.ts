@@ -48,7 +48,7 @@ export const ERRORS = {
     'provider',
     true,
     'The provider did not finish in time',
-    'Look the job up at the provider before you resume: it may still finish and be billed.',
+    'Resume the run: the job is asked for first, and another is bought only when it is over without an output.',
   ),
   provider_lost: row(
     502,
@@ -104,14 +104,14 @@ export const ERRORS = {
     'network',
     true,
     'The output could not be copied',
-    'Resume the run; its finished steps are kept.',
+    'Resume the run: a job that the provider knows by its job_ref is asked for its output first, and is paid again only when it has none to give.',
   ),
   output_invalid: row(
     502,
     'provider',
     false,
     'The output is not a picture or a film',
-    'Resume the run with another seed, or choose another provider.',
+    'Resume the run with another seed or another model in input; without a change, a job that has a job_ref is asked for its output once more before another is bought.',
   ),
   outcome_unknown: row(
     502,

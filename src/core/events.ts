@@ -51,9 +51,16 @@ export type AttemptSignal =
   | ({ type: 'job.failed'; error: StepError; costUsd?: number } & OfAttempt)
   | ({ type: 'job.cancel_settled'; outcome: CancelOutcome } & OfAttempt)
   | ({ type: 'media.kept'; outputs: readonly Output[] } & OfAttempt)
-  | ({ type: 'media.keep_failed'; error: StepError; expired: boolean } & OfAttempt)
+  /** `outputs`: what is kept of several all the same, so far. */
+  | ({ type: 'media.keep_failed'; error: StepError; fault: KeepFault; outputs: readonly Output[] } & OfAttempt)
   /** An attempt that is over for us has had a result after all. */
   | ({ type: 'attempt.came_late'; outputs: readonly Output[]; error: StepError | null; costUsd?: number } & OfAttempt)
+
+/**
+ * Why an output is not kept. away: its host, or our own storage, does not answer. dead: the link. spoiled: what came is not whole,
+ * or not what it should be. final: another download would bring the same.
+ */
+export type KeepFault = 'away' | 'dead' | 'spoiled' | 'final'
 
 export type Event = (RunSignal | StepSignal | AttemptSignal) & { at: number; jitter: number }
 

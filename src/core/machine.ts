@@ -12,9 +12,22 @@
  */
 import type { Effect, Event, StepSignal } from './events.ts'
 import { logOf } from './log.ts'
+import { keepOrder } from './machine/keep.ts'
 import { cancelOrder, end, type Move, order, specOf } from './machine/moves.ts'
-import { cancelStep, deadlineOf, onAttempt, onStep, wakeStep } from './machine/steps.ts'
-import { isEnded, isReady, type Output, type Run, type RunEvent, type Step, type StepIn, stepEnded } from './run.ts'
+import { cancelStep, deadlineOf, knownJob, onAttempt, onStep, wakeStep } from './machine/steps.ts'
+import {
+  type Attempt,
+  isEnded,
+  isReady,
+  type Output,
+  type Run,
+  type RunEvent,
+  type Step,
+  type StepIn,
+  type StepSpec,
+  stepEnded,
+  tokenOfTakenOver,
+} from './run.ts'
 
 export { deadlineOf, mayComeLate } from './machine/steps.ts'
 
@@ -121,7 +134,7 @@ function inFlight(run: Run, step: Step): Effect[] {
     case 'running':
       return run.cancelRequestedAt !== null && step.attempt.providerCancel === null ? [cancelOrder(step)] : []
     case 'keeping':
-      return [order('keep', step)]
+      return [order(keepOrder(step), step)]
     case 'waiting':
     case 'succeeded':
     case 'failed':
@@ -166,7 +179,8 @@ export type Fork = { ok: true; run: Run; events: RunEvent[] } | { ok: false; rea
 
 /**
  * A new run that keeps the finished steps of an ended one, with their outputs, and does the others again. A step that was
- * given up and whose output came late counts as finished: it is paid.
+ * given up and whose output came late counts as finished: it is paid. One whose job the provider may still have goes on with
+ * that job, and buys another only when it has nothing to give. Who wants another job all the same names the step.
  */
 export function fork(run: Run, order: ForkOrder): Fork {
   if (!isEnded(run)) return { ok: false, reason: 'the run has not ended' }
@@ -184,12 +198,15 @@ export function fork(run: Run, order: ForkOrder): Fork {
   const steps = run.steps.map((step, i): Step => {
     const spec = { ...specOf(step), id: order.stepIds[i] as string, createdAt: at, updatedAt: at }
     if (!redo.has(step.key)) return { ...spec, inherited: true, status: 'succeeded', outputs: outputsOf(step) }
+    const isAsBefore = step.key !== from && !step.dependsOn.some(key => redo.has(key))
+    const job = isAsBefore ? knownJob(step) : null
+    if (job) return takenOver(spec, job, at)
     return { ...spec, startedAt: null, completedAt: null, attempts: [], inherited: false, status: 'queued' }
   })
   const forked: Run = {
     ...run,
     id: order.id,
-    status: redo.size === 0 ? 'succeeded' : redo.size < steps.length ? 'running' : 'queued',
+    status: redo.size === 0 ? 'succeeded' : steps.some(step => step.status !== 'queued') ? 'running' : 'queued',
     steps,
     createdAt: at,
     updatedAt: at,
@@ -203,6 +220,18 @@ export function fork(run: Run, order: ForkOrder): Fork {
   const events: RunEvent[] = [{ seq: 1, at, type: 'run.created', stepKey: null, data: { resumedFrom: run.id } }]
   if (redo.size === 0) events.push({ seq: 2, at, type: 'run.succeeded', stepKey: null, data: {} })
   return { ok: true, run: forked, events }
+}
+
+function takenOver(spec: StepSpec, job: Attempt, at: number): Step {
+  const { provider, providerModel, jobRef, adjustments } = job
+  const attempt: Attempt = {
+    ...{ no: 1, provider, providerModel, jobRef, adjustments, token: tokenOfTakenOver(spec) },
+    ...{ startedAt: at, submittedAt: at, endedAt: null, outcome: 'pending', error: null },
+    // The run that submitted it has the bill.
+    ...{ cost: { estimatedUsd: 0, actualUsd: 0, basis: 'listed' }, providerCancel: null, reopenAt: null },
+  }
+  const begun = { ...spec, startedAt: at, completedAt: null, attempts: [], inherited: false }
+  return { ...begun, status: 'running', attempt, pollAt: at, progress: null }
 }
 
 /** What a step gave, in time or late. */

@@ -1,12 +1,14 @@
 /**
  * Changes of the input of a run that goes on from another: a prompt that was refused is mended, and what is paid is kept.
  *
- * 1. Only the steps that are done again can change; a finished one is what it is.
+ * 1. Only the steps that are done again can change; a finished one is what it is. One that would go on with a job of the run
+ *    before is done anew when it changes.
  * 2. A step's parameters are given whole, in place of the old ones; so is the name of its model.
  */
-import { plan } from './chain.ts'
+import { type PlannedStep, plan } from './chain.ts'
 import type { Problem } from './errors.ts'
-import { isObject, type JsonObject } from './json.ts'
+import { canonical, isObject, type JsonObject } from './json.ts'
+import { specOf } from './machine/moves.ts'
 import type { Catalog } from './model.ts'
 import type { Run } from './run.ts'
 
@@ -18,7 +20,7 @@ export function revise(run: Run, changes: JsonObject, catalog: Catalog): Revised
   const named = given ?? {}
   if (!isObject(named))
     return { ok: false, problems: [problem('/input/chain_models', 'type', 'chain_models must be an object')] }
-  const kept = run.steps.filter(step => step.status !== 'queued').map(step => step.key)
+  const kept = run.steps.filter(step => step.inherited).map(step => step.key)
   const late = kept.flatMap(key => [
     ...(`${key}_model` in named ? [isKept(`/input/chain_models/${key}_model`, key)] : []),
     ...(`${key}_params` in params ? [isKept(`/input/${key}_params`, key)] : []),
@@ -30,9 +32,16 @@ export function revise(run: Run, changes: JsonObject, catalog: Catalog): Revised
   if (!planned.ok || late.length > 0) return { ok: false, problems: [...late, ...(planned.ok ? [] : planned.problems)] }
   const steps = run.steps.map(step => {
     const now = planned.steps.find(each => each.key === step.key)
-    return now ? { ...step, ...now, index: step.index } : step
+    if (!now || (step.status !== 'queued' && isSame(step, now))) return step
+    return { ...specOf(step), ...now, index: step.index, startedAt: null, attempts: [], status: 'queued' as const }
   })
-  return { ok: true, run: { ...run, input, steps } }
+  const status = steps.every(step => step.status === 'queued') ? 'queued' : run.status
+  return { ok: true, run: { ...run, status, input, steps } }
+}
+
+/** A job that was taken over answers the very same request only. */
+function isSame(step: PlannedStep, now: PlannedStep): boolean {
+  return step.model === now.model && canonical(step.params) === canonical(now.params)
 }
 
 function without({ chain_models, ...params }: JsonObject, keys: readonly string[]): JsonObject {

@@ -63,7 +63,7 @@ export interface Attempt {
   provider: string
   /** The model's name at that provider. */
   providerModel: string
-  /** 128 random bits in the provider's callback address. */
+  /** 128 random bits in the provider's callback address; of a job that was taken over, `tokenOfTakenOver`. */
   token: string
   startedAt: number
   /** When the provider took the job. */
@@ -121,12 +121,16 @@ export interface Lookup {
 
 /** Why an output is not kept yet. */
 export interface KeepTrouble {
-  /** Downloads that failed. */
+  /** Downloads that brought no whole output. */
   tries: number
-  /** Fresh links that were asked for, because those before were dead. */
+  /** Dead links. */
   refreshes: number
-  /** Times in a row that our own storage took nothing: it is waited for, and is not the link's fault. */
+  /** Times in a row that nobody answered, or that our own storage took nothing: that is waited for, and is not the link's fault. */
   waits: number
+  /** The job is asked for fresh links before the next download. */
+  isStale: boolean
+  /** Those of several outputs that are kept. */
+  kept: readonly Output[]
   error: StepError
 }
 
@@ -177,10 +181,12 @@ export const LIMITS = {
   steps: 32,
   /** Attempts that a provider may have been paid for: a third failure will not be luck. */
   jobFailures: 3,
-  /** Downloads of one output before it is given up. */
-  keepTries: 6,
-  /** Fresh links asked for: a third dead one is no accident of time. */
-  keepRefreshes: 2,
+  /** Downloads that break off before an output is given up: over some five minutes, with their pauses. */
+  keepTries: 12,
+  /** Downloads of something else (a web page, half a picture): over some seconds, the last by a fresh link. */
+  keepInvalid: 4,
+  /** Dead links: over some three minutes. A file may appear later than its link; one that does not is gone. */
+  keepRefreshes: 10,
   /**
    * A picture: uploaded, behind a link, or made by a step and passed on to the next. Most providers take less, and say so in
    * `takes`; the 50 MB that some take are more than an upload as a form is worth, which is held in memory.
@@ -292,6 +298,16 @@ export function stepEnded(step: Step): boolean {
 /** Every attempt of a step, the live one last. */
 export function attemptsOf(step: Step): readonly Attempt[] {
   return 'attempt' in step ? [...step.attempts, step.attempt] : step.attempts
+}
+
+/** In place of the token of a job that an earlier run submitted: it has that run's callback address, and none of this one. */
+export function tokenOfTakenOver({ id }: Pick<StepSpec, 'id'>): string {
+  return id
+}
+
+/** Whether a job was taken over from the run that this one resumes. */
+export function isTakenOver(step: Pick<StepSpec, 'id'>, attempt: Attempt): boolean {
+  return attempt.token === tokenOfTakenOver(step)
 }
 
 /** True when all steps that this one depends on have succeeded. */

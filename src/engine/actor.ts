@@ -111,6 +111,7 @@ export class Actor {
   create(order: NewRunOrder): Promise<Created> {
     const { promise, resolve, reject } = Promise.withResolvers<Created>()
     this.#birth = { order, resolve, reject }
+    this.#places.takeUp(this.run)
     this.#order(resume(this.run))
     this.#turn()
     return promise

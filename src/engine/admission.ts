@@ -9,7 +9,7 @@
  */
 import type { KeyLimits } from '../core/keys.ts'
 import { QueueFull } from '../core/ports.ts'
-import { attemptsOf, isEnded, type Run } from '../core/run.ts'
+import { attemptsOf, isEnded, isTakenOver, type Run } from '../core/run.ts'
 
 export type RunLimits = Pick<KeyLimits, 'maxRunning' | 'maxQueued'>
 
@@ -99,5 +99,5 @@ export class Admission {
 }
 
 function hasBegun(run: Run): boolean {
-  return run.steps.some(step => !step.inherited && attemptsOf(step).length > 0)
+  return run.steps.some(step => !step.inherited && attemptsOf(step).some(attempt => !isTakenOver(step, attempt)))
 }

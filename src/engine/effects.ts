@@ -107,7 +107,8 @@ function brokenOff({ clock }: EffectDeps, step: Step, effect: Reaching): Said {
       return {
         type: 'media.keep_failed',
         error: stepError('output_fetch_failed', 'the copy broke off'),
-        expired: false,
+        fault: 'spoiled',
+        outputs: [],
       }
   }
 }
@@ -126,9 +127,8 @@ export async function lookLate(
   if (checked.type !== 'job.succeeded') return null
   const keeping = (signal: AbortSignal) => keepOutputs(deps, run, step, attempt, checked.media, signal)
   const kept = await within(deps.clock, LIMIT_MS.keep, stop, keeping)
-  const outputs = kept.type === 'media.kept' ? kept.outputs : []
   const error = kept.type === 'media.keep_failed' ? kept.error : null
-  return { ...of, outputs, error, ...costOf(checked) }
+  return { ...of, outputs: kept.outputs, error, ...costOf(checked) }
 }
 
 export type Said = AttemptSignal extends infer S ? (S extends unknown ? Omit<S, 'stepId' | 'attempt'> : never) : never

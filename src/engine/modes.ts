@@ -57,6 +57,6 @@ export function leftBehind(
     case 'poll':
       return isPainted ? { ...of, type: 'job.failed', error } : { ...of, type: 'job.unreachable', error, pollAt: later }
     case 'keep':
-      return isPainted ? { ...of, type: 'media.keep_failed', error, expired: false } : null
+      return isPainted ? { ...of, type: 'media.keep_failed', error, fault: 'final', outputs: [] } : null
   }
 }

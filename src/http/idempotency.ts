@@ -8,7 +8,7 @@
  * 4. A repeat gets the first answer again, status and body, however the run has gone on since.
  */
 import { createHash } from 'node:crypto'
-import type { Json } from '../core/json.ts'
+import { canonical, type Json } from '../core/json.ts'
 import type { Created, Idempotency } from '../core/ports.ts'
 import type { Authorized } from './exchange.ts'
 import { json } from './exchange.ts'
@@ -38,18 +38,6 @@ function pathOf({ route, params }: Authorized): string {
 function malformed(detail: string): ApiProblem {
   const code = 'idempotency_key_invalid'
   return new ApiProblem(code, detail, { errors: [{ parameter: 'Idempotency-Key', code, detail }] })
-}
-
-/** JSON with sorted keys (RFC 8785): equal for equal values. */
-export function canonical(value: Json): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
-  if (typeof value === 'object' && value !== null) {
-    const parts = Object.keys(value)
-      .sort()
-      .map(key => `${JSON.stringify(key)}:${canonical(value[key] as Json)}`)
-    return `{${parts.join(',')}}`
-  }
-  return JSON.stringify(value)
 }
 
 /** The answer to keep: 202 with the new run. */

@@ -148,7 +148,8 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
-  if (before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)) throw keepsOther(before, deps)
+  if (before.mode !== deps.mode && forked.run.steps.some(step => step.status !== 'queued'))
+    throw keepsOther(before, deps)
   const run: Run = {
     ...forked.run,
     mode: deps.mode,

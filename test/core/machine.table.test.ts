@@ -37,7 +37,7 @@ const attempt: Attempt = {
   reopenAt: null,
 }
 
-const TROUBLE = { tries: 1, refreshes: 1, waits: 0, error: overload }
+const TROUBLE = { tries: 1, refreshes: 1, waits: 0, isStale: true, kept: [], error: overload }
 const STATES: Record<string, StepState> = {
   queued: { status: 'queued' },
   waiting: { status: 'waiting', retryAt: AT - 1, error: overload },
@@ -96,19 +96,22 @@ const EVENTS: Record<string, Event> = {
     type: 'media.keep_failed',
     ...of,
     error: stepError('output_fetch_failed', 'cut'),
-    expired: false,
+    fault: 'spoiled',
+    outputs: [],
   },
   'media.keep_failed (expired)': {
     type: 'media.keep_failed',
     ...of,
     error: stepError('output_fetch_failed', 'gone'),
-    expired: true,
+    fault: 'dead',
+    outputs: [],
   },
   'media.keep_failed (for good)': {
     type: 'media.keep_failed',
     ...of,
     error: stepError('output_invalid', 'html'),
-    expired: false,
+    fault: 'final',
+    outputs: [],
   },
   'another attempt': { type: 'job.succeeded', ...of, attempt: 2, media: [{ url: 'https://x.example/2' }] },
 }
@@ -148,7 +151,7 @@ const TABLE: Record<string, Record<string, string>> = {
     unknown: '→ unknown + find (soft)',
     running: '→ running + poll (soft)',
     keeping: '→ keeping + keep (soft)',
-    'keeping again': '→ keeping + keep (soft)',
+    'keeping again': '→ keeping + poll (soft)',
   },
   'run.cancel_requested': {
     queued: '→ canceled',
@@ -195,7 +198,7 @@ const TABLE: Record<string, Record<string, string>> = {
   'job.cancel_settled': {},
   'media.kept': { keeping: '→ succeeded + route step-c', 'keeping again': '→ succeeded + route step-c' },
   'media.keep_failed (passing)': { keeping: '→ keeping', 'keeping again': '→ keeping' },
-  'media.keep_failed (expired)': { keeping: '→ keeping + poll', 'keeping again': '→ keeping + poll' },
+  'media.keep_failed (expired)': { keeping: '→ keeping + poll', 'keeping again': '→ keeping' },
   'media.keep_failed (for good)': { keeping: '→ failed', 'keeping again': '→ failed' },
   'another attempt': {},
 }

@@ -1,6 +1,6 @@
 /** What a step's time is spent on: waiting for a rate, for our own storage, for fresh links, for the last copy. */
 import { describe, expect, test } from 'bun:test'
-import { stepError } from '../../src/core/errors.ts'
+import { type StepError, stepError } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/events.ts'
 import { timerAt, transition } from '../../src/core/machine.ts'
 import { assertRun, LIMITS, type Run, type Step } from '../../src/core/run.ts'
@@ -8,8 +8,11 @@ import { runOf } from '../support/runs.ts'
 
 const MINUTE = 60_000
 const FULL = stepError('storage_unavailable', 'the disk is full')
-const DEAD = { type: 'media.keep_failed', error: stepError('output_fetch_failed', 'HTTP 403'), expired: true }
-const BROKEN = { type: 'media.keep_failed', error: stepError('output_fetch_failed', 'it broke off'), expired: false }
+const failed = (fault: string, error: StepError) => ({ type: 'media.keep_failed', error, fault, outputs: [] })
+const DEAD = failed('dead', stepError('output_fetch_failed', 'HTTP 403'))
+const BROKEN = failed('spoiled', stepError('output_fetch_failed', 'it broke off'))
+const AWAY = failed('away', FULL)
+const WOKE = { type: 'run.woke' }
 const FRESH = { type: 'job.succeeded', media: [{ url: 'https://x.example/2' }] }
 
 const stepOf = (run: Run): Step => run.steps[0] as Step
@@ -36,7 +39,7 @@ describe('an output that cannot be kept', () => {
     const waits: number[] = []
     let run = keeping()
     for (let i = 0; i < 8; i += 1) {
-      run = tell(run, { type: 'media.keep_failed', error: FULL, expired: false }).run
+      run = tell(run, AWAY).run
       waits.push(((stepOf(run) as { keepAt: number }).keepAt - run.updatedAt) / 1_000)
     }
     expect(waits).toEqual([1, 2, 4, 8, 16, 32, 60, 60])
@@ -44,12 +47,16 @@ describe('an output that cannot be kept', () => {
   })
 
   test('has all its tries and fresh links left after that', () => {
-    const waited = after(keeping(), ...Array.from({ length: 9 }, () => ({ ...BROKEN, error: FULL })))
+    const waited = after(keeping(), ...Array.from({ length: 9 }, () => AWAY))
     const asked = tell(waited, DEAD)
     expect(asked.orders).toEqual(['poll'])
-    const again = tell(after(asked.run, FRESH, { ...BROKEN, error: FULL }), DEAD)
-    expect(again.orders).toEqual(['poll'])
-    expect(stepOf(tell(after(again.run, FRESH), DEAD).run).status).toBe('failed')
+    let again = after(asked.run, FRESH)
+    for (let n = 1; n < LIMITS.keepRefreshes; n += 1) {
+      const slept = tell(after(again, AWAY, DEAD), WOKE)
+      expect(slept.orders).toEqual(['poll'])
+      again = after(slept.run, FRESH)
+    }
+    expect(stepOf(tell(again, DEAD).run).status).toBe('failed')
     const broken = after(waited, ...Array.from({ length: LIMITS.keepTries - 1 }, () => BROKEN))
     expect(stepOf(broken).status).toBe('keeping')
     expect(stepOf(after(broken, BROKEN)).status).toBe('failed')

@@ -1,5 +1,5 @@
 /** What a resumed run may change. The catalogue is the real one. */
-import { expect, test } from 'bun:test'
+import { describe, expect, test } from 'bun:test'
 import { CHAINS, plan } from '../../src/core/chain.ts'
 import { fork } from '../../src/core/machine.ts'
 import { revise } from '../../src/core/revise.ts'
@@ -9,8 +9,8 @@ import seed from '../fixtures/seed.request.json'
 
 const catalog = createCatalog({ providerModels: {} })
 
-/** A failed run of the seed whose first step succeeded, forked. */
-function forked(fromStepKey?: string): Run {
+/** A failed run of the seed whose first step succeeded, forked. The second one may have left a job at its provider. */
+function forked(fromStepKey?: string, left: { attempts?: Step['attempts'] } = {}): Run {
   const [chain] = CHAINS
   const planned = chain && plan(chain, seed.input, catalog)
   if (!chain || !planned?.ok) throw new Error('the seed is wrong')
@@ -24,7 +24,7 @@ function forked(fromStepKey?: string): Run {
       ...step,
       ...(i === 0
         ? { status: 'succeeded', outputs: [output as never] }
-        : { status: 'failed', error: { code: 'content_rejected' } as never }),
+        : { status: 'failed', error: { code: 'content_rejected' } as never, ...left }),
     }),
   )
   const order = { id: 'next', stepIds: ['three', 'four'], at: 2, ...(fromStepKey ? { fromStepKey } : {}) }
@@ -53,6 +53,33 @@ test('a changed step has its own parameters, pictures and deadline anew, and the
 test('parameters of the old model are told when only the model changes', () => {
   const made = revise(forked(), { chain_models: { image_to_video_model: 'bfl/flux-3-video' } }, catalog)
   expect(made.ok ? [] : made.problems.map(({ pointer }) => pointer)).toContain('/input/image_to_video_params/content')
+})
+
+describe('a step that goes on with a job of the run before', () => {
+  const left = {
+    no: 1,
+    token: 't',
+    provider: 'p',
+    jobRef: 'j',
+    outcome: 'failed',
+    error: { code: 'output_fetch_failed' },
+  }
+  const taken = (): Run => forked(undefined, { attempts: [left as never] })
+  const { image_to_video_params: params } = seed.input
+
+  test('does so when it is given what it has, in whatever order', () => {
+    expect(taken().steps[1]).toMatchObject({ status: 'running', attempt: { jobRef: 'j' } })
+    expect(revise(taken(), {}, catalog)).toEqual({ ok: true, run: taken() })
+    const turned = Object.fromEntries(Object.entries(params).toReversed())
+    const made = revise(taken(), { image_to_video_params: turned }, catalog)
+    expect(made.ok && made.run.steps).toEqual(taken().steps as Step[])
+  })
+
+  test('is done anew when it changes', () => {
+    const made = revise(taken(), { image_to_video_params: { ...params, duration: 7 } }, catalog)
+    if (!made.ok) throw new Error(JSON.stringify(made.problems))
+    expect(made.run.steps[1]).toEqual({ ...(forked().steps[1] as Step), params: { ...params, duration: 7 } })
+  })
 })
 
 test('what is kept changes only when it is done again', () => {

@@ -94,7 +94,7 @@ describe('an effect around which everything throws', () => {
     find: { type: 'step.still_unknown', askAt: T0 + 16_000 },
     poll: { type: 'job.unreachable', pollAt: T0 + 10_000 },
     cancelJob: { type: 'job.cancel_settled', outcome: 'failed' },
-    keep: { type: 'media.keep_failed', expired: false },
+    keep: { type: 'media.keep_failed', fault: 'spoiled' },
   }
 
   for (const type of Object.keys(said) as Reaching['type'][])

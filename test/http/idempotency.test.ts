@@ -1,7 +1,7 @@
 /** Idempotency-Key: rules ID-1 to ID-7 (numbers of the rules in the names). */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { createHash } from 'node:crypto'
-import { canonical } from '../../src/http/idempotency.ts'
+import { canonical } from '../../src/core/json.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
 

@@ -8,7 +8,16 @@
  */
 import type { ClaimedDelivery, Settlement } from '../../src/core/delivery.ts'
 import type { CreateCommit, RunCommit, StartJob, Store } from '../../src/core/ports.ts'
-import { assertRun, attemptsOf, isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
+import {
+  type Attempt,
+  assertRun,
+  attemptsOf,
+  isEnded,
+  isTakenOver,
+  type Run,
+  type Step,
+  spent,
+} from '../../src/core/run.ts'
 import { type Job, PRICE, type SimMedia, type SimProvider, type SimReceiver } from './parties.ts'
 import type { Plan, PlannedRun } from './plan.ts'
 import type { Timeline } from './timeline.ts'
@@ -19,6 +28,11 @@ const STUCK_MS = 100 * 60_000
 const HOST_PAUSE_MS = 30 * 60_000
 const DAY_MS = 86_400_000
 const TERMINAL = new Set<string>(['run.succeeded', 'run.failed', 'run.canceled'])
+
+/** The token of the job that an attempt is about. */
+function jobOf({ jobRef, token }: Attempt): string {
+  return (jobRef as { job: string } | null)?.job ?? token
+}
 
 export class Books {
   providers: readonly SimProvider[] = []
@@ -31,6 +45,8 @@ export class Books {
   submits = 0
   /** Results that came after their attempt was over. */
   late = 0
+  /** Jobs that a resumed run took over. */
+  taken = 0
   /** How often a limit of the key held something up: runs at the budget, submits at the last place, creates at a full line. */
   readonly met = { budget: 0, running: 0, queue: 0 }
   /** The clock leapt ahead: deadlines may have come early. */
@@ -44,6 +60,8 @@ export class Books {
   /** When (in passing time) a job was last asked for. */
   readonly #asked = new Map<string, number>()
   readonly #opened = new Set<string>()
+  /** Runs as they were committed last. */
+  readonly #runs = new Map<string, Run>()
   #broken: string | null = null
 
   constructor(
@@ -75,6 +93,7 @@ export class Books {
     else if (name === 'create' && (value as { type: string }).type === 'created') {
       const commit = args[0] as CreateCommit
       this.#opened.add(commit.run.id)
+      this.#takesOver(commit.run)
       this.#committed(commit)
     } else if (name === 'start' && !dead) {
       const { token } = args[0] as StartJob
@@ -88,6 +107,7 @@ export class Books {
     } catch (error) {
       this.broken(String(error))
     }
+    this.#runs.set(run.id, run)
     const steps = run.steps.map(step => `${step.key}:${step.status}`).join(' ')
     this.note(`commit ${run.id.slice(-4)} r${run.revision} ${run.status} ${steps}`)
     if (this.#ended.has(run.id)) {
@@ -104,6 +124,16 @@ export class Books {
     if ((wakeAt === null) !== isEnded(run)) this.broken(`run ${run.id} is ${run.status} and wakes at ${wakeAt}`)
     if (isEnded(run)) this.#ended.set(run.id, run.status)
     if (run.error?.code === 'budget_exceeded' && run.maxCostUsd === null) this.met.budget += 1
+  }
+
+  /** Jobs of an earlier run are asked for again from now on. */
+  #takesOver(run: Run): void {
+    for (const step of run.steps)
+      for (const attempt of attemptsOf(step))
+        if (!step.inherited && isTakenOver(step, attempt)) {
+          this.taken += 1
+          this.#asked.set(jobOf(attempt), this.time.elapsed)
+        }
   }
 
   /** A wait is a span, whatever becomes of the wall clock meanwhile. */
@@ -149,6 +179,7 @@ export class Books {
     if (step.attempts.some(attempt => attempt.error?.code === 'content_rejected'))
       this.broken(`${where} left after its content was refused`)
     this.#unpaid(step, where)
+    this.#unanswered(run, step, where)
     // A submit that was routed before the refusal may be on its way; one that a crash left unsent is older, too.
     const { refusesSince } = this.media.ear
     if (refusesSince !== null && live.startedAt > refusesSince)
@@ -180,6 +211,13 @@ export class Books {
     }
   }
 
+  /** Nobody has paid for the step in the run before, as far as that run knows its job. */
+  #unanswered({ resumedFrom }: Run, { index }: Step, where: string): void {
+    const before = resumedFrom === null ? undefined : this.#runs.get(resumedFrom)?.steps[index]?.attempts.at(-1)
+    const job = before?.jobRef && this.#jobs().find(each => each.token === jobOf(before))
+    if (job && this.#isBilled(job)) this.broken(`${where} pays again for what the job of the run before has made`)
+  }
+
   #wired(run: Run, step: Step, job: StartJob, links: boolean, where: string): void {
     const expected = step.dependsOn.map(key => {
       const before = run.steps.find(each => each.key === key)
@@ -203,7 +241,8 @@ export class Books {
   #admitted(open: readonly Run[], where: string): void {
     const { maxRunning } = this.limits
     if (maxRunning === null) return
-    const begun = open.filter(run => run.steps.some(step => !step.inherited && attemptsOf(step).length > 0)).length
+    const hasBegun = (step: Step): boolean => attemptsOf(step).some(attempt => !isTakenOver(step, attempt))
+    const begun = open.filter(run => run.steps.some(step => !step.inherited && hasBegun(step))).length
     if (begun > maxRunning) this.broken(`${where}: ${begun} runs are under way where ${maxRunning} are allowed`)
     if (begun === maxRunning && open.length > begun) this.met.running += 1
   }
@@ -283,7 +322,8 @@ export class Books {
     for (const output of step.outputs) {
       const kept = this.media.kept.get(output.mediaId)
       if (!kept) this.broken(`an output of ${step.id} is not kept`)
-      else if (!step.inherited && kept.token !== winner?.token) this.broken(`an output of ${step.id} is of another job`)
+      else if (!step.inherited && winner && kept.token !== jobOf(winner))
+        this.broken(`an output of ${step.id} is of another job`)
     }
     if (step.inherited && this.#jobsOf(step.id).length > 0) this.broken(`the inherited step ${step.id} ran again`)
     if (this.canceled.has(run.id) && run.status === 'failed') this.note(`${run.id} failed after its cancel`)

@@ -38,7 +38,7 @@ test('the real store keeps the promises as the one in memory does, and stays who
 
 test(`${SEEDS} seeds break no promise`, async () => {
   const began = performance.now()
-  let [seeds, runs, crashes, late, calls, hours] = [0, 0, 0, 0, 0, 0]
+  let [seeds, runs, crashes, late, taken, calls, hours] = [0, 0, 0, 0, 0, 0, 0]
   const met = { budget: 0, running: 0, queue: 0 }
   while (seeds < SEEDS && (seeds < LEAST || performance.now() - began < BUDGET_MS)) {
     const history = await simulate(seeds + 1, memoryDisk())
@@ -46,16 +46,17 @@ test(`${SEEDS} seeds break no promise`, async () => {
     runs += history.runs
     crashes += history.crashes
     late += history.late
+    taken += history.taken
     calls += history.calls
     hours += history.elapsed / 3_600_000
     for (const limit of ['budget', 'running', 'queue'] as const) met[limit] += history.met[limit]
   }
   const s = ((performance.now() - began) / 1_000).toFixed(1)
   console.log(
-    `${seeds} seeds in ${s} s: ${runs} runs, ${crashes} crashes, ${late} late results, ${calls} port calls, ${Math.round(hours)} simulated hours; no promise broken`,
+    `${seeds} seeds in ${s} s: ${runs} runs, ${crashes} crashes, ${late} late results, ${taken} jobs taken over, ${calls} port calls, ${Math.round(hours)} simulated hours; no promise broken`,
   )
   expect(seeds).toBeGreaterThanOrEqual(LEAST)
-  expect(late).toBeGreaterThan(0)
+  expect(Math.min(late, taken)).toBeGreaterThan(0)
   // The limits of a key were reached, each of them.
   expect(Math.min(...Object.values(met))).toBeGreaterThan(0)
 }, 600_000)

@@ -47,6 +47,8 @@ export interface History {
   crashes: number
   /** Results that came after their attempt was over. */
   late: number
+  /** Jobs that resumed runs took over from the runs before. */
+  taken: number
   /** How often a limit of the key held something up. */
   met: Books['met']
   calls: number
@@ -170,6 +172,7 @@ class Simulation {
       runs: this.#books.acked.size,
       crashes: this.#crashes,
       late: this.#books.late,
+      taken: this.#books.taken,
       met: this.#books.met,
       calls: this.#calls,
       elapsed: this.#time.elapsed,

@@ -307,7 +307,7 @@ export function everyState(): { name: string; state: StepState; attempts: Attemp
         attempt: live(1),
         media: [{ url: 'https://cdn.example.com/a.png', mime: 'image/png' }, { url: 'stash:token/1' }],
         keepAt: T0 + 5,
-        trouble: { tries: 3, refreshes: 1, waits: 2, error: ERROR },
+        trouble: { tries: 3, refreshes: 1, waits: 2, isStale: true, kept: [output()], error: ERROR },
       },
       attempts: [],
     },

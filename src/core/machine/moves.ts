@@ -5,7 +5,15 @@
 import { type ErrorCode, type StepError, stepError } from '../errors.ts'
 import type { Effect } from '../events.ts'
 import { backoffMs, decide, triesOn } from '../routing.ts'
-import type { Attempt, ProviderMedia, Step, StepIn, StepSpec, StepState } from '../run.ts'
+import {
+  type Attempt,
+  isTakenOver,
+  type ProviderMedia,
+  type Step,
+  type StepIn,
+  type StepSpec,
+  type StepState,
+} from '../run.ts'
 
 /** A poll, a look-up or a routing whose answer never comes is asked again after this long. */
 export const LOST_MS = 120_000
@@ -18,6 +26,14 @@ export interface Move {
   effects?: Effect[]
   /** False when a crash may forget it. */
   durable?: boolean
+}
+
+export type Outcome = Move | { ignored: string }
+
+/** When something happened, and the chance that came with it. */
+export interface Moment {
+  at: number
+  jitter: number
 }
 
 export type Live = StepIn<'submitting'> | StepIn<'running'> | StepIn<'keeping'>
@@ -43,12 +59,7 @@ export function keepNow(
 }
 
 /** Ends the live attempt; the step waits for its next route, or fails. `bill` says what the failure may have cost. */
-export function failAttempt(
-  step: Live,
-  error: StepError,
-  event: { at: number; jitter: number },
-  bill: 'free' | 'maybe' | 'metered',
-): Move {
+export function failAttempt(step: Live, error: StepError, event: Moment, bill: 'free' | 'maybe' | 'metered'): Move {
   const tries = triesOn(step.attempt, step.attempts) + 1
   const reopenAt = event.at + backoffMs(error, tries, event.jitter)
   const cost =
@@ -108,6 +119,8 @@ export function end(step: Step, state: Ended, at: number, how?: AttemptEnd): Ste
 
 /** What is tried again asks for nothing; once the step has failed, somebody must. */
 function lastWord(error: StepError): StepError {
+  // It was fetched again, as long as that could help.
+  if (error.code === 'output_invalid') return { ...error, retryable: false }
   return TRIED_AGAIN.has(error.code) ? { ...error, hint: RESUME_HINT } : error
 }
 
@@ -158,6 +171,11 @@ export function cancelOrder(step: StepIn<'running'>): Effect {
     provider: step.attempt.provider,
     jobRef: step.attempt.jobRef,
   }
+}
+
+/** The run that submitted a job has its bill. */
+export function billed(step: Live, costUsd: number | undefined): Attempt['cost'] {
+  return isTakenOver(step, step.attempt) ? step.attempt.cost : metered(step.attempt, costUsd)
 }
 
 export function metered(attempt: Attempt, costUsd: number | undefined): Attempt['cost'] {

@@ -1,12 +1,13 @@
 /**
  * What one step becomes when something has happened to it. Total: every pair of state and event has an answer.
  */
-import { type ErrorCode, type StepError, stepError } from '../errors.ts'
+import { type ErrorCode, stepError } from '../errors.ts'
 import type { AttemptSignal, Effect, StepSignal } from '../events.ts'
-import { backoffMs } from '../routing.ts'
-import { type Attempt, attemptsOf, isReady, LIMITS, overLimit, type Run, type Step, type StepIn } from '../run.ts'
+import { type Attempt, attemptsOf, isReady, isTakenOver, overLimit, type Run, type Step, type StepIn } from '../run.ts'
+import { boughtAgain, keepAgain, keepExpired, onKeeping } from './keep.ts'
 import {
   atMost,
+  billed,
   cancelOrder,
   end,
   endCanceled,
@@ -17,21 +18,15 @@ import {
   KEEP_LOST_MS,
   keepNow,
   LOST_MS,
+  type Moment,
   type Move,
   metered,
+  type Outcome,
   order,
 } from './moves.ts'
 
 /** A webhook that came early is not worth more than one poll a second. */
 const HINT_SPACING_MS = 1_000
-
-/** When something happened, and the chance that came with it. */
-interface Moment {
-  at: number
-  jitter: number
-}
-
-export type Outcome = Move | { ignored: string }
 
 export function onStep(run: Run, step: Step, event: StepSignal & Moment): Outcome {
   if (step.status !== 'queued' && step.status !== 'waiting') return { ignored: `the step is ${step.status}` }
@@ -94,6 +89,25 @@ const GIVEN_UP: ReadonlySet<ErrorCode> = new Set([
   'provider_lost',
   'deadline_exceeded',
   'output_fetch_failed',
+])
+
+/** The job of a step that did not succeed, where the provider may still have it and its output: it is, or will be, paid. */
+export function knownJob({ attempts }: Step): Attempt | null {
+  const last = attempts.at(-1)
+  if (!last || last.jobRef === null) return null
+  const { lateResult, outcome, providerCancel } = last
+  if (!lateResult && outcome === 'canceled') return providerCancel === 'confirmed' ? null : last
+  const error = lateResult ? lateResult.error : last.error
+  return error && UNFETCHED.has(error.code) ? last : null
+}
+
+/** Its provider has not said that it is over without an output. */
+const UNFETCHED: ReadonlySet<ErrorCode> = new Set([
+  'provider_timeout',
+  'deadline_exceeded',
+  'output_fetch_failed',
+  'output_invalid',
+  'storage_unavailable',
 ])
 
 function cameLate(step: Step, event: AttemptSignal & { type: 'attempt.came_late' } & Moment): Outcome {
@@ -218,14 +232,13 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
         : { step: { ...step, pollAt, updatedAt: at }, durable: false }
     }
     case 'job.succeeded':
-      return keepNow(
-        { ...step, attempt: { ...step.attempt, cost: metered(step.attempt, event.costUsd) } },
-        event.media,
-        at,
-      )
+      if (event.media.length === 0 && isTakenOver(step, step.attempt)) return boughtAgain(step, 'it names none', event)
+      return keepNow({ ...step, attempt: { ...step.attempt, cost: billed(step, event.costUsd) } }, event.media, at)
     case 'job.failed': {
       if (run.cancelRequestedAt !== null) return { step: endCanceled(step, at) }
-      const attempt = { ...step.attempt, cost: metered(step.attempt, event.costUsd) }
+      if (isTakenOver(step, step.attempt) && event.error.code !== 'content_rejected')
+        return boughtAgain(step, event.error.message, event)
+      const attempt = { ...step.attempt, cost: billed(step, event.costUsd) }
       return failAttempt({ ...step, attempt }, event.error, event, event.costUsd === undefined ? 'maybe' : 'metered')
     }
     case 'job.cancel_settled': {
@@ -238,57 +251,6 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
     default:
       return { ignored: `${event.type} while the job runs` }
   }
-}
-
-function onKeeping(run: Run, step: StepIn<'keeping'>, event: AttemptSignal & Moment): Outcome {
-  const { at } = event
-  switch (event.type) {
-    case 'media.kept':
-      return { step: end(step, { status: 'succeeded', outputs: event.outputs }, at, { outcome: 'succeeded' }) }
-    case 'job.succeeded':
-    case 'job.failed':
-    case 'job.unreachable':
-      return refreshed(step, event)
-    case 'media.keep_failed':
-      if (run.cancelRequestedAt !== null)
-        return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
-      return keepFailed(step, event.error, event.expired, at, event.jitter)
-    default:
-      return { ignored: `${event.type} while its output is copied` }
-  }
-}
-
-/** The answer to the poll that asked for fresh links. */
-function refreshed(step: StepIn<'keeping'>, event: JobAnswer & Moment): Outcome {
-  if (!step.trouble?.refreshes) return { ignored: 'the job has succeeded before' }
-  if (event.type === 'job.succeeded' && event.media.length > 0) {
-    return { step: { ...step, media: event.media, keepAt: event.at + KEEP_LOST_MS }, effects: [order('keep', step)] }
-  }
-  const why = event.type === 'job.succeeded' ? 'the provider names no output now' : event.error.message
-  const error = stepError('output_fetch_failed', `the link had expired and no fresh one came: ${why}`, {
-    provider: step.attempt.provider,
-  })
-  return keepFailed(step, error, false, event.at, event.jitter)
-}
-
-type JobAnswer = Extract<AttemptSignal, { type: 'job.succeeded' | 'job.failed' | 'job.unreachable' }>
-
-/** A dead link is asked for again; our own storage is waited for; anything else is tried a few times. */
-function keepFailed(step: StepIn<'keeping'>, error: StepError, expired: boolean, at: number, jitter: number): Move {
-  const { tries, refreshes, waits } = step.trouble ?? { tries: 0, refreshes: 0, waits: 0 }
-  if (error.code === 'storage_unavailable') {
-    const trouble = { tries, refreshes, waits: waits + 1, error }
-    return { step: { ...step, keepAt: at + backoffMs(error, trouble.waits, jitter), trouble } }
-  }
-  const asksAgain = expired && step.attempt.jobRef !== null
-  const isOver = asksAgain ? refreshes >= LIMITS.keepRefreshes : tries + 1 >= LIMITS.keepTries || !error.retryable
-  if (isOver) return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
-  if (asksAgain) {
-    const trouble = { tries, refreshes: refreshes + 1, waits: 0, error }
-    return { step: { ...step, keepAt: at + KEEP_LOST_MS, trouble }, effects: [order('poll', step)] }
-  }
-  const trouble = { tries: tries + 1, refreshes, waits: 0, error }
-  return { step: { ...step, keepAt: at + backoffMs(error, trouble.tries, jitter), trouble } }
 }
 
 /** What a wish to cancel means for a step; queued and waiting ones are ended by the run. */
@@ -334,8 +296,7 @@ export function wakeStep(run: Run, step: Step, event: Moment): Move | null {
         durable: false,
       }
     case 'keeping':
-      if (step.keepAt > at) return null
-      return { step: { ...step, keepAt: at + KEEP_LOST_MS }, effects: [order('keep', step)], durable: false }
+      return step.keepAt > at ? null : keepAgain(step, at)
     case 'queued':
     case 'succeeded':
     case 'failed':
@@ -378,10 +339,8 @@ function expire(run: Run, step: Exclude<Step, { status: 'running' }>, event: Mom
       const last = step.status === 'waiting' ? `; last: ${step.error.message}` : ''
       return { step: end(step, { status: 'failed', error: stepError('deadline_exceeded', words + last) }, event.at) }
     }
-    case 'keeping': {
-      const error = stepError('deadline_exceeded', `${words} while its output was copied`)
-      return { step: end(step, { status: 'failed', error }, event.at, { outcome: 'failed', error }) }
-    }
+    case 'keeping':
+      return keepExpired(step, words, event.at)
     case 'succeeded':
     case 'failed':
     case 'canceled':

@@ -1,14 +1,22 @@
 /**
  * Copies the outputs of a job into our storage: what the provider made was paid, and its links live for minutes.
  *
- * 1. One that our storage refuses does not keep the others from being fetched: they are held too, while their links live.
+ * 1. One that cannot be had, or that our storage refuses, does not keep the others from being fetched while their links live.
  * 2. An output that came whole once is not asked for again.
+ * 3. What lies beside the output (the first frame of a film, a film beside a picture) is passed over.
  */
 import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../../core/errors.ts'
-import type { AttemptSignal } from '../../core/events.ts'
+import type { AttemptSignal, KeepFault } from '../../core/events.ts'
 import type { StepKind } from '../../core/model.ts'
-import { type Kept, type Media, type Observer, type Provider, StorageUnavailable } from '../../core/ports.ts'
+import {
+  type Kept,
+  type Media,
+  type Observer,
+  type Opened,
+  type Provider,
+  StorageUnavailable,
+} from '../../core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../../core/run.ts'
 import { isStashed } from '../modes.ts'
 import type { OutputGate } from '../output-gate.ts'
@@ -32,48 +40,74 @@ export async function keepOutputs(
   signal: AbortSignal,
 ): Promise<Copied> {
   const unwatched = deps.gate.lookIfSlow()
+  const before = step.status === 'keeping' ? (step.trouble?.kept ?? []) : []
   const outputs: Output[] = []
-  let refusal: StepError | null = null
+  let lost: Lost | null = null
   try {
-    for (const [i, each] of media.entries()) {
+    for (const [i, from] of media.entries()) {
       const id = outputId(step.id, attempt.no, i)
-      const copied: Download =
-        (await deps.media.keepAgain(id, step.kind)) ??
-        (await download(deps, attempt, { id, kind: step.kind, from: each }, signal))
+      const there = before.find(each => each.mediaId === id)
+      const copied: Download = there
+        ? { ok: true, output: there }
+        : await copy(deps, attempt, { id, kind: step.kind, from }, signal)
       if (copied.ok) outputs.push(copied.output)
-      else if (copied.error.code !== 'storage_unavailable')
-        return failed(refusal ?? namingStorage(deps, step, copied.error), refusal === null && copied.expired)
-      else {
-        // The step shows it, and an operator must hear of it: the provider's links live for minutes.
-        deps.gate.refused('keep', new StorageUnavailable(copied.error.message), { runId: run.id })
-        refusal = copied.error
-      }
+      else lost = lost && PATIENCE[lost.fault] >= PATIENCE[copied.fault] ? lost : copied
+      // The step shows it, and an operator must hear of it: the provider's links live for minutes.
+      if (isRefusal(copied)) deps.gate.refused('keep', new StorageUnavailable(copied.error.message), { runId: run.id })
     }
-    if (refusal) return failed(refusal)
+    if (lost && (lost.fault !== 'final' || outputs.length === 0)) return failed(deps, step, lost, outputs)
     deps.gate.stored()
     return { type: 'media.kept', outputs }
   } catch (error) {
     if (!signal.aborted) deps.observer.fault('keep', error, { runId: run.id, provider: attempt.provider })
-    return failed(refusal ?? stepError('output_fetch_failed', 'the copy broke off'))
+    const broken = { error: stepError('output_fetch_failed', 'the copy broke off'), fault: 'spoiled' } as const
+    return failed(deps, step, lost ?? broken, outputs)
   } finally {
     unwatched()
   }
 }
 
-type Download = Extract<Kept, { ok: true }> | { ok: false; error: StepError; expired?: boolean }
+interface Lost {
+  error: StepError
+  fault: KeepFault
+}
+type Download = Extract<Kept, { ok: true }> | ({ ok: false } & Lost)
 
-async function download(
+/** Of several outputs, the one that is worth the longest wait decides what is done next; one that is final holds nobody up. */
+const PATIENCE: Record<KeepFault, number> = { away: 3, dead: 2, spoiled: 1, final: 0 }
+
+const isRefusal = (copied: Download): copied is Extract<Download, { ok: false }> =>
+  !copied.ok && copied.error.code === 'storage_unavailable'
+
+async function copy(
   { media, providers }: KeepDeps,
   { provider }: Attempt,
   { id, kind, from }: { id: string; kind: StepKind; from: ProviderMedia },
   signal: AbortSignal,
 ): Promise<Download> {
+  const inHand = await media.keepAgain(id, kind)
+  if (inHand) return inHand.ok ? inHand : { ...inHand, fault: 'away' }
   const opened = isStashed(from) ? await media.openStash(from.url) : await providers.get(provider)?.open(from, signal)
-  if (!opened) return { ok: false, error: stepError('output_fetch_failed', `${provider} is not configured any more`) }
-  if (!opened.ok) return opened
+  if (!opened) {
+    const error = stepError('output_fetch_failed', `${provider} is not configured any more`)
+    return { ok: false, error, fault: 'away' }
+  }
+  if (!opened.ok) return { ok: false, error: opened.error, fault: faultOf(opened) }
   const { stream, length } = opened
-  return media.keep({ id, kind, stream, mime: opened.mime ?? from.mime ?? null, length })
+  const kept = await media.keep({ id, kind, stream, mime: opened.mime ?? from.mime ?? null, length })
+  if (kept.ok) return kept
+  if (kept.error.code === 'storage_unavailable') return { ...kept, fault: 'away' }
+  return { ...kept, fault: kept.error.retryable && !isStashed(from) ? 'spoiled' : 'final' }
 }
+
+/** Busy and slow hosts get better; what else a host answers in place of the file says that the link is no good. */
+function faultOf({ error, expired }: Extract<Opened, { ok: false }>): KeepFault {
+  if (!error.retryable) return 'final'
+  const { httpStatus } = error
+  const isAnswer = httpStatus !== undefined && httpStatus >= 300 && httpStatus < 500
+  return expired || (isAnswer && !PASSING.has(httpStatus)) ? 'dead' : 'away'
+}
+const PASSING: ReadonlySet<number> = new Set([408, 425, 429])
 
 /** Whose output is lost should know that our own storage had its part in it. */
 function namingStorage({ gate }: KeepDeps, step: Step, error: StepError): StepError {
@@ -81,8 +115,9 @@ function namingStorage({ gate }: KeepDeps, step: Step, error: StepError): StepEr
   return why === null ? error : { ...error, message: `${error.message}; before, outputs could not be stored: ${why}` }
 }
 
-function failed(error: StepError, expired = false): Failed {
-  return { type: 'media.keep_failed', error, expired }
+function failed(deps: KeepDeps, step: Step, { error, fault }: Lost, outputs: Output[]): Failed {
+  const told = error.code === 'storage_unavailable' ? error : namingStorage(deps, step, error)
+  return { type: 'media.keep_failed', error: told, fault, outputs }
 }
 
 /** The same output of the same attempt always has the same id, so that a copy begun twice is one file. */

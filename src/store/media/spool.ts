@@ -3,7 +3,8 @@
  *
  * 1. The bytes decide what a file is; what the sender says of it is for messages only.
  * 2. A web page is refused at its first bytes, an oversized file at its first byte too many.
- * 3. Blame is told apart: reading the stream is the network's, what the bytes are is the provider's, the disk is ours.
+ * 3. An error is `retryable` when another download may bring the output.
+ * 4. Blame is told apart: reading the stream is the network's, what the bytes are is the provider's, the disk is ours.
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { stepError } from '../../core/errors.ts'
@@ -117,7 +118,7 @@ async function receive({ kind, stream, length }: Order, draft: Draft, cap: numbe
       if (!next.ok) return brokenOff(bytes, length)
       const { chunk } = next
       if (chunk === null && length !== null && bytes !== length) return brokenOff(bytes, length)
-      if (chunk === null && bytes === 0) return invalid(`The output is empty, not ${NOUNS[kind]}.`)
+      if (chunk === null && bytes === 0) return spoiled(`The output is empty, not ${NOUNS[kind]}.`)
       if (chunk && head.length < HEAD_BYTES) {
         head = Buffer.concat([head, chunk.subarray(0, HEAD_BYTES - head.length)])
       }
@@ -160,9 +161,9 @@ async function check(
 ): Promise<Spooled> {
   const { bytes, sha256, format } = received
   const { complete, flaw, ...facts } = await inspect(format, bytes, (from, length) => draft.read(from, length))
-  if (flaw) return invalid(`The output is broken: ${flaw}.`)
-  // All that was announced came: then the file itself is short, and another download would be as short.
-  if (!complete) return order.length === null ? brokenOff(bytes, null) : invalid('The output ends before its own end.')
+  if (flaw) return spoiled(`The output is broken: ${flaw}.`)
+  // All that was announced came: then it is the file that is short, or what its host has of it so far.
+  if (!complete) return order.length === null ? brokenOff(bytes, null) : spoiled('The output ends before its own end.')
   if ((facts.width ?? 1) * (facts.height ?? 1) > pixels) {
     return invalid(
       `The output has ${facts.width} × ${facts.height} pixels; at most ${pixels / 1e6} megapixels are taken.`,
@@ -177,8 +178,15 @@ function invalid(message: string): Extract<Kept, { ok: false }> {
   return { ok: false, error: stepError('output_invalid', message) }
 }
 
+/** What came in place of the output; the next download may bring it. */
+function spoiled(message: string): Extract<Kept, { ok: false }> {
+  return { ok: false, error: stepError('output_invalid', message, { retryable: true }) }
+}
+
+/** A picture is a picture each time; a web page or nothing at all is the host's word of a moment. */
 function wrongKind(kind: StepKind, head: Uint8Array): Extract<Kept, { ok: false }> {
-  return invalid(`The output is ${describe(head)}, not ${NOUNS[kind]}.`)
+  const refused = sniff(head) === null ? spoiled : invalid
+  return refused(`The output is ${describe(head)}, not ${NOUNS[kind]}.`)
 }
 
 function tooLarge(kind: StepKind, cap: number): Extract<Kept, { ok: false }> {
