@@ -250,7 +250,9 @@ export const resumeRun = define(
   Type.Object(
     {
       from_step_key: Type.Optional(
-        text('Do this step and those after it again, although it succeeded. By default, every step that did not.'),
+        text(
+          'Do this step and those after it again, although it succeeded, or although its provider may still have its job. By default, every step that did not succeed.',
+        ),
       ),
       input: Type.Optional(
         anything(

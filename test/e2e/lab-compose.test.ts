@@ -64,7 +64,7 @@ describe('an order that was not answered', () => {
   }, 60_000)
 
   test('to resume a run is the same at the second click', async () => {
-    const made = await createRun({ film: 'Smoke curls #garbage=1' })
+    const made = await createRun({ film: 'Smoke curls #garbage=4' })
     await server.json(`/api/v1/runs/${made}?wait=30`)
     const here = await visit(`/runs/${made}`)
     const keys = await loseTheFirstAnswer(here.page, /\/resume$/)

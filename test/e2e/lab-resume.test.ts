@@ -157,7 +157,7 @@ describe('a film that was refused', () => {
 })
 
 test('a film that failed otherwise is changed by the keyboard alone, behind one fold', async () => {
-  const run = await failed('Smoke curls #garbage=1')
+  const run = await failed('Smoke curls #garbage=4')
   const here = await visit(`/runs/${run.id}`)
   const { page } = here
   await fold(page).waitFor()

@@ -242,7 +242,7 @@ for (const { name, command, whole } of servers) {
     }, 60_000)
 
     test('a failed run says what went wrong and whose turn it is, and its one button helps', async () => {
-      const id = await create('A perfume bottle', 'Smoke curls #garbage=1')
+      const id = await create('A perfume bottle', 'Smoke curls #garbage=4')
       const here = await visit(`/runs/${id}`)
       await state(here.page, 'failed')
       const trouble = here.page.getByRole('region', { name: 'What went wrong' })

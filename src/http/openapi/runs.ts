@@ -202,7 +202,7 @@ export const resume = operation({
   tag: 'Runs',
   summary: 'Resume a failed or canceled run',
   description:
-    'Makes a new run that keeps the finished steps and their paid outputs, and does the others again. It is refused, before anything is paid, where a provider or a picture that it needs is no longer there, or where finished steps of the other mode (`sandbox`, `byok`) would be kept. `input` changes the steps that are done again: a refused prompt is mended without paying for the picture once more. Its `resumed_from` names the old one. A run that has succeeded is run again from the step that `from_step_key` names.',
+    'Makes a new run that keeps the finished steps and their paid outputs, and does the others again. A step that ended although its provider may still have its job (the output could not be copied, the deadline passed, the run was canceled) goes on with that job, which is not paid twice: another is bought only when the provider says that it is over without an output, when `input` changes the step, or when `from_step_key` names it. It is refused, before anything is paid, where a provider or a picture that it needs is no longer there, or where finished steps of the other mode (`sandbox`, `byok`) would be kept. `input` changes the steps that are done again: a refused prompt is mended without paying for the picture once more. Its `resumed_from` names the old one. A run that has succeeded is run again from the step that `from_step_key` names.',
   scope: 'runs:write',
   parameters: [runId, idempotencyKey, prefer],
   body: { required: false, content: { 'application/json': { schema: schemaRef('ResumeRun') } } },
