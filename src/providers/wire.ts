@@ -192,7 +192,8 @@ function failureOf(dialect: Dialect, failure: { kind: string; detail: string; st
 /** Why an output could not be opened. A dead link may be asked for again; a forbidden address never gets better. */
 function closed(dialect: Dialect, failed: { errorClass: string; status?: number }): Opened & { ok: false } {
   const { errorClass, status } = failed
-  const expired = status === 403 || status === 404 || status === 410
+  // One that leads round in circles, or nowhere, is dead, too.
+  const expired = status === 403 || status === 404 || status === 410 || errorClass === 'redirect'
   const hopeless = errorClass === 'blocked_address' || errorClass === 'too_large' || errorClass === 'encoding_refused'
   const why = status === undefined ? errorClass : `HTTP ${status}`
   const error = stepError('output_fetch_failed', `the output at ${dialect.provider} could not be opened: ${why}`, {

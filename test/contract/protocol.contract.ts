@@ -7,7 +7,15 @@ import type { ErrorCode, StepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import type { Checked, Provider, StartJob } from '../../src/core/ports.ts'
 import type { CancelOutcome } from '../../src/core/run.ts'
-import { type Bench, type BenchSpec, bytesOf, inbound, LATENCY_MS, openBench } from '../support/providers/bench.ts'
+import {
+  type Bench,
+  type BenchSpec,
+  bytesOf,
+  inbound,
+  LATENCY_MS,
+  openBench,
+  ROUND,
+} from '../support/providers/bench.ts'
 import { CUT, type Failure, type Refusal, type Reply, type Scene, type StandIn } from '../support/providers/stand-in.ts'
 import { leaksIn } from '../support/secrets.ts'
 
@@ -584,6 +592,11 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
           const opened = await bench.provider.open({ url }, bench.signal)
           expect(opened).toMatchObject({ ok: false, error: { code: 'output_fetch_failed', retryable: false } })
         }
+      })
+
+      test('a link that leads round in circles is as good as dead', async () => {
+        const opened = await bench.provider.open({ url: bench.trap.url + ROUND }, bench.signal)
+        expect(opened).toMatchObject({ ok: false, expired: true, error: { retryable: true } })
       })
 
       if (traits.links) {

@@ -104,7 +104,7 @@ async function copy(
 function faultOf({ error, expired }: Extract<Opened, { ok: false }>): KeepFault {
   if (!error.retryable) return 'final'
   const { httpStatus } = error
-  const isAnswer = httpStatus !== undefined && httpStatus >= 300 && httpStatus < 500
+  const isAnswer = httpStatus !== undefined && httpStatus < 500
   return expired || (isAnswer && !PASSING.has(httpStatus)) ? 'dead' : 'away'
 }
 const PASSING: ReadonlySet<number> = new Set([408, 425, 429])

@@ -138,13 +138,17 @@ export interface Trap {
   stop(): void
 }
 
+/** The path at which the trap sends its callers round in circles. */
+export const ROUND = '/round'
+
 export async function openTrap(): Promise<Trap> {
   const caught: Record<string, string>[] = []
   const server: Server = createServer((request, response) => {
     saw("a host that is nobody's", `${request.url} ${JSON.stringify(request.headers)}`)
     request.on('data', (chunk: Uint8Array) => saw("a host that is nobody's", chunk))
     caught.push(request.headers as Record<string, string>)
-    response.writeHead(200, { 'content-type': 'application/json' }).end('{"id":"trapped","status":"Ready"}')
+    if (request.url === ROUND) response.writeHead(302, { location: ROUND }).end()
+    else response.writeHead(200, { 'content-type': 'application/json' }).end('{"id":"trapped","status":"Ready"}')
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const stop = () => {
