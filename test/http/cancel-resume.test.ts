@@ -113,6 +113,28 @@ describe('resume', () => {
     expect(old.status).toBe('failed')
   })
 
+  test('goes on with a job that the provider would not cancel, and pays for no other', async () => {
+    const id = await atStep(0)
+    const { cancel } = world.provider
+    world.provider.cancel = async () => 'unsupported'
+    await world.ask('POST', `/api/v1/runs/${id}/cancel`)
+    world.provider.cancel = cancel
+    const before = await world.runToEnd(id)
+    const submits = world.provider.started.length
+    world.provider.instant = true
+    const run = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`)
+    expect(run.steps).toMatchObject([{ status: 'running', cost: { actual_usd: 0 } }, { status: 'queued' }])
+    const ended = await world.runToEnd(run.id)
+    expect(ended.status).toBe('succeeded')
+    expect(ended.steps[0]?.attempts.map(each => each.jobRef)).toEqual([before.steps[0]?.attempts[0]?.jobRef ?? null])
+    expect(world.provider.started.slice(submits).map(job => job.role)).toEqual(['image_to_video'])
+    // The step that is named is bought anew.
+    const body = { from_step_key: 'text_to_image' }
+    const anew = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`, { body })
+    expect(anew.steps[0]?.status).toBe('queued')
+    expect((await world.runToEnd(anew.id)).status).toBe('succeeded')
+  })
+
   test('may begin at a finished step, prefer another provider and allow more money', async () => {
     const id = await failed()
     world.provider.instant = true

@@ -13,7 +13,7 @@ import type { Json } from '../../src/core/json.ts'
 import type { Scope } from '../../src/core/keys.ts'
 import type { Catalog, Model, Route } from '../../src/core/model.ts'
 import type { Checked, Engine, Opened, Provider, Started, StartJob, Store } from '../../src/core/ports.ts'
-import { isEnded, type Run } from '../../src/core/run.ts'
+import { type CancelOutcome, isEnded, type Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
 import { Registry } from '../../src/engine/registry.ts'
@@ -73,7 +73,7 @@ class StudioProvider implements Provider {
     if (job) this.ended.set(job.token, { type: 'failed', error: stepError('content_rejected', 'not this') })
   }
 
-  async cancel(): Promise<'confirmed'> {
+  async cancel(): Promise<CancelOutcome> {
     return 'confirmed'
   }
 
