@@ -341,7 +341,9 @@ export interface Observer {
   /** An attempt ended: how, and how long it took from its intent (ms). */
   attemptEnded(attempt: {
     runId: string
+    stepId: string
     stepKey: string
+    attempt: number
     model: string
     provider: string
     outcome: string
@@ -349,7 +351,7 @@ export interface Observer {
     ms: number
   }): void
   /** A run ended, and how long it took from its creation (ms). */
-  runEnded(run: { runId: string; slug: string; status: RunStatus; ms: number }): void
+  runEnded(run: { runId: string; slug: string; status: RunStatus; code: string | null; ms: number }): void
   /** A delivery was attempted. */
   deliveryTried(delivery: {
     deliveryId: string

@@ -93,9 +93,9 @@ export class Places {
     })
     if (after.status !== before.status) admission.follow(after)
     if (isEnded(after) && !isEnded(before)) {
-      const { id: runId, slug, status, createdAt } = after
+      const { id: runId, slug, status, createdAt, error } = after
       // Until now, its last commit included: who hears of it counts back from now.
-      observer.runEnded({ runId, slug, status, ms: clock.now() - createdAt })
+      observer.runEnded({ runId, slug, status, code: error?.code ?? null, ms: clock.now() - createdAt })
     }
   }
 
@@ -112,8 +112,18 @@ export class Places {
     const { capacity, observer, clock } = this.#deps
     const { provider, outcome, error, startedAt } = attempt
     const ms = (attempt.endedAt ?? clock.now()) - startedAt
-    const { key: stepKey, model } = step
-    observer.attemptEnded({ runId, stepKey, model, provider, outcome, code: error?.code ?? null, ms })
+    const { id: stepId, key: stepKey, model } = step
+    observer.attemptEnded({
+      runId,
+      stepId,
+      stepKey,
+      attempt: attempt.no,
+      model,
+      provider,
+      outcome,
+      code: error?.code ?? null,
+      ms,
+    })
     if (error) capacity.learn(provider, model, error, clock.now())
   }
 

@@ -52,7 +52,7 @@ async function create(context: Context, exchange: Authorized): Promise<Response>
   const body = await readJson(exchange.request)
   const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
-  if (repeat) return answerRepeat(repeat)
+  if (repeat) return answerRepeat(exchange, repeat)
 
   const examined = await examine(deps, exchange.principal, chain, body)
   if (!examined.ok) throw refusal(examined.errors)
@@ -89,7 +89,8 @@ async function accept(
     events,
     idempotency: idempotency && { ...idempotency, response: snapshot(run.id, body) },
   })
-  if (made.type !== 'created') return answerRepeat(made)
+  if (made.type !== 'created') return answerRepeat(exchange, made)
+  exchange.runId = run.id
   const headers = { location: locationOf(run.id) }
   const seconds = preferredWait(exchange.request)
   if (seconds === null) return json(202, body, headers)
@@ -135,7 +136,7 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const before = await ownRun(deps, exchange)
   const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
-  if (repeat) return answerRepeat(repeat)
+  if (repeat) return answerRepeat(exchange, repeat)
 
   const errors = examineResume(before, body)
   if (errors.length > 0) throw refusal(errors)
@@ -171,10 +172,11 @@ function hasBody(request: Request): boolean {
 }
 
 /** The run of the path, if it is the asker's. @throws ApiProblem 404 */
-export async function ownRun({ engine }: ApiDeps, { params, principal }: Authorized): Promise<Run> {
-  const id = (params.runId ?? '').toLowerCase()
+export async function ownRun({ engine }: ApiDeps, exchange: Authorized): Promise<Run> {
+  const id = (exchange.params.runId ?? '').toLowerCase()
   const run = isUuid(id) ? await engine.run(id) : null
-  if (run?.apiKeyId !== principal.apiKeyId) throw new ApiProblem('not_found', 'There is no such run.')
+  if (run?.apiKeyId !== exchange.principal.apiKeyId) throw new ApiProblem('not_found', 'There is no such run.')
+  exchange.runId = run.id
   return run
 }
 
