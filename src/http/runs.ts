@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto'
 import { Elysia } from 'elysia'
 import { fork } from '../core/machine.ts'
 import type { Idempotency } from '../core/ports.ts'
-import { isEnded, newRun, type Run, type RunEvent } from '../core/run.ts'
+import { isEnded, newRun, type Run, type RunEvent, type Step } from '../core/run.ts'
 import { readJson } from './body.ts'
 import { namedChain } from './chains.ts'
 import type { ApiDeps } from './deps.ts'
@@ -149,6 +149,7 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
+  await checkKept(deps, forked.run)
   if (before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)) throw keepsOther(before, deps)
   const run: Run = {
     ...forked.run,
@@ -158,6 +159,15 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const examined = await examineFork(deps, exchange.principal, run, order)
   if (!examined.ok) throw refusal(examined.errors)
   return accept(context, exchange, { run: examined.run, events: forked.events }, idempotency)
+}
+
+/** A step whose output was removed must be run again: what follows could not read it. @throws ApiProblem 409 */
+async function checkKept({ store }: ApiDeps, { resumedFrom, steps }: Run): Promise<void> {
+  for (const step of steps.filter(each => each.inherited)) {
+    if ((await removedOf(store, [step])).size === 0) continue
+    const detail = `The run ${resumedFrom} cannot be resumed as it is: what ${step.key} gave was removed after its retention.`
+    throw new ApiProblem('not_resumable', detail, { hint: `Run it again, too, with "from_step_key": "${step.key}".` })
+  }
 }
 
 /** What was painted must not pass for what was paid, nor the other way round. */
@@ -184,5 +194,20 @@ export async function ownRun({ engine }: ApiDeps, exchange: Authorized): Promise
 export async function shown({ store, links, clock }: ApiDeps, run: Run): Promise<RunDto> {
   const at = clock.now()
   const sent = run.callback && isEnded(run) ? await store.deliveriesOf(run.id) : []
-  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0] })
+  const isOld = isEnded(run) && at - run.updatedAt >= SHORTEST_RETENTION_MS
+  const removed = isOld ? await removedOf(store, run.steps) : undefined
+  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0], ...(removed && { removed }) })
+}
+
+/** Nothing is removed earlier, so younger runs need no look. */
+const SHORTEST_RETENTION_MS = 86_400_000
+
+/** What these steps gave, in time or late, and is stored no more. */
+async function removedOf(store: ApiDeps['store'], steps: readonly Step[]): Promise<ReadonlySet<string>> {
+  const given = steps.flatMap(step => [
+    ...(step.status === 'succeeded' ? step.outputs : []),
+    ...step.attempts.flatMap(({ lateResult }) => lateResult?.outputs ?? []),
+  ])
+  const looked = await Promise.all(given.map(async ({ mediaId }) => ((await store.media(mediaId)) ? [] : [mediaId])))
+  return new Set(looked.flat())
 }

@@ -13,6 +13,7 @@ import {
   attemptsOf,
   type Cost,
   currentStepKey,
+  endedAt,
   type LateResult,
   type Output,
   type Run,
@@ -37,6 +38,8 @@ export interface View {
   /** A link to a media that works without a key. */
   link(mediaId: string): string
   delivery?: Delivery | undefined
+  /** Media that are stored no more. */
+  removed?: ReadonlySet<string>
 }
 
 export function presentRun(run: Run, view: View): RunDto {
@@ -60,6 +63,7 @@ export function presentRun(run: Run, view: View): RunDto {
     provider_order: Object.fromEntries(Object.entries(run.providerOrder).map(([key, order]) => [key, [...order]])),
     max_cost_usd: run.maxCostUsd,
     deadline_at: iso(run.deadlineAt),
+    ended_at: isoOrNull(endedAt(run)),
     cancel_requested_at: isoOrNull(run.cancelRequestedAt),
     resumed_from: run.resumedFrom,
   }
@@ -166,7 +170,7 @@ function inputsOf(step: Step, run: Run, view: View): string[] {
   return [...wired, ...given]
 }
 
-function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
+function presentOutput(output: Output, view: Pick<View, 'link' | 'removed'>): OutputDto {
   const { mediaId, mime, bytes, sha256, width, height, seconds } = output
   return {
     media_id: mediaId,
@@ -177,6 +181,7 @@ function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
     ...(width === undefined ? {} : { width }),
     ...(height === undefined ? {} : { height }),
     ...(seconds === undefined ? {} : { seconds }),
+    available: !view.removed?.has(mediaId),
   }
 }
 
