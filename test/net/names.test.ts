@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { EgressError } from '../../src/net/egress/failure.ts'
 import { createNameServer } from '../../src/net/egress/name-server.ts'
 import { type Address, createNames } from '../../src/net/egress/names.ts'
+import { unlessCutOff } from '../../src/net/egress/route.ts'
 import { createEgress } from '../../src/net/egress.ts'
 import { type NameServer, type Said, startNameServer } from './name-servers.ts'
 import { AUTHORITY, httpsServer } from './servers.ts'
@@ -188,5 +189,29 @@ describe('the files of the system', () => {
       'A store.other.media.svc.test',
       'A store.other.svc.test',
     ])
+  })
+})
+
+describe('a refused connection', () => {
+  // Linux and macOS give no way to the broadcast address to a socket that did not ask for it: a target without a route.
+  const NOWHERE = { address: '255.255.255.255', family: 4 }
+  const HERE = { address: '127.0.0.1', family: 4 }
+  const AFAR = { address: '2001:db8::1', family: 6 }
+  const after = (errorClass: 'connect_refused' | 'tls_error', targets: { address: string; family: number }[]) =>
+    unlessCutOff(Promise.reject(new EgressError(errorClass, 'said')), targets).catch(error => error.errorClass)
+
+  test('is the receiver, as long as this machine has a way to one of its addresses', async () => {
+    expect(await after('connect_refused', [HERE])).toBe('connect_refused')
+    expect(await after('connect_refused', [NOWHERE, HERE])).toBe('connect_refused')
+  })
+
+  test('is our network without a way to any of them, unless it has IPv6 alone', async () => {
+    expect(await after('connect_refused', [NOWHERE])).toBe('egress_down')
+    expect(await after('connect_refused', [AFAR])).toBe('connect_refused')
+  })
+
+  test('is the only failure that is asked about', async () => {
+    expect(await after('tls_error', [NOWHERE])).toBe('tls_error')
+    expect(await unlessCutOff(Promise.resolve('fine'), [NOWHERE])).toBe('fine')
   })
 })

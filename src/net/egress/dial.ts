@@ -19,6 +19,7 @@ import { requestBytes } from './http1.ts'
 import type { Address, Names } from './names.ts'
 import type { Pool } from './pool.ts'
 import type { Reply } from './reply.ts'
+import { unlessCutOff } from './route.ts'
 import type { Judged, UrlRules } from './url.ts'
 
 export type DialRules = UrlRules & {
@@ -69,11 +70,11 @@ export async function dial(judged: Judged, request: DialRequest, rules: DialRule
     onPeer: request.onPeer,
     keep: pool.put,
   }
-  const reply = await exchange(order)
+  const reply = await unlessCutOff(exchange(order), targets)
   if (reply !== 'stale') return reply
   // Most likely the server closed the connection while the request was on its way. It may also have acted on it: for a
   // GET that is no harm, and a callback is delivered at least once by contract, under one constant `webhook-id`.
-  const repeated = await exchange({ ...order, kept: undefined })
+  const repeated = await unlessCutOff(exchange({ ...order, kept: undefined }), targets)
   if (repeated === 'stale') throw new EgressError('connection_lost', 'closed without a reply, twice')
   return repeated
 }

@@ -12,7 +12,7 @@
  * - `timeout`: the whole exchange took too long
  * - `connection_lost`: cut after it was open, or the answer was not HTTP
  * - `reply_too_large`: more headers, or more chunks around a body, than are read
- * - `egress_down`: our own name server or network is dead (names.ts), or we are out of sockets
+ * - `egress_down`: our own name server or network is dead (names.ts, route.ts), or we are out of sockets
  * - `aborted`: the caller's signal; `bad_request`: the caller's headers cannot be sent
  */
 export type EgressErrorClass =
