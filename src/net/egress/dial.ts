@@ -1,8 +1,8 @@
 // A request to an address that was checked for it, over a connection that was kept or a new one.
 //
 // Invariants
-// 1. For every request the name is resolved once, now (names.ts); every address of the answer is checked, and only those addresses
-//    are used. A name with one bad address among good ones is refused as a whole.
+// 1. For every request the name is resolved once, now (names.ts); every address of the answer is checked, and only those
+//    addresses are used. A name with one bad address among good ones is refused as a whole.
 // 2. A host that is an address is not resolved; it is checked by the same rule.
 // 3. A kept connection (pool.ts) was verified for its host when it was opened; its peer is compared anew, and if it is not
 //    among the addresses of now, the connection is closed and another is dialled.
