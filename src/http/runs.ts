@@ -14,7 +14,7 @@ import { readJson } from './body.ts'
 import { namedChain } from './chains.ts'
 import type { ApiDeps } from './deps.ts'
 import { presentRun } from './dto/run.ts'
-import type { ResumeRunDto, RunDto } from './dto.ts'
+import type { RunDto } from './dto.ts'
 import { type Authorized, type Context, guarded, isUuid, json, matches } from './exchange.ts'
 import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
 import * as docs from './openapi/runs.ts'
@@ -138,9 +138,9 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
   if (repeat) return answerRepeat(exchange, repeat)
 
-  const errors = examineResume(before, body)
-  if (errors.length > 0) throw refusal(errors)
-  const order = body as ResumeRunDto
+  const asked = examineResume(before, body)
+  const { order, errors } = asked
+  if (order === null) throw refusal(errors)
   const { clock } = deps
   const forked = fork(before, {
     id: clock.id(),
@@ -148,15 +148,17 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     at: clock.now(),
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
+  if (!forked.ok && errors.length > 0) throw refusal(errors)
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
-  await checkKept(deps, forked.run)
-  if (before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)) throw keepsOther(before, deps)
+  const isKeeping = before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)
+  if (isKeeping && errors.length === 0) throw keepsOther(before, deps)
+  if (errors.length === 0) await checkKept(deps, forked.run)
   const run: Run = {
     ...forked.run,
     mode: deps.mode,
     maxCostUsd: order.max_cost_usd === undefined ? before.maxCostUsd : order.max_cost_usd,
   }
-  const examined = await examineFork(deps, exchange.principal, run, order)
+  const examined = await examineFork(deps, exchange.principal, run, asked)
   if (!examined.ok) throw refusal(examined.errors)
   return accept(context, exchange, { run: examined.run, events: forked.events }, idempotency)
 }
