@@ -14,7 +14,12 @@ import { anything, define, nullable, text, time, uuid, word } from './dto/schema
 export const cost = define(
   'Cost',
   Type.Object({
-    estimated_usd: nullable(Type.Number({ description: 'By the price list, before the call.' })),
+    estimated_usd: nullable(
+      Type.Number({
+        description:
+          'By the price list, before the call; the bill may be more. Of a step or a run: of its attempts together, those that were free left out.',
+      }),
+    ),
     actual_usd: nullable(
       Type.Number({
         description: 'What the provider said, or what it counted, at the listed price; null when it says neither.',

@@ -1,7 +1,9 @@
 /** What a run may cost is looked at before anything is paid: at creating, at estimating and at resuming, in the same words. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { sumOf } from '../../src/http/dto/run.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
+import { attempt } from '../support/store-runs.ts'
 
 interface Refusal {
   errors: { pointer: string; code: string; detail: string; hint: string }[]
@@ -164,4 +166,44 @@ test('a resumed run may have another limit or none, and one that cannot be kept 
     expect(await made.json()).toMatchObject({ max_cost_usd: then, resumed_from: id })
   }
   await own.close()
+})
+
+describe('what was estimated and what was billed', () => {
+  test('stay apart: a bill above the estimate shows in the step, in the run and in its callback', async () => {
+    const own = await HttpWorld.open()
+    const id = await own.run({ ...seed, webhook_url: 'https://hooks.example.com/x' })
+    own.provider.instant = false
+    await own.until(() => own.provider.started.length === 1)
+    const token = own.provider.started[0]?.token ?? ''
+    own.provider.ended.set(token, {
+      type: 'succeeded',
+      media: [{ url: 'https://studio.example/a.png' }],
+      costUsd: 0.07,
+    })
+    own.provider.instant = true
+    await own.runToEnd(id)
+    const run = await own.json<{ cost: object; steps: { cost: object }[] }>('GET', `/api/v1/runs/${id}`)
+    const costs = [run.cost, ...run.steps.map(step => step.cost)]
+    expect(costs).toEqual([
+      { estimated_usd: 0.1, actual_usd: 0.12, basis: 'metered' },
+      { estimated_usd: 0.05, actual_usd: 0.07, basis: 'metered' },
+      { estimated_usd: 0.05, actual_usd: 0.05, basis: 'metered' },
+    ])
+    const [delivery] = await own.store.deliveriesOf(id)
+    const { data } = JSON.parse(new TextDecoder().decode(delivery?.body)) as { data: { backend_metadata: typeof run } }
+    for (const told of [data as unknown as typeof run, data.backend_metadata])
+      expect([told.cost, ...told.steps.map(step => step.cost)]).toEqual(costs)
+    await own.close()
+  })
+
+  const paid = (estimatedUsd: number | null, actualUsd: number | null) =>
+    attempt(1, { cost: { estimatedUsd, actualUsd, basis: actualUsd === null ? 'listed' : 'metered' } })
+  test.each([
+    ['a free attempt counts in neither', [paid(0.2, 0), paid(0.2, 0.26)], 0.2, 0.26, 'metered'],
+    ['nor does it make a sum less certain', [paid(null, 0), paid(0.2, null)], 0.2, null, 'listed'],
+    ['one that nobody knows makes its sum unknown', [paid(0.05, 0.07), paid(null, 0.1)], null, 0.17, 'metered'],
+    ['free attempts alone cost nothing', [paid(0.2, 0)], 0, 0, 'metered'],
+  ] as const)('%s', (_, attempts, estimated_usd, actual_usd, basis) => {
+    expect(sumOf(attempts)).toEqual({ estimated_usd, actual_usd, basis })
+  })
 })

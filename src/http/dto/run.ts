@@ -246,17 +246,18 @@ function presentCost({ estimatedUsd, actualUsd, basis }: Cost): CostDto {
 const CERTAINTY = ['metered', 'listed', 'upper_bound', 'unknown'] as const
 
 /**
- * The cost of attempts together; null before there is one. Known actual costs count in both sums, so that the estimate
- * is always the best that is known; attempts that were free do not make a sum less certain.
+ * The cost of attempts together; null before there is one. What was estimated and what was billed stay apart, so that a bill
+ * above the estimate shows. Attempts that were free count in neither: they were not billed, nor do they make a sum less certain.
  */
 export function sumOf(attempts: readonly Attempt[]): CostDto | null {
   if (attempts.length === 0) return null
-  const costs = attempts.map(attempt => attempt.cost)
-  const best = costs.map(cost => cost.actualUsd ?? cost.estimatedUsd)
-  const actual = costs.map(cost => cost.actualUsd)
-  const paid = costs.filter(cost => cost.actualUsd !== 0)
+  const paid = attempts.map(attempt => attempt.cost).filter(cost => cost.actualUsd !== 0)
   const worst = Math.max(0, ...paid.map(cost => CERTAINTY.indexOf(cost.basis)))
-  return { estimated_usd: total(best), actual_usd: total(actual), basis: CERTAINTY[worst] ?? 'unknown' }
+  return {
+    estimated_usd: total(paid.map(cost => cost.estimatedUsd)),
+    actual_usd: total(paid.map(cost => cost.actualUsd)),
+    basis: CERTAINTY[worst] ?? 'unknown',
+  }
 }
 
 function total(parts: readonly (number | null)[]): number | null {
