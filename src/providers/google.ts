@@ -206,14 +206,14 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
   return readPoll(dialect, answer, everyMs, json => {
     if (nameAt(json) === undefined) return null
     if (at(json, 'done') !== true) return pending(everyMs)
-    const error = at(json, 'error')
-    if (error !== undefined) return { type: 'failed', error: operationError(dialect, error) }
     const response = at(json, 'response', 'generateVideoResponse') ?? at(json, 'response')
     const media = listAt(response, 'generatedSamples').flatMap(sample => {
       const url = mediaLink(at(sample, 'video', 'uri'))
       return url === null ? [] : [{ url, mime: 'video/mp4' }]
     })
     if (media.length > 0) return { type: 'succeeded', media }
+    const error = at(json, 'error')
+    if (error !== undefined) return { type: 'failed', error: operationError(dialect, error) }
     const reasons = listAt(response, 'raiMediaFilteredReasons').filter(reason => typeof reason === 'string')
     const filtered = reasons.length > 0 || (numberAt(response, 'raiMediaFilteredCount') ?? 0) > 0
     const words = reasons.join('; ') || 'raiMediaFilteredCount'

@@ -70,7 +70,7 @@ export function jsonOf(body: Uint8Array): Json | undefined {
   }
 }
 
-/** What lies at a path, or undefined. */
+/** What lies at a path, or undefined. Providers write null for what is absent (`"error": null`), and it counts as absent. */
 export function at(json: Json | undefined, ...path: readonly (string | number)[]): Json | undefined {
   let here: Json | undefined = json
   for (const key of path) {
@@ -78,7 +78,7 @@ export function at(json: Json | undefined, ...path: readonly (string | number)[]
     if (Array.isArray(here)) here = typeof key === 'number' ? here[key] : undefined
     else here = Object.hasOwn(here, key) ? here[String(key)] : undefined
   }
-  return here
+  return here ?? undefined
 }
 
 /** A non-empty string at a path, or undefined. */

@@ -236,6 +236,10 @@ describe('google', () => {
       error: { code: 'content_rejected' },
     })
     const samples = [{ video: { uri: 'https://x.example/v.mp4' } }]
+    // A film that is there is a film, whatever stands beside it.
+    for (const error of [null, { code: 13, message: 'Internal error' }])
+      expect(read({ error, response: { generatedSamples: samples } })).toMatchObject({ type: 'succeeded' })
+    expect(read({ error: null, response: null })).toMatchObject({ type: 'failed', error: { code: 'output_invalid' } })
     const partly = { generatedSamples: samples, raiMediaFilteredCount: 1, raiMediaFilteredReasons: ['r'] }
     expect(read({ response: { generateVideoResponse: partly } })).toMatchObject({ type: 'succeeded' })
   })
