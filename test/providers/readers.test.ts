@@ -18,7 +18,7 @@ const KEY = 'sk-test-0123456789abcdef'
 const KEYLESS = 'comfyui'
 const LINK = 'https://x.example/a.png'
 const unhooked = { callbackUrl: null }
-const image = { ...unhooked, providerModel: 'fal-ai/x', role: 'text_to_image' as const }
+const image = { ...unhooked, providerModel: 'fal-ai/x', role: 'text_to_image' as const, jobsBefore: 0 }
 
 const STARTS: Readonly<Record<string, (answer: Answer) => Submitted>> = {
   bfl: answer => bfl.readStart(bfl.bflDialect(KEY), answer, unhooked, 0),
