@@ -67,6 +67,7 @@ export interface FindJob {
   token: string
   stepId: string
   providerModel: string
+  role: Role
   /** When the submit was intended (ms since the epoch). */
   startedAt: number
 }

@@ -437,6 +437,7 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         token: job.token,
         stepId: job.stepId,
         providerModel: job.providerModel,
+        role: job.role,
         startedAt: bench.clock.now(),
       })
       const find = async (job: StartJob, provider = bench.another()) => {
