@@ -63,7 +63,7 @@ const VARIABLES = {
 export type HostId = keyof typeof VARIABLES
 
 export interface HostsOptions {
-  /** Those that the application has a key for; by default all. */
+  /** Those that the application has a key for; by default all that read links to pictures themselves. */
   keys?: readonly HostId[]
   /** Webhooks: they come, or the application only gives its address and they are lost. Without: it is not reachable. */
   webhooks?: 'come' | 'are lost'
@@ -93,7 +93,7 @@ export class Hosts {
     const hosts = new Hosts(webhooks)
     await Promise.all(hosts.all.map(standIn => standIn.start()))
     hosts.trap = await openTrap()
-    const ids = keys ?? (Object.keys(VARIABLES) as HostId[])
+    const ids: readonly HostId[] = keys ?? ['bfl', 'byteplus', 'fal', 'replicate']
     const pointed = Object.fromEntries(ids.map(id => [id, { ...VARIABLES[id], standIn: hosts[id] }]))
     const reachable: Record<string, string> = webhooks ? { BABYCHAIN_PUBLIC_URL: PUBLIC } : {}
     const clock: Clock = hosts.clock
