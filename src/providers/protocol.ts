@@ -194,7 +194,7 @@ function cap(ms: number | undefined): number | undefined {
   return ms !== undefined && Number.isFinite(ms) && ms > 0 ? Math.min(Math.ceil(ms), LIMITS.retryAfterMs) : undefined
 }
 
-/** A job ended without an output and without a reason: one more may have one. The second of a step ends it. */
+/** A job gave no output and no reason. One more may: where the step has had a job there before, this ends it. */
 export function emptyHanded(
   dialect: Pick<Dialect, 'provider' | 'secrets'>,
   jobsBefore: number,
