@@ -51,12 +51,15 @@ export function routesFor(config: Config): (model: Model) => readonly Route[] {
   const { workflows } = config.comfyui
   const own = workflows === null ? null : createWorkflows(workflows)
   const here = (model: Model): readonly Route[] =>
-    model.routes.map(route => (own && route.provider === 'comfyui' ? withWorkflow(route, model.roles, own) : route))
+    own
+      ? model.routes.map(route => (route.provider === 'comfyui' ? withWorkflow(route, model.roles, own) : route))
+      : model.routes
   const preferred = (route: Route): number => {
     const place = config.providerOrder.indexOf(route.provider)
     return place < 0 ? config.providerOrder.length : place
   }
-  return model => here(model).toSorted((a, b) => preferred(a) - preferred(b))
+  return model =>
+    config.providerOrder.length > 0 ? here(model).toSorted((a, b) => preferred(a) - preferred(b)) : here(model)
 }
 
 /** Models that ComfyUI cannot run for want of a workflow, or because of a wrong one (`isThere`). */
