@@ -2,15 +2,17 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useMemo } from 'preact/hooks'
 import type { FailureDto, ResumeRunDto, RunDto } from '../http/dto.ts'
+import { untilAnswered } from './again.ts'
 import { type ApiFailure, api } from './api.ts'
 import { CallbackPane } from './callback-pane.tsx'
+import { loadCatalog } from './catalog.ts'
 import { CodePanel, Copy } from './code.tsx'
 import { composeFrom } from './draft.ts'
 import { EventLog } from './event-log.tsx'
 import { age, money, plural, roleName, shortId, span } from './format.ts'
 import { isOver, type LiveRun, watchRun } from './live.ts'
 import { helpsMending, Mend, mendable } from './mend.tsx'
-import { go } from './nav.ts'
+import { go, place } from './nav.ts'
 import { now } from './now.ts'
 import { Order } from './order-button.tsx'
 import { order } from './orders.ts'
@@ -119,7 +121,11 @@ async function resume(run: RunDto, changes?: ResumeRunDto): Promise<void> {
   go(`/runs/${next.id}`)
 }
 
+/** A request is read by its chain. Who has gone elsewhere before the chains came is left where they are. */
 async function change(run: RunDto): Promise<void> {
+  const here = place.value
+  await untilAnswered(loadCatalog)
+  if (place.value !== here) return
   composeFrom(run)
   go('/')
 }
