@@ -229,7 +229,7 @@ test('who signs in after another sees nothing of the other', async () => {
   await page.getByRole('link', { name: 'settings', exact: true }).click()
   await page.locator('section[aria-label="API keys"] li').first().waitFor()
   await page.getByRole('button', { name: 'sign out' }).click()
-  await page.getByLabel('API key').fill(key)
+  await page.getByLabel('API key', { exact: true }).fill(key)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.locator('section[aria-label="API keys"] .note').waitFor()
   expect(await page.locator('section[aria-label="API keys"] li').count()).toBe(0)
