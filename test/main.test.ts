@@ -17,6 +17,7 @@ import pkg from '../package.json' with { type: 'json' }
 import { StorageUnavailable } from '../src/core/ports.ts'
 import { wordsOf } from '../src/main/words.ts'
 import { smallRun } from './support/chaos.ts'
+import { providerKey } from './support/secrets.ts'
 import { API_KEY, until } from './support/server.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'babychain-main-'))
@@ -85,6 +86,29 @@ test('check finds a folder of workflows that is not there, and a database that i
   mkdirSync(join(data, 'flows'))
   const well = await run(['check'], { COMFYUI_WORKFLOWS: join(data, 'flows') })
   expect(well).toMatchObject({ code: 0, out: expect.stringContaining(`ok     ComfyUI: workflows in ${data}`) })
+})
+
+test('check takes a single workflow for a file, and names the models that have none or a wrong one', async () => {
+  const data = makeDir()
+  const flows = join(data, 'flows')
+  mkdirSync(flows)
+  const one = join(flows, 'image.json')
+  writeFileSync(one, JSON.stringify({ 1: { class_type: 'SaveImage', inputs: { text: '{{prompt}}' } } }))
+  writeFileSync(join(flows, 'qwen-image.json'), '{"nodes":[]}')
+  const [folder, single, gone] = await Promise.all(
+    [flows, one, join(flows, 'gone.json')].map(path => run(['check'], { COMFYUI_WORKFLOWS: path })),
+  )
+  expect(folder?.code).toBe(1)
+  expect(folder?.out).toContain(`ok     ComfyUI: workflows in ${flows}`)
+  expect(folder?.out).toMatch(
+    /note {3}ComfyUI: comfyui\/video: COMFYUI_WORKFLOWS has no video\.image_to_video\.json and no video\.json/,
+  )
+  expect(folder?.out).toContain('WRONG  ComfyUI: qwen/qwen-image: qwen-image.json of COMFYUI_WORKFLOWS is no graph')
+  expect(folder?.out).not.toContain('ComfyUI: comfyui/image')
+  expect(single?.code).toBe(0)
+  expect(single?.out).toContain(`ok     ComfyUI: one workflow for every model, ${one}`)
+  expect(single?.out).not.toContain('docs/comfyui.md')
+  expect(gone).toMatchObject({ code: 1, out: expect.stringContaining('WRONG  ComfyUI: there is no file') })
 })
 
 test('a demonstration leaves alone what lies in the data directory, another demonstration too', async () => {
@@ -255,6 +279,47 @@ test('a proxy of the environment gets nothing that a command says to its own ser
     child.kill('SIGKILL')
     await proxy.stop(true)
   }
+}, 60_000)
+
+/** What a server wrote until it was ready; its output is no terminal, and it has a key of a provider. */
+async function wordsOfStart(data: string, env: Env = {}): Promise<string> {
+  const out = join(makeDir(), 'out.txt')
+  const byok = { BFL_API_KEY: providerKey('bfl'), BABYCHAIN_DATA_DIR: data }
+  const { child } = await serving(Bun.file(out), { ...byok, ...env })
+  child.kill('SIGTERM')
+  expect(await child.exited).toBe(0)
+  return readFileSync(out, 'utf8')
+}
+
+test('a callback secret that the start makes is printed, once, also beside an API key of the environment', async () => {
+  const data = makeDir()
+  const first = await wordsOfStart(data)
+  expect(first.match(/whsec_[A-Za-z0-9+/]{43}=/g)).toHaveLength(1)
+  expect(first).not.toContain(API_KEY)
+  expect(await wordsOfStart(data)).not.toContain('whsec_')
+  const given = `whsec_${Buffer.alloc(32, 3).toString('base64')}`
+  expect(await wordsOfStart(makeDir(), { BABYCHAIN_CALLBACK_SECRET: given })).not.toContain('whsec_')
+  const { out } = await run(['check'], { BABYCHAIN_DATA_DIR: data })
+  expect(out).toMatch(/callback secret: kept in the database\n.*webhook_secrets\/rotate/)
+}, 60_000)
+
+test('a start whose bootstrap key is revoked says what to type, and both ways give a key', async () => {
+  const data = makeDir()
+  const none = { BABYCHAIN_API_KEY: '' }
+  expect(await wordsOfStart(data, none)).not.toContain('"key":"bootstrap"')
+  const own = { ...none, BABYCHAIN_DATA_DIR: data }
+  expect(await run(['keys', 'revoke', 'bootstrap'], own)).toMatchObject({ code: 0, err: '' })
+  const told = await wordsOfStart(data, none)
+  expect(told).toContain(
+    'the bootstrap key is revoked. For a key that may do as much, set BABYCHAIN_API_KEY to a new text',
+  )
+  const [typed = ''] = /keys create NAME [^"]*/.exec(told) ?? []
+  expect(await run(typed.split(' '), own)).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/keys:manage\n(.*\n)+? *key +bck_live_/),
+  })
+  expect(await wordsOfStart(data)).not.toContain('"key":"bootstrap"')
+  expect((await run(['keys', 'list'], { BABYCHAIN_DATA_DIR: data })).out).toMatch(/bootstrap .*active/)
 }, 60_000)
 
 test('a wrong BABYCHAIN_MODEL_IDS is a sentence', async () => {

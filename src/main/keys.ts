@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import pino from 'pino'
 import { ask as askServer } from '../app/ask.ts'
 import { reseal } from '../app/reseal.ts'
-import { createApp } from '../app.ts'
+import { type App, createApp } from '../app.ts'
 import type { Config } from '../config.ts'
 import { serverOf } from './address.ts'
 
@@ -170,9 +170,12 @@ function mustExist({ dataDir }: Config): void {
 async function withApi<T>(config: Config, use: (ask: Ask) => Promise<T>): Promise<T> {
   mustExist(config)
   // No run is begun here, so the mode is nothing to ask for.
-  const order = { ...config, port: 0, isModeNamed: true }
-  const app = await createApp(order, { log: pino({ level: 'silent' }) }).catch((error: unknown) => {
+  const open = (apiKey: string | null) =>
+    createApp({ ...config, apiKey, port: 0, isModeNamed: true }, { log: pino({ level: 'silent' }) })
+  const app = await open(config.apiKey).catch(async (error: unknown): Promise<App | Error> => {
     if (error instanceof Error && error.name === 'DataDirLocked') return error
+    // Here it may be the key of whoever asks a server, and need not be the bootstrap key.
+    if (error instanceof Error && error.name === 'KeyTextTaken') return open(null)
     throw error
   })
   if (app instanceof Error) return use(asking(request => atServer(config, request, app)))

@@ -13,6 +13,7 @@ import {
   attemptsOf,
   type Cost,
   currentStepKey,
+  endedAt,
   type LateResult,
   type Output,
   type Run,
@@ -37,6 +38,8 @@ export interface View {
   /** A link to a media that works without a key. */
   link(mediaId: string): string
   delivery?: Delivery | undefined
+  /** Media that are stored no more. */
+  removed?: ReadonlySet<string>
 }
 
 export function presentRun(run: Run, view: View): RunDto {
@@ -60,6 +63,7 @@ export function presentRun(run: Run, view: View): RunDto {
     provider_order: Object.fromEntries(Object.entries(run.providerOrder).map(([key, order]) => [key, [...order]])),
     max_cost_usd: run.maxCostUsd,
     deadline_at: iso(run.deadlineAt),
+    ended_at: isoOrNull(endedAt(run)),
     cancel_requested_at: isoOrNull(run.cancelRequestedAt),
     resumed_from: run.resumedFrom,
   }
@@ -67,6 +71,7 @@ export function presentRun(run: Run, view: View): RunDto {
 
 export function presentEvent(event: RunEvent, runId: string, view: View): EventDto {
   const { attempt, provider, providerModel, progress, retryAt, error, outputs, resumedFrom } = event.data
+  const present = event.type === 'step.unknown' ? presentUnknown : presentFailure
   return {
     seq: event.seq,
     type: event.type,
@@ -79,7 +84,7 @@ export function presentEvent(event: RunEvent, runId: string, view: View): EventD
       ...(providerModel === undefined ? {} : { provider_model: providerModel }),
       ...(progress === undefined ? {} : { progress }),
       ...(retryAt === undefined ? {} : { retry_at: iso(retryAt) }),
-      ...(error === undefined ? {} : { error: presentFailure(error) }),
+      ...(error === undefined ? {} : { error: present(error) }),
       ...(outputs === undefined ? {} : { outputs: outputs.map(output => presentOutput(output, view)) }),
       ...(resumedFrom === undefined ? {} : { resumed_from: resumedFrom }),
     },
@@ -131,7 +136,7 @@ function presentProgress(step: Step): Pick<StepDto, 'phase' | 'progress' | 'retr
   switch (step.status) {
     case 'submitting': {
       const { lookup } = step
-      const unclear = lookup ? { retry_at: iso(lookup.askAt), error: presentFailure(lookup.error) } : {}
+      const unclear = lookup ? { retry_at: iso(lookup.askAt), error: presentUnknown(lookup.error) } : {}
       return { ...none, phase: 'submitting', ...unclear }
     }
     case 'running':
@@ -166,7 +171,7 @@ function inputsOf(step: Step, run: Run, view: View): string[] {
   return [...wired, ...given]
 }
 
-function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
+function presentOutput(output: Output, view: Pick<View, 'link' | 'removed'>): OutputDto {
   const { mediaId, mime, bytes, sha256, width, height, seconds } = output
   return {
     media_id: mediaId,
@@ -177,6 +182,7 @@ function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
     ...(width === undefined ? {} : { width }),
     ...(height === undefined ? {} : { height }),
     ...(seconds === undefined ? {} : { seconds }),
+    available: !view.removed?.has(mediaId),
   }
 }
 
@@ -222,6 +228,12 @@ function presentFailure(error: StepError): FailureDto {
   }
 }
 
+/** Why nobody knows what became of a submit. What is to be done when an attempt fails that way is not to be done now. */
+function presentUnknown(error: StepError): FailureDto {
+  const hint = 'Nothing to do: the job is looked up at the provider, and is not sent again as long as it may be there.'
+  return presentFailure({ ...error, hint })
+}
+
 function presentDelivery(delivery: Delivery): CallbackDto {
   const { id, status, attempts, dueAt, deliveredAt, lastError } = delivery
   return {
@@ -241,17 +253,18 @@ function presentCost({ estimatedUsd, actualUsd, basis }: Cost): CostDto {
 const CERTAINTY = ['metered', 'listed', 'upper_bound', 'unknown'] as const
 
 /**
- * The cost of attempts together; null before there is one. Known actual costs count in both sums, so that the estimate
- * is always the best that is known; attempts that were free do not make a sum less certain.
+ * The cost of attempts together; null before there is one. What was estimated and what was billed stay apart, so that a bill
+ * above the estimate shows. Attempts that were free count in neither: they were not billed, nor do they make a sum less certain.
  */
 export function sumOf(attempts: readonly Attempt[]): CostDto | null {
   if (attempts.length === 0) return null
-  const costs = attempts.map(attempt => attempt.cost)
-  const best = costs.map(cost => cost.actualUsd ?? cost.estimatedUsd)
-  const actual = costs.map(cost => cost.actualUsd)
-  const paid = costs.filter(cost => cost.actualUsd !== 0)
+  const paid = attempts.map(attempt => attempt.cost).filter(cost => cost.actualUsd !== 0)
   const worst = Math.max(0, ...paid.map(cost => CERTAINTY.indexOf(cost.basis)))
-  return { estimated_usd: total(best), actual_usd: total(actual), basis: CERTAINTY[worst] ?? 'unknown' }
+  return {
+    estimated_usd: total(paid.map(cost => cost.estimatedUsd)),
+    actual_usd: total(paid.map(cost => cost.actualUsd)),
+    basis: CERTAINTY[worst] ?? 'unknown',
+  }
 }
 
 function total(parts: readonly (number | null)[]): number | null {
