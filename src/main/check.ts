@@ -2,6 +2,7 @@
 import { existsSync, statfsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import pino from 'pino'
+import { isInstalled } from '../app/installation.ts'
 import { createApp } from '../app.ts'
 import { type Config, redacted } from '../config.ts'
 import { serverOf } from './address.ts'
@@ -32,12 +33,15 @@ export async function check(config: Config): Promise<number> {
   return findings.some(finding => finding.level === 'wrong') ? 1 : 0
 }
 
-/** Opens everything that a server opens, writes a probe, and closes again; a running server is asked instead. */
+/**
+ * Opens everything that a server opens, writes a probe, and closes again; a running server is asked instead. Makes no database, and
+ * does not let a restored one go on: what the first start after a loss is for is left to it.
+ */
 async function database(config: Config): Promise<Finding[]> {
-  if (!existsSync(resolve(config.dataDir)))
-    return [{ level: 'note', what: 'database: not made yet', advice: 'The first start makes it.' }]
   try {
-    const app = await createApp({ ...config, port: 0 }, { log: pino({ level: 'silent' }) })
+    if (!isInstalled(config))
+      return [{ level: 'note', what: 'database: not made yet', advice: 'The first start makes it.' }]
+    const app = await createApp({ ...config, port: 0, resume: null }, { log: pino({ level: 'silent' }) })
     const ready = await app.fetch(new Request('http://localhost/readyz'))
     const body = (await ready.json()) as { checks: { name: string; ok: boolean; detail?: string }[] }
     await app.stop()
@@ -56,6 +60,8 @@ async function database(config: Config): Promise<Finding[]> {
           advice: `A server is running; ask it: curl ${serverOf(config)}/readyz`,
         },
       ]
+    if (error instanceof Error && error.name === 'DatabaseRestored')
+      return [{ level: 'wrong', what: `database: ${message}`, advice: 'Give the word to `serve`; `check` takes none.' }]
     return [{ level: 'wrong', what: `database: ${message}`, advice: 'The server cannot start before this is mended.' }]
   }
 }

@@ -67,7 +67,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const dataDir = resolve(order.dataDir)
   makeDirectory(dataDir)
   const lock = lockDataDir(dataDir)
-  const file = join(dataDir, 'babychain.db')
+  const file = fileIn(dataDir)
   let db: Database | null = null
   let sends: SendLog
   try {
@@ -105,6 +105,19 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     },
   }
 }
+
+/**
+ * Whether a database is in the directory. Asking makes nothing: what lay there would keep a restore from filling the place.
+ * @throws DatabaseGone, DatabaseCorrupt, DataDirUnusable where one was, and is not there
+ */
+export function isMade(dataDir: string): boolean {
+  const file = fileIn(dataDir)
+  refuseHalfRestored(file)
+  refuseGone({ dataDir, file, resume: null })
+  return Boolean(statSync(file, { throwIfNoEntry: false })?.size)
+}
+
+const fileIn = (dataDir: string): string => join(dataDir, 'babychain.db')
 
 /** Sets what the promises rest on; throws DataDirUnusable when a setting does not hold. */
 export function setPragmas(db: Database): void {
