@@ -200,6 +200,31 @@ test.each([
   30_000,
 )
 
+test.skipIf(Bun.which('npm') === null).each(['start', 'dev'])(
+  'npm run %s passes a SIGTERM on: the server drains and is gone',
+  async script => {
+    const [data, port] = [makeDir(), freePort()]
+    const env = envOf({ PORT: String(port), BABYCHAIN_DATA_DIR: data })
+    const log = join(makeDir(), 'log.txt')
+    const child = Bun.spawn(['npm', 'run', script], {
+      ...{ cwd: join(import.meta.dir, '..'), env, stdin: 'ignore', stdout: Bun.file(log), stderr: 'ignore' },
+    })
+    let pid: number | null = null
+    try {
+      await until('it serves', async () => (await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => null))?.ok)
+      pid = (JSON.parse(readFileSync(join(data, 'babychain.pid'), 'utf8')) as { pid: number }).pid
+      child.kill('SIGTERM')
+      await child.exited
+      expect([child.exitCode, readFileSync(log, 'utf8')]).toEqual([0, expect.stringContaining('"msg":"stopped"')])
+      expect(existsSync(join(data, 'babychain.pid'))).toBe(false)
+    } finally {
+      child.kill('SIGKILL')
+      if (pid !== null && existsSync(join(data, 'babychain.pid'))) process.kill(pid, 'SIGKILL')
+    }
+  },
+  60_000,
+)
+
 test('health finds a server that listens on an IPv6 address', async () => {
   const { child, url } = await serving('ignore', { HOST: '::1' })
   try {
