@@ -106,6 +106,30 @@ test("the runbook's start without provider keys leaves none out", () => {
   expect(unset).toEqual(keys.map(({ name }) => name))
 })
 
+test('the lines of the runbook that restore run as the user of the server, with its environment, at its place', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'babychain-ops-'))
+  const tool = (name: string, script: string) =>
+    writeFileSync(join(dir, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+  // The end of its words is all that the image would be asked for.
+  tool('docker', 'echo docker "$@"')
+  tool('runuser', '[ "$1 $2 $3" = "-u babychain --" ] && shift 3 && exec "$@"')
+  tool('litestream', 'echo "$BUCKET_NAME: $*"')
+  writeFileSync(join(dir, 'env'), 'BUCKET_NAME=drill\n')
+  const lines = read('docs/operations.md').match(/^ +(\(set -a|docker run).* restore .*$/gm) ?? []
+  const ran = lines.map(line =>
+    Bun.spawnSync(['sh', '-c', line.replace('/etc/babychain.env', join(dir, 'env'))], {
+      env: { PATH: `${dir}:/usr/bin:/bin` },
+    }).stdout.toString(),
+  )
+  rmSync(dir, { recursive: true })
+  expect(ran).toEqual([
+    'drill: restore -config /etc/litestream.yml /var/lib/babychain/babychain.db\n',
+    expect.stringMatching(
+      / --entrypoint litestream babychain restore -config \/etc\/litestream\.yml \/data\/babychain\.db\n$/,
+    ),
+  ])
+})
+
 test('the volume that Fly makes is the one that is mounted, and the head of its file sets what links begin with', () => {
   const fly = read('fly.toml')
   const { mounts } = Bun.TOML.parse(fly) as unknown as { mounts: { source: string; initial_size: string }[] }

@@ -9,7 +9,7 @@
 import { Database } from 'bun:sqlite'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { asStorageError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
+import { asOpeningError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
 import { countStart, refuseGone } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
@@ -87,7 +87,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   } catch (error) {
     db?.close(true)
     lock.release()
-    throw asStorageError(error, file)
+    throw asOpeningError(error, file)
   }
   const opened = db
   return {
