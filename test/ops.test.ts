@@ -55,6 +55,19 @@ test.skipIf(promtool === null)('the alerts fire at what they are for, by their o
   expect([ran.exitCode, `${ran.stdout}${ran.stderr}`]).toEqual([0, expect.stringContaining('SUCCESS')])
 })
 
+test('the scrapes of the runbook are of the jobs that the alerts name, and of where Litestream listens', () => {
+  const [, text = ''] = /```yaml\n(scrape_configs:[\s\S]*?)```/.exec(read('docs/operations.md')) ?? []
+  const { scrape_configs } = Bun.YAML.parse(text) as {
+    scrape_configs: { job_name: string; static_configs: { targets: string[] }[] }[]
+  }
+  const named = rules.flatMap(rule => [...rule.expr.matchAll(/job="(\w+)"/g)].map(([, job = '']) => job))
+  expect(new Set(scrape_configs.map(({ job_name }) => job_name))).toEqual(new Set(named))
+  const { addr } = Bun.YAML.parse(read('litestream.yml')) as { addr: string }
+  expect(scrape_configs.at(-1)?.static_configs[0]?.targets).toEqual([addr])
+  // Prometheus and whoever else is on this machine; nobody beyond it.
+  expect(addr).toStartWith('127.0.0.1:')
+})
+
 test('the panels of the dashboard do not overlap', () => {
   const places = panels.map(({ gridPos: { x, y } }) => `${x}/${y}`)
   expect(new Set(places).size).toBe(panels.length)

@@ -1,8 +1,9 @@
 /** Looks at everything that a server needs, and says for each finding what to do. Exit code 0 when nothing must be done. */
 import { existsSync, statfsSync, statSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import pino from 'pino'
 import { isInstalled } from '../app/installation.ts'
+import { localCopy } from '../app/readiness.ts'
 import { createApp } from '../app.ts'
 import { type Config, redacted } from '../config.ts'
 import { serverOf } from './address.ts'
@@ -17,6 +18,8 @@ interface Finding {
 const FEW_BYTES = 1 << 30
 
 export async function check(config: Config): Promise<number> {
+  // Looked at first: opening the database writes to it.
+  const copy = replication(config)
   const findings = [
     ...(await database(config)),
     disk(config),
@@ -24,7 +27,7 @@ export async function check(config: Config): Promise<number> {
     ...workflows(config),
     callbackSecret(config),
     publicUrl(config),
-    replication(config),
+    copy,
   ]
   const marks = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' }
   for (const { level, what, advice } of findings)
@@ -133,9 +136,17 @@ function publicUrl(config: Config): Finding {
   }
 }
 
+/** A second or two are Litestream's pace. */
+const FEW_SECONDS = 10
+
 function replication(config: Config): Finding {
-  const trace = join(resolve(config.dataDir), '.babychain.db-litestream')
-  if (existsSync(trace)) return { level: 'ok', what: 'replication: Litestream has been at work on this database' }
-  const advice = 'A lost disk loses the runs: run the server under Litestream, see litestream.yml.'
-  return { level: 'note', what: 'replication: none seen', advice }
+  const { behind, detail } = localCopy(resolve(config.dataDir), Date.now())
+  if (behind === null) {
+    const advice = 'A lost disk loses the runs: run the server under Litestream, see litestream.yml.'
+    return { level: 'note', what: 'replication: none seen', advice }
+  }
+  if (behind < FEW_SECONDS) return { level: 'ok', what: `replication: ${detail}` }
+  const advice =
+    'What was written since is in no copy. Litestream sends it when it runs beside the server; its log says why it does not.'
+  return { level: 'note', what: `replication: ${detail}`, advice }
 }
