@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,6 +17,7 @@ import { join } from 'node:path'
 import pkg from '../package.json' with { type: 'json' }
 import { StorageUnavailable } from '../src/core/ports.ts'
 import { wordsOf } from '../src/main/words.ts'
+import { openSqliteStore } from '../src/store/sqlite/open.ts'
 import { smallRun } from './support/chaos.ts'
 import { API_KEY, until } from './support/server.ts'
 
@@ -86,6 +88,20 @@ test('check finds a folder of workflows that is not there, and a database that i
   const well = await run(['check'], { COMFYUI_WORKFLOWS: join(data, 'flows') })
   expect(well).toMatchObject({ code: 0, out: expect.stringContaining(`ok     ComfyUI: workflows in ${data}`) })
 })
+
+test('check holds what Litestream keeps here against the last write before its own, and claims nothing of the bucket', async () => {
+  const data = makeDir()
+  await (await openSqliteStore({ dataDir: data, now: Date.now })).close()
+  const folder = join(data, '.babychain.db-litestream')
+  mkdirSync(folder)
+  writeFileSync(join(folder, '0.wal'), 'x')
+  const line = async () => /^.*replication: .*$/m.exec((await run(['check'], { BABYCHAIN_DATA_DIR: data })).out)?.[0]
+  expect(await line()).toMatch(
+    /^ok {5}replication: .* has its last write .* whether it reached the bucket, Litestream's log/,
+  )
+  utimesSync(join(folder, '0.wal'), Date.now() / 1_000 - 3_600, Date.now() / 1_000 - 3_600)
+  expect(await line()).toMatch(/^note {3}replication: .* is 3[56]\d\d s older than its last write/)
+}, 30_000)
 
 test('a demonstration leaves alone what lies in the data directory, another demonstration too', async () => {
   const data = makeDir()
