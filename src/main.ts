@@ -11,7 +11,7 @@
 import pkg from '../package.json' with { type: 'json' }
 import { ask } from './app/ask.ts'
 import { output } from './app/output.ts'
-import { createApp } from './app.ts'
+import { type App, createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { serverOf } from './main/address.ts'
 import { check } from './main/check.ts'
@@ -72,13 +72,26 @@ const COMMANDS = new Map<string, Command>([
 async function serve(config: Config, args: readonly string[]): Promise<number> {
   const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
   const { url } = await app.start(labPages())
-  // A key that was just made is shown wherever the output goes: nobody could ask for it again.
-  const isNew = app.apiKey !== config.apiKey
-  if (process.stdout.isTTY || config.mode === 'sandbox' || isNew) output.write(app.greeting(url))
-  const signal = await firstSignal(() => process.exit(1))
+  const greeting = app.greeting(url)
+  // A key or a secret that was just made is shown wherever the output goes: nobody could ask for it again.
+  const isNew = greeting.includes('shown this once')
+  if (process.stdout.isTTY || config.mode === 'sandbox' || isNew) output.write(greeting)
+  const stopped = firstSignal(() => process.exit(1))
+  await tellOfBootstrap(app)
+  const signal = await stopped
   app.log.info({ signal }, 'draining')
   await app.stop()
   return 0
+}
+
+/** Says how the owner gets in again where the bootstrap key is no more: nothing else shows it. */
+async function tellOfBootstrap(app: App): Promise<void> {
+  const answer = await app.asOperator(new Request('http://localhost/api/v1/keys/bootstrap'))
+  const { status } = (await answer.json()) as { status: string }
+  if (status === 'active') return
+  const advice =
+    'set BABYCHAIN_API_KEY to a new text and restart; or stop the server and type: babychain keys create NAME --scopes runs:read,runs:write,callbacks:manage,keys:manage'
+  app.log.warn({ key: 'bootstrap', status }, `the bootstrap key is ${status}. For a key that may do as much, ${advice}`)
 }
 
 /** Signals of one moment are one: a terminal and npm, systemd and Litestream, each give the same one twice. */

@@ -19,6 +19,7 @@ import { StorageUnavailable } from '../src/core/ports.ts'
 import { wordsOf } from '../src/main/words.ts'
 import { openSqliteStore } from '../src/store/sqlite/open.ts'
 import { smallRun } from './support/chaos.ts'
+import { providerKey } from './support/secrets.ts'
 import { API_KEY, until } from './support/server.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'babychain-main-'))
@@ -296,6 +297,47 @@ test('a proxy of the environment gets nothing that a command says to its own ser
     child.kill('SIGKILL')
     await proxy.stop(true)
   }
+}, 60_000)
+
+/** What a server wrote until it was ready; its output is no terminal, and it has a key of a provider. */
+async function wordsOfStart(data: string, env: Env = {}): Promise<string> {
+  const out = join(makeDir(), 'out.txt')
+  const byok = { BFL_API_KEY: providerKey('bfl'), BABYCHAIN_DATA_DIR: data }
+  const { child } = await serving(Bun.file(out), { ...byok, ...env })
+  child.kill('SIGTERM')
+  expect(await child.exited).toBe(0)
+  return readFileSync(out, 'utf8')
+}
+
+test('a callback secret that the start makes is printed, once, also beside an API key of the environment', async () => {
+  const data = makeDir()
+  const first = await wordsOfStart(data)
+  expect(first.match(/whsec_[A-Za-z0-9+/]{43}=/g)).toHaveLength(1)
+  expect(first).not.toContain(API_KEY)
+  expect(await wordsOfStart(data)).not.toContain('whsec_')
+  const given = `whsec_${Buffer.alloc(32, 3).toString('base64')}`
+  expect(await wordsOfStart(makeDir(), { BABYCHAIN_CALLBACK_SECRET: given })).not.toContain('whsec_')
+  const { out } = await run(['check'], { BABYCHAIN_DATA_DIR: data })
+  expect(out).toMatch(/callback secret: kept in the database\n.*webhook_secrets\/rotate/)
+}, 60_000)
+
+test('a start whose bootstrap key is revoked says what to type, and both ways give a key', async () => {
+  const data = makeDir()
+  const none = { BABYCHAIN_API_KEY: '' }
+  expect(await wordsOfStart(data, none)).not.toContain('"key":"bootstrap"')
+  const own = { ...none, BABYCHAIN_DATA_DIR: data }
+  expect(await run(['keys', 'revoke', 'bootstrap'], own)).toMatchObject({ code: 0, err: '' })
+  const told = await wordsOfStart(data, none)
+  expect(told).toContain(
+    'the bootstrap key is revoked. For a key that may do as much, set BABYCHAIN_API_KEY to a new text',
+  )
+  const [typed = ''] = /keys create NAME [^"]*/.exec(told) ?? []
+  expect(await run(typed.split(' '), own)).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/keys:manage\n(.*\n)+? *key +bck_live_/),
+  })
+  expect(await wordsOfStart(data)).not.toContain('"key":"bootstrap"')
+  expect((await run(['keys', 'list'], { BABYCHAIN_DATA_DIR: data })).out).toMatch(/bootstrap .*active/)
 }, 60_000)
 
 test('a wrong BABYCHAIN_MODEL_IDS is a sentence', async () => {

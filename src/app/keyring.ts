@@ -3,7 +3,8 @@
  *
  * 1. A change counts from its commit on, for the very next request: there is no other copy.
  * 2. Texts are shown once and known by their SHA-256. A text that cannot be a key is refused before it is hashed.
- * 3. The bootstrap key has all scopes and no limits. Where the environment gives its text, only the environment changes it.
+ * 3. The bootstrap key has all scopes, and no limits but those that it gives itself. Where the environment gives its text,
+ *    only the environment changes it, and brings it back where it was revoked or has ended.
  * 4. The last use is written now and then, never by the request that it was.
  * 5. Changes of keys come one after the other: what a revocation has ended, no change beside it brings back.
  */
@@ -45,6 +46,7 @@ export interface MadeBootstrap {
 }
 
 export class Keyring implements KeyDesk {
+  readonly bootstrap = BOOTSTRAP
   readonly #deps: KeyringDeps
   readonly #keys = new Map<string, ApiKey>()
   /** Which key a text belongs to, by its hash. */
@@ -60,12 +62,16 @@ export class Keyring implements KeyDesk {
     this.#givenHash = deps.given === null ? null : sha256(deps.given)
   }
 
+  /** @throws KeyTextTaken where the environment gives the text of another key */
   static async open(deps: KeyringDeps): Promise<Keyring> {
     const ring = new Keyring(deps)
     for (const key of await deps.store.apiKeys()) ring.#take(key)
     const hash = ring.#givenHash
+    if (hash === null || deps.given === null) return ring
+    const owner = ring.#keys.get(ring.#owners.get(hash) ?? '')
+    if (owner && owner.id !== BOOTSTRAP) throw new KeyTextTaken(owner)
     const stored = ring.#keys.get(BOOTSTRAP)
-    if (hash !== null && deps.given !== null && (stored?.hash !== hash || stored.revokedAt !== null))
+    if (stored?.hash !== hash || !isAlive(stored, deps.wall()))
       ring.#take({ ...bootstrap(deps.given, deps.clock.now()), createdAt: stored?.createdAt ?? deps.clock.now() })
     return ring
   }
@@ -227,4 +233,14 @@ function textFacts(text: string): Pick<ApiKey, 'hash' | 'prefix' | 'last4'> {
 
 function isAlive(key: ApiKey, at: number): boolean {
   return key.revokedAt === null && (key.expiresAt === null || key.expiresAt > at)
+}
+
+class KeyTextTaken extends Error {
+  override name = 'KeyTextTaken'
+
+  constructor({ id, name, revokedAt }: ApiKey) {
+    super(
+      `BABYCHAIN_API_KEY is the text of another key: ${JSON.stringify(name)} (${id}${revokedAt === null ? '' : ', revoked'}). It becomes the bootstrap key, which may do everything: set it to a text of its own, or leave it out.`,
+    )
+  }
 }

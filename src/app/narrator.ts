@@ -4,6 +4,7 @@
  * 1. Storage that refuses writes is told once, then once a minute with a count, then once when it takes them again: every run
  *    that waits for it says the same.
  * 2. Every other fault is a line, with its stack.
+ * 3. A line names the run, and where there is one the step, the attempt and the delivery, in the spelling of the API.
  */
 import type { Logger } from 'pino'
 import { type Clock, type Observer, StorageUnavailable } from '../core/ports.ts'
@@ -47,26 +48,35 @@ export function narrated(observer: Observer, log: Logger, clock: Pick<Clock, 'no
     }
     const refusal = { since: now, last: now, toldAt: now, count: 1 }
     refusals.set(where, refusal)
-    log.error({ where, ...context, err: error }, 'storage refuses writes')
+    log.error({ where, ...spelled(context), err: error }, 'storage refuses writes')
     clock.at(now + CALM_MS, () => look(where, refusal))
   }
   return {
     attemptEnded(attempt) {
       observer.attemptEnded(attempt)
-      log.debug(attempt, 'attempt ended')
+      log[attempt.outcome === 'succeeded' ? 'debug' : 'info'](spelled(attempt), 'attempt ended')
     },
     runEnded(run) {
       observer.runEnded(run)
-      log.info(run, 'run ended')
+      log.info(spelled(run), 'run ended')
     },
     deliveryTried(delivery) {
       observer.deliveryTried(delivery)
-      log.info(delivery, 'callback tried')
+      log.info(spelled(delivery), 'callback tried')
     },
     fault(where, error, context = {}) {
       observer.fault(where, error, context)
       if (error instanceof StorageUnavailable) refused(where, error, context)
-      else log.error({ where, ...context, err: error }, 'fault')
+      else log.error({ where, ...spelled(context), err: error }, 'fault')
     },
   }
+}
+
+/** Names in camelCase as the API and the rest of the log have them: `run_id`. */
+function spelled(facts: object): Record<string, unknown> {
+  const entries = Object.entries(facts).map(([name, value]) => [
+    name.replaceAll(/[A-Z]/g, letter => `_${letter.toLowerCase()}`),
+    value,
+  ])
+  return Object.fromEntries(entries)
 }

@@ -139,7 +139,7 @@ export const ERRORS = {
     'caller',
     false,
     'The step would cost more than allowed',
-    'Resume the run with a higher max_cost_usd (null: none). Where the budget of the key said no, raise that, or wait for the next day (UTC).',
+    'Resume the run with a higher max_cost_usd (null: none), or with a cheaper model or parameters in input; finished steps are kept.',
   ),
   deadline_exceeded: row(504, 'provider', true, 'The deadline passed', 'Resume the run; its finished steps are kept.'),
   canceled: row(409, 'caller', false, 'The run was canceled', 'Resume the run to go on from where it stopped.'),

@@ -341,7 +341,9 @@ export interface Observer {
   /** An attempt ended: how, and how long it took from its intent (ms). */
   attemptEnded(attempt: {
     runId: string
+    stepId: string
     stepKey: string
+    attempt: number
     model: string
     provider: string
     outcome: string
@@ -349,7 +351,7 @@ export interface Observer {
     ms: number
   }): void
   /** A run ended, and how long it took from its creation (ms). */
-  runEnded(run: { runId: string; slug: string; status: RunStatus; ms: number }): void
+  runEnded(run: { runId: string; slug: string; status: RunStatus; code: string | null; ms: number }): void
   /** A delivery was attempted. */
   deliveryTried(delivery: {
     deliveryId: string
@@ -366,6 +368,7 @@ export interface Observer {
 export interface EngineStats {
   actors: number
   inFlight: Readonly<Record<string, number>>
+  /** Not closed, by `provider/model`. */
   breakers: Readonly<Record<string, 'open' | 'half_open'>>
   waiting: number
   /** When the most overdue of the live runs should have been woken (ms since the epoch); null when none is overdue. */
@@ -383,7 +386,8 @@ export interface Engine {
   hint(token: string, jobRef: Json | null): Promise<boolean>
   /** The run as it now is: the live one where there is one. */
   run(runId: string): Promise<Run | null>
-  stats(): EngineStats
+  /** With a key: the breakers that its steps would meet; without, those of all keys. */
+  stats(apiKeyId?: string): EngineStats
   /** Takes up every unfinished run. */
   start(): Promise<void>
   /** Takes no new work, lets commits finish, and stops. */

@@ -279,6 +279,12 @@ export function newRun(order: NewRun): { run: Run; events: RunEvent[] } {
   return { run, events: [{ seq: 1, at, type: 'run.created', stepKey: null, data: {} }] }
 }
 
+/** When the run ended: with the last of its steps, whatever came late. Null before. */
+export function endedAt(run: Run): number | null {
+  if (!isEnded(run)) return null
+  return Math.max(run.createdAt, ...run.steps.map(step => step.completedAt ?? 0))
+}
+
 export function isEnded(run: Run): boolean {
   return run.status === 'succeeded' || run.status === 'failed' || run.status === 'canceled'
 }

@@ -268,8 +268,9 @@ export class Actor {
       this.#turn()
     }
     const { admission, capacity, gate } = this.#deps
+    const way = { model, apiKeyId: this.run.apiKeyId }
     const placed = (provider: string): void => {
-      this.#places.hold(stepId, { provider, model })
+      this.#places.hold(stepId, { provider, ...way })
       again()
     }
     const leave =
@@ -277,7 +278,7 @@ export class Actor {
         ? gate.wait(again)
         : providers === 'key'
           ? admission.wait(this.run, stepId, again)
-          : capacity.wait(providers, model, stepId, placed)
+          : capacity.wait(providers, way, stepId, placed)
     this.#lines.set(stepId, { at, leave })
   }
 

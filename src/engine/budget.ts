@@ -106,7 +106,17 @@ function refusal(estimate: number | null, spent: number, limit: number, endsAt: 
   const next = estimate === null ? 'has no known price' : `costs ${estimate.toFixed(4)} USD`
   const used = `${spent.toFixed(4)} USD of the key's daily budget of ${limit.toFixed(4)} USD are spent or under way`
   const detail = `the next attempt ${next}; ${used}; a new day begins at ${new Date(endsAt).toISOString()}`
-  return stepError('budget_exceeded', detail)
+  return stepError('budget_exceeded', detail, { hint: hintFor(estimate, limit) })
+}
+
+/** Waiting is advised only where a whole day is enough. */
+function hintFor(estimate: number | null, limit: number): string {
+  if (estimate === null)
+    return 'Resume the run with a model that has a listed price, or with no daily budget on the key.'
+  const raise = 'raise the daily budget of the key'
+  return estimate > limit + ROUNDING_USD
+    ? `The whole budget of a day is less than this: ${raise}, or resume the run with a cheaper model or parameters in input.`
+    : `Resume the run on the next day (UTC), or ${raise} and resume it now; finished steps are kept.`
 }
 
 /** When the day (UTC) of a time began. */

@@ -1,42 +1,35 @@
 /**
- * What every provider can take now: places, rate hints, and a breaker per provider and model.
+ * What every provider can take now: places, rate hints, and breakers.
  *
  * 1. A place is held by a step from its routing until its job has ended, with or without a live actor; a step without
  *    a place burns no attempt. At most SUBMITS of the holders are submitting.
  * 2. Who waits for a place is served in the order of asking: a freed place is held for the next in line, and nobody
  *    overtakes those in line who could go.
- * 3. A breaker opens after several faults in a row; after its pause exactly one probe goes through.
+ * 3. Nobody in line goes where a breaker is open or its probe is out; the steps of other keys do not wait for it.
  * 4. A model that was refused for its rate has as many places as it then held: one more for every round that goes well,
  *    and all of them when it was not refused for some minutes. Its line stands still for a moment, ever longer.
  * 5. All of this is memory: at a start nobody new gets a place until the running jobs have taken theirs again, and
  *    breakers begin closed.
  */
 import type { StepError } from '../core/errors.ts'
+import { Breakers, isFault, isSilent, type Way } from './breakers.ts'
 
 export interface CapacityRules {
   /** Jobs at once per provider. */
   concurrency: (provider: string) => number
 }
 
-/** `probe` is the holder whose attempt decides, after the pause. */
-type Gate = { faults: number; openUntil: number; pauseMs: number; probe: string | null }
 /** What the refusals of a model taught: its places, the time of the last one, and the pause of its line. */
 type Refusals = { places: number; at: number; pauseMs: number; pausedUntil: number }
 /** `no` counts who asked. */
 type Waiter = {
   no: number
   providers: readonly string[]
-  model: string
+  way: Omit<Way, 'provider'>
   holder: string
   call: (provider: string) => void
 }
 
-/** Faults in a row that open a breaker: fewer would open on bad luck, more would cost every run an attempt. */
-const FAULTS_TO_OPEN = 5
-const FIRST_PAUSE_MS = 15_000
-const LONGEST_PAUSE_MS = 5 * 60_000
-/** Credit and keys do not mend themselves in seconds. */
-const ACCOUNT_PAUSE_MS = 60_000
 /** Longer than most jobs take: until then those that end tell how many places there are. */
 const LAPSE_MS = 5 * 60_000
 /** A refusal that names no time: soon again if a place was missing, and rates are counted by the minute. */
@@ -55,9 +48,9 @@ export class Capacity {
   #refusals = new Map<string, Refusals>()
   /** Holders whose submit is under way, or about to be. */
   #submitting = new Map<string, Set<string>>()
-  #gates = new Map<string, Gate>()
+  readonly #breakers = new Breakers()
   #pausedUntil = new Map<string, number>()
-  /** By provider, then by model: a long line of one model costs the others nothing. */
+  /** By provider, then by model and API key: a long line costs the others nothing. */
   #lines = new Map<string, Map<string, Set<Waiter>>>()
   #asked = 0
   /** Providers whose line is being served: who is served may give the place back at once, and must not serve the next within. */
@@ -81,37 +74,36 @@ export class Capacity {
   }
 
   /** Whether `holder` may start a job there now: it has a place, or there is one and nobody in line could take it. */
-  hasPlace(provider: string, model: string, holder: string): boolean {
-    if (this.#shut || this.#isProbedByAnother(provider, model, holder)) return false
+  hasPlace(way: Way, holder: string): boolean {
+    const { provider } = way
+    if (this.#shut || this.#breakers.isKeptFrom(way, holder)) return false
     if (this.#held.get(provider)?.has(holder)) return true
-    if (!this.#isFree(provider, model) || this.#lines.get(provider)?.has(model)) return false
+    if (!this.#isFree(way) || this.#lines.get(provider)?.has(lineOf(way))) return false
     return this.#nextInLine(provider) === null
   }
 
   /** When the way there opens: the latest of a rate limit, a refusal's pause and an open breaker; null when it is open. */
-  closedUntil(provider: string, model: string, at: number): number | null {
-    const key = gateKey(provider, model)
+  closedUntil(way: Way, at: number): number | null {
     const until = Math.max(
-      this.#pausedUntil.get(provider) ?? 0,
-      this.#refused(key, at)?.pausedUntil ?? 0,
-      this.#gates.get(key)?.openUntil ?? 0,
+      this.#pausedUntil.get(way.provider) ?? 0,
+      this.#refused(placeKey(way), at)?.pausedUntil ?? 0,
+      this.#breakers.openUntil(way),
     )
     return until > at ? until : null
   }
 
   /** Takes a place; the same holder twice is once. After a start, jobs that run already take theirs beyond the limit. */
-  enter(provider: string, model: string, holder: string): void {
-    addTo(this.#held, provider, holder)
-    addTo(this.#heldOf, gateKey(provider, model), holder)
-    this.#submitting.get(provider)?.delete(holder)
+  enter(way: Way, holder: string): void {
+    addTo(this.#held, way.provider, holder)
+    addTo(this.#heldOf, placeKey(way), holder)
+    this.#submitting.get(way.provider)?.delete(holder)
   }
 
   /** Takes a place to submit a job now; where a breaker is open, as its probe. */
-  enterToSubmit(provider: string, model: string, holder: string): void {
-    this.enter(provider, model, holder)
-    addTo(this.#submitting, provider, holder)
-    const gate = this.#gates.get(gateKey(provider, model))
-    if (gate && gate.faults >= FAULTS_TO_OPEN) gate.probe ??= holder
+  enterToSubmit(way: Way, holder: string): void {
+    this.enter(way, holder)
+    addTo(this.#submitting, way.provider, holder)
+    this.#breakers.begin(way, holder)
   }
 
   /** The submit is over, whatever came of it; the job keeps its place. */
@@ -119,23 +111,32 @@ export class Capacity {
     if (this.#submitting.get(provider)?.delete(holder)) this.#serve(provider)
   }
 
-  /** Gives a place back, and the next in line gets it. */
-  leave(provider: string, model: string, holder: string): void {
-    const key = gateKey(provider, model)
-    const gate = this.#gates.get(key)
-    if (gate?.probe === holder) gate.probe = null
+  /** The provider took a job: the way is open, whatever becomes of that. */
+  took(way: Way): void {
+    if (this.#breakers.close(way)) this.#serve(way.provider)
+  }
+
+  /** Gives a place back, and the next in line gets it. What is to be learned from its attempt was told before. */
+  leave(way: Way, holder: string): void {
+    const { provider } = way
+    this.#breakers.end(way, holder)
     this.#submitting.get(provider)?.delete(holder)
-    this.#heldOf.get(key)?.delete(holder)
+    this.#heldOf.get(placeKey(way))?.delete(holder)
     if (this.#held.get(provider)?.delete(holder)) this.#serve(provider)
   }
 
   /** Stands in line; `call` comes once, when a place is held for the holder. Gives a way to leave the line. */
-  wait(providers: readonly string[], model: string, holder: string, call: (provider: string) => void): () => void {
+  wait(
+    providers: readonly string[],
+    way: Omit<Way, 'provider'>,
+    holder: string,
+    call: (provider: string) => void,
+  ): () => void {
     this.#asked += 1
-    const waiter = { no: this.#asked, providers, model, holder, call }
+    const waiter = { no: this.#asked, providers, way, holder, call }
     for (const provider of providers) {
       const lines = this.#lines.get(provider) ?? new Map<string, Set<Waiter>>()
-      lines.set(model, (lines.get(model) ?? new Set()).add(waiter))
+      lines.set(lineOf(way), (lines.get(lineOf(way)) ?? new Set()).add(waiter))
       this.#lines.set(provider, lines)
     }
     return () => this.#unqueue(waiter)
@@ -145,8 +146,8 @@ export class Capacity {
    * A submit was refused for its rate, and its holder still has its place: no more than the others until it goes well.
    * Gives the time when the line is to be resumed, if this refusal halts it.
    */
-  refused(provider: string, model: string, error: StepError, at: number): number | null {
-    const key = gateKey(provider, model)
+  refused(way: Way, error: StepError, at: number): number | null {
+    const key = placeKey(way)
     const places = Math.max(1, (this.#heldOf.get(key)?.size ?? 0) - 1)
     const { pauseMs = 0, pausedUntil = 0 } = this.#refused(key, at) ?? {}
     // Those that were on their way are one refusal with the first.
@@ -154,38 +155,31 @@ export class Capacity {
     const nextMs = Math.min(REFUSED_PAUSE_MS.last, Math.max(REFUSED_PAUSE_MS.first, pauseMs * 2))
     const pause = halts ? { pauseMs: nextMs, pausedUntil: at + nextMs } : { pauseMs, pausedUntil }
     this.#refusals.set(key, { places, at, ...pause })
-    this.learn(provider, model, error, at)
+    this.#pause(way.provider, error, at)
     return halts ? at + nextMs : null
   }
 
-  /** The pause after a refusal is over. */
-  resume(provider: string, model: string, at: number): void {
-    const known = this.#refusals.get(gateKey(provider, model))
+  /** The pause after a refusal or of a breaker is over. */
+  resume(way: Way, at: number): void {
+    const known = this.#refusals.get(placeKey(way))
     if (known && known.pausedUntil <= at) known.pausedUntil = 0
-    this.#serve(provider)
+    this.#breakers.resume(way, at)
+    this.#serve(way.provider)
   }
 
-  /** Learns from the end of an attempt. `error` null: the provider did its part. */
-  learn(provider: string, model: string, error: StepError | null, at: number): void {
-    const key = gateKey(provider, model)
+  /**
+   * Learns from the end of an attempt of `holder`. `error` null: the provider did its part. Gives the time when the line is to
+   * be resumed, if this opens a breaker.
+   */
+  learn(way: Way, holder: string, error: StepError | null, at: number): number | null {
     if (error?.code === 'provider_rate_limited') {
-      const until = at + (error.retryAfterMs ?? 0)
-      this.#pausedUntil.set(provider, Math.max(until, this.#pausedUntil.get(provider) ?? 0))
-      return
+      this.#pause(way.provider, error, at)
+      return null
     }
-    if (error === null) this.#raise(provider, key, at)
-    const account = error?.code === 'insufficient_credit' || error?.code === 'provider_unauthorized'
-    if (error === null || !(account || isFault(error))) {
-      if (this.#gates.delete(key)) this.#serve(provider)
-      return
-    }
-    const gate = this.#gates.get(key) ?? { faults: 0, openUntil: 0, pauseMs: FIRST_PAUSE_MS, probe: null }
-    gate.faults = account ? FAULTS_TO_OPEN : gate.faults + 1
-    if (gate.faults >= FAULTS_TO_OPEN && at >= gate.openUntil) {
-      gate.openUntil = at + (account ? Math.max(ACCOUNT_PAUSE_MS, gate.pauseMs) : gate.pauseMs)
-      gate.pauseMs = Math.min(LONGEST_PAUSE_MS, gate.pauseMs * 2)
-    }
-    this.#gates.set(key, gate)
+    if (error && isFault(error)) return this.#breakers.fail(way, holder, error, at)
+    if (error === null) this.#raise(way, at)
+    if (!error || !isSilent(error)) this.took(way)
+    return null
   }
 
   /** Places held at one provider. */
@@ -203,10 +197,13 @@ export class Capacity {
     return new Set([...this.#lines.values()].flatMap(lines => [...lines.values()].flatMap(line => [...line]))).size
   }
 
-  /** Breakers that are not closed, by `provider/model`. */
-  breakers(at: number): Readonly<Record<string, 'open' | 'half_open'>> {
-    const shown = [...this.#gates].filter(([, gate]) => gate.faults >= FAULTS_TO_OPEN)
-    return Object.fromEntries(shown.map(([key, gate]) => [key, gate.openUntil > at ? 'open' : 'half_open']))
+  /** Breakers that are not closed, by `provider/model`: those of a key, or of any. */
+  breakers(at: number, apiKeyId?: string): Readonly<Record<string, 'open' | 'half_open'>> {
+    return this.#breakers.shown(at, apiKeyId)
+  }
+
+  #pause(provider: string, { retryAfterMs = 0 }: StepError, at: number): void {
+    this.#pausedUntil.set(provider, Math.max(at + retryAfterMs, this.#pausedUntil.get(provider) ?? 0))
   }
 
   /** What is known of a model's refusals; nothing when the last one is long ago. */
@@ -218,7 +215,9 @@ export class Capacity {
   }
 
   /** A job went well: a model below its provider's places gets one more for each that it has. */
-  #raise(provider: string, key: string, at: number): void {
+  #raise(way: Way, at: number): void {
+    const { provider } = way
+    const key = placeKey(way)
     if (!this.#refusals.has(key)) return
     const known = this.#refused(key, at)
     if (known) {
@@ -236,7 +235,7 @@ export class Capacity {
     try {
       for (let next = this.#nextInLine(provider); next !== null; next = this.#nextInLine(provider)) {
         this.#unqueue(next)
-        this.enterToSubmit(provider, next.model, next.holder)
+        this.enterToSubmit({ ...next.way, provider }, next.holder)
         next.call(provider)
       }
     } finally {
@@ -248,33 +247,32 @@ export class Capacity {
   #nextInLine(provider: string): Waiter | null {
     if (!this.#hasRoom(provider)) return null
     let first: Waiter | null = null
-    for (const [model, [head]] of this.#lines.get(provider) ?? []) {
-      if (!head || (first && first.no < head.no) || this.#refusals.get(gateKey(provider, model))?.pausedUntil) continue
-      if (!this.#isProbedByAnother(provider, model, head.holder) && this.#isFree(provider, model)) first = head
+    for (const line of this.#lines.get(provider)?.values() ?? []) {
+      const [head] = line
+      if (!head || (first && first.no < head.no)) continue
+      const way = { ...head.way, provider }
+      if (this.#refusals.get(placeKey(way))?.pausedUntil || !this.#isFree(way)) continue
+      const next = this.#breakers.next(way, line)
+      if (next && (!first || next.no < first.no)) first = next
     }
     return first
-  }
-
-  #isProbedByAnother(provider: string, model: string, holder: string): boolean {
-    const probe = this.#gates.get(gateKey(provider, model))?.probe ?? null
-    return probe !== null && probe !== holder
   }
 
   #unqueue(waiter: Waiter): void {
     for (const provider of waiter.providers) {
       const lines = this.#lines.get(provider)
-      const line = lines?.get(waiter.model)
+      const line = lines?.get(lineOf(waiter.way))
       line?.delete(waiter)
-      if (line?.size === 0) lines?.delete(waiter.model)
+      if (line?.size === 0) lines?.delete(lineOf(waiter.way))
       if (lines?.size === 0) this.#lines.delete(provider)
     }
   }
 
-  #isFree(provider: string, model: string): boolean {
-    const key = gateKey(provider, model)
+  #isFree(way: Way): boolean {
+    const key = placeKey(way)
     const places = this.#refusals.get(key)?.places ?? Number.POSITIVE_INFINITY
     if ((this.#heldOf.get(key)?.size ?? 0) + 1 > places) return false
-    return this.#hasRoom(provider)
+    return this.#hasRoom(way.provider)
   }
 
   #hasRoom(provider: string): boolean {
@@ -288,10 +286,10 @@ function addTo(sets: Map<string, Set<string>>, key: string, value: string): void
   sets.set(key, (sets.get(key) ?? new Set()).add(value))
 }
 
-function gateKey(provider: string, model: string): string {
+function placeKey({ provider, model }: Way): string {
   return `${provider}/${model}`
 }
 
-function isFault(error: StepError): boolean {
-  return error.code === 'provider_overloaded' || error.code === 'network_error' || error.code === 'provider_error'
+function lineOf({ model, apiKeyId }: Omit<Way, 'provider'>): string {
+  return `${model} ${apiKeyId}`
 }

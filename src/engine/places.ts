@@ -2,12 +2,15 @@
  * The places that one run holds at providers, and what its attempts teach: breakers, budget, metrics.
  *
  * 1. A job holds its provider's place from the routing to its end; whatever ends it gives the place back.
- * 2. Every attempt is learned from once, when the change that ended it is committed.
+ * 2. Every attempt is learned from once, and before its place is given back: who comes next must know.
+ * 3. Breakers judge the way to a provider. A job that a provider took opens the way; what becomes of that job is its own
+ *    affair, as it may lie in what was asked.
  */
 import type { StepError } from '../core/errors.ts'
 import type { Clock, Observer } from '../core/ports.ts'
 import { type Attempt, isEnded, type Run, type Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
+import type { Way } from './breakers.ts'
 import type { Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
 
@@ -19,14 +22,11 @@ export interface PlacesDeps {
   admission: Admission
 }
 
-export interface Place {
-  provider: string
-  model: string
-}
-
 export class Places {
   readonly #deps: PlacesDeps
-  readonly #held = new Map<string, Place>()
+  readonly #held = new Map<string, Way>()
+  /** How many attempts of a step were learned from. */
+  readonly #learned = new Map<string, number>()
 
   constructor(deps: PlacesDeps) {
     this.#deps = deps
@@ -36,19 +36,19 @@ export class Places {
   takeUp(run: Run): void {
     for (const step of run.steps) {
       if (!holdsPlace(step) || !('attempt' in step)) continue
-      const place = { provider: step.attempt.provider, model: step.model }
-      this.#deps.capacity.enter(place.provider, place.model, step.id)
-      this.#held.set(step.id, place)
+      const way = wayOf(run, step, step.attempt)
+      this.#deps.capacity.enter(way, step.id)
+      this.#held.set(step.id, way)
     }
   }
 
   /** Notes a place that was taken for a step. */
-  hold(stepId: string, place: Place): void {
-    this.#held.set(stepId, place)
+  hold(stepId: string, way: Way): void {
+    this.#held.set(stepId, way)
   }
 
   /** Gives back what was held for a step that goes elsewhere, or nowhere. */
-  release(stepId: string, step: Step | undefined, next: Place | null): void {
+  release(stepId: string, step: Step | undefined, next: Way | null): void {
     const held = this.#held.get(stepId)
     if (held && held.provider !== next?.provider && !(step && holdsPlace(step))) this.#vacate(stepId)
   }
@@ -56,12 +56,8 @@ export class Places {
   /** A submit was refused for the provider's rate. Told before its place is given back: who comes next must know. */
   refused(stepId: string, error: StepError): void {
     const { capacity, clock } = this.#deps
-    const held = this.#held.get(stepId)
-    if (!held) return
-    const { provider, model } = held
-    const until = capacity.refused(provider, model, error, clock.now())
-    // Those in line have no timer of their own: it outlives this run.
-    if (until !== null) clock.at(until, () => capacity.resume(provider, model, clock.now()))
+    const way = this.#held.get(stepId)
+    if (way) this.#resumeAt(way, capacity.refused(way, error, clock.now()))
   }
 
   /** Gives back what an actor held that is no more: whoever takes the run up again takes what it needs. */
@@ -69,13 +65,19 @@ export class Places {
     for (const stepId of [...this.#held.keys()]) this.#vacate(stepId)
   }
 
-  /** What ended attempts cost is known before the next ones are looked at. Told again after a commit that failed, it changes nothing. */
+  /**
+   * What ended attempts cost, and what they say of the way to their provider, is known before the next ones are looked at.
+   * Told again after a commit that failed, it changes nothing.
+   */
   settle(before: Run, after: Run): void {
     const { apiKeyId } = after
-    after.steps.forEach(({ id: stepId, attempts }, i) => {
-      for (const { no, startedAt, cost } of attempts.slice(before.steps[i]?.attempts.length)) {
+    after.steps.forEach((step, i) => {
+      const { id: stepId, attempts } = step
+      for (const attempt of attempts.slice(before.steps[i]?.attempts.length)) {
+        const { no, startedAt, cost } = attempt
         const usd = cost.actualUsd ?? cost.estimatedUsd ?? 0
         this.#deps.budget.settle({ apiKeyId, stepId, no, startedAt }, usd)
+        this.#learn(after, step, attempt)
       }
     })
   }
@@ -86,16 +88,18 @@ export class Places {
     after.steps.forEach((step, i) => {
       const was = before.steps[i]
       if (!was || was === step) return
-      for (const attempt of step.attempts.slice(was.attempts.length)) this.#learn(after.id, step, attempt)
-      if (step.status === 'keeping' && was.status !== 'keeping') this.#learnSuccess(step)
+      for (const attempt of step.attempts.slice(was.attempts.length)) this.#report(after.id, step, attempt)
+      if (step.status === 'running' && was.status === 'submitting') capacity.took(wayOf(after, step, step.attempt))
+      if (step.status === 'keeping' && was.status !== 'keeping')
+        capacity.learn(wayOf(after, step, step.attempt), step.id, null, clock.now())
       if (!holdsPlace(step)) this.#vacate(step.id)
       else if (was.status === 'submitting' && !isSubmit(step)) capacity.submitted(was.attempt.provider, step.id)
     })
     if (after.status !== before.status) admission.follow(after)
     if (isEnded(after) && !isEnded(before)) {
-      const { id: runId, slug, status, createdAt } = after
+      const { id: runId, slug, status, createdAt, error } = after
       // Until now, its last commit included: who hears of it counts back from now.
-      observer.runEnded({ runId, slug, status, ms: clock.now() - createdAt })
+      observer.runEnded({ runId, slug, status, code: error?.code ?? null, ms: clock.now() - createdAt })
     }
   }
 
@@ -108,24 +112,36 @@ export class Places {
     }
   }
 
-  #learn(runId: string, step: Step, attempt: Attempt): void {
-    const { capacity, observer, clock } = this.#deps
-    const { provider, outcome, error, startedAt } = attempt
-    const ms = (attempt.endedAt ?? clock.now()) - startedAt
-    const { key: stepKey, model } = step
-    observer.attemptEnded({ runId, stepKey, model, provider, outcome, code: error?.code ?? null, ms })
-    if (error) capacity.learn(provider, model, error, clock.now())
+  /** Of the jobs that a provider took, those that end well tell of themselves. */
+  #learn(run: Run, step: Step, attempt: Attempt): void {
+    const { capacity, clock } = this.#deps
+    const { no, error, submittedAt } = attempt
+    if (no <= (this.#learned.get(step.id) ?? 0)) return
+    this.#learned.set(step.id, no)
+    if (!error || submittedAt !== null) return
+    const way = wayOf(run, step, attempt)
+    this.#resumeAt(way, capacity.learn(way, step.id, error, clock.now()))
   }
 
-  #learnSuccess(step: Step): void {
-    if ('attempt' in step) this.#deps.capacity.learn(step.attempt.provider, step.model, null, this.#deps.clock.now())
+  /** Those in line have no timer of their own: it outlives this run. */
+  #resumeAt(way: Way, at: number | null): void {
+    const { capacity, clock } = this.#deps
+    if (at !== null) clock.at(at, () => capacity.resume(way, clock.now()))
+  }
+
+  #report(runId: string, { id: stepId, key: stepKey, model }: Step, attempt: Attempt): void {
+    const { observer, clock } = this.#deps
+    const { no, provider, outcome, error, startedAt } = attempt
+    const ms = (attempt.endedAt ?? clock.now()) - startedAt
+    const code = error?.code ?? null
+    observer.attemptEnded({ runId, stepId, stepKey, attempt: no, model, provider, outcome, code, ms })
   }
 
   #vacate(stepId: string): void {
-    const place = this.#held.get(stepId)
-    if (!place) return
+    const way = this.#held.get(stepId)
+    if (!way) return
     this.#held.delete(stepId)
-    this.#deps.capacity.leave(place.provider, place.model, stepId)
+    this.#deps.capacity.leave(way, stepId)
   }
 }
 
@@ -136,4 +152,8 @@ function isSubmit(step: Step): boolean {
 
 function holdsPlace(step: Step): boolean {
   return step.status === 'submitting' || step.status === 'running'
+}
+
+function wayOf({ apiKeyId }: Run, { model }: Step, { provider }: Attempt): Way {
+  return { provider, model, apiKeyId }
 }

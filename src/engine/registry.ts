@@ -128,12 +128,12 @@ export class Registry implements Engine {
     return this.#actors.get(runId)?.run ?? this.#store.run(runId)
   }
 
-  stats(): EngineStats {
+  stats(apiKeyId?: string): EngineStats {
     const { capacity, gate } = this.#deps
     return {
       actors: this.#actors.size,
       inFlight: capacity.held(),
-      breakers: capacity.breakers(this.#clock.now()),
+      breakers: capacity.breakers(this.#clock.now(), apiKeyId),
       waiting: capacity.waiting + gate.waiting,
       overdueAt: this.#overdueAt(),
       sweptAt: this.#sweptAt,

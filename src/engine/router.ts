@@ -14,6 +14,7 @@ import type { Clock, Provider } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
 import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
 import type { Admission } from './admission.ts'
+import type { Way } from './breakers.ts'
 import type { Booking, Budget } from './budget.ts'
 import type { Capacity } from './capacity.ts'
 import { otherMode } from './modes.ts'
@@ -35,7 +36,7 @@ export interface RouterDeps {
 }
 
 export type Routing =
-  | { event: Event; place: { provider: string; model: string } | null; booking?: Booking }
+  | { event: Event; place: Way | null; booking?: Booking }
   /** Wait for a place at one of these providers. */
   | { queue: readonly string[] }
   /** Wait for a place among the runs of the key. */
@@ -61,7 +62,7 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
       return { queue: choice.providers }
     case 'wait': {
       const last = step.attempts.findLast(attempt => attempt.error !== null)?.error
-      const error = last ?? stepError('provider_overloaded', 'no provider takes this model now')
+      const error = last ?? stepError('provider_overloaded', whyClosed(deps, run, step, offers))
       return { event: { type: 'step.deferred', until: choice.until, error, ...base }, place: null }
     }
     case 'go': {
@@ -69,10 +70,11 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
       if (!deps.gate.isOpen) return { queue: 'storage' }
       if (!deps.admission.begin(run)) return { queue: 'key' }
       deps.budget.book(booking, cost.estimatedUsd ?? 0)
-      capacity.enterToSubmit(provider, step.model, step.id)
+      const place = { provider, model: step.model, apiKeyId: run.apiKeyId }
+      capacity.enterToSubmit(place, step.id)
       const token = clock.token()
       const event: Event = { type: 'step.routed', provider, providerModel, token, cost, adjustments, ...base }
-      return { event, place: { provider, model: step.model }, booking }
+      return { event, place, booking }
     }
   }
 }
@@ -96,16 +98,30 @@ interface Question {
 
 function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Question): Translated {
   const { provider } = route
+  const way = { provider, model: model.id, apiKeyId: run.apiKeyId }
   const tried = trial(deps.providers.get(provider), route, step)
   const cost = tried.obstacle === null ? costOf(route, model, step) : UNKNOWN_COST
   return {
     provider,
     ...tried,
     cost,
-    hasCapacity: deps.capacity.hasPlace(provider, model.id, step.id),
-    closedUntil: deps.capacity.closedUntil(provider, model.id, booking.startedAt),
+    hasCapacity: deps.capacity.hasPlace(way, step.id),
+    closedUntil: deps.capacity.closedUntil(way, booking.startedAt),
     overBudget: overLimit(run, cost.estimatedUsd) ?? deps.budget.refuses(booking, cost.estimatedUsd),
   }
+}
+
+/** Who is waited for, and why, while every way is closed. */
+function whyClosed({ capacity, clock }: RouterDeps, run: Run, step: Step, offers: readonly Offer[]): string {
+  const breakers = capacity.breakers(clock.now(), run.apiKeyId)
+  const words = offers
+    .filter(({ obstacle, closedUntil }) => obstacle === null && closedUntil !== null)
+    .map(({ provider }) =>
+      breakers[`${provider}/${step.model}`] === 'open'
+        ? `${provider} is left alone for a while after failures`
+        : `${provider} limits our rate`,
+    )
+  return `no provider takes this model now: ${words.join('; ')}`
 }
 
 type Tried = Pick<Translated, 'providerModel' | 'obstacle' | 'adjustments'>

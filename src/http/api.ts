@@ -127,6 +127,7 @@ function begin(original: Request, server: Server | undefined, requestId: string,
     route: 'none',
     params: {},
     principal: null,
+    runId: null,
   }
 }
 
@@ -175,7 +176,7 @@ function broken(thrown: unknown, requestId: string, { log, metrics }: ApiDeps): 
 
 /** Adds what every answer has, counts it, and logs it. */
 function finish(response: Response, exchange: Exchange, deps: ApiDeps, started: number): Response {
-  const { request, requestId, route, principal } = exchange
+  const { request, requestId, route, principal, runId } = exchange
   response.headers.set('x-request-id', requestId)
   for (const [name, value] of Object.entries(exchange.limits)) response.headers.set(name, value)
   const named = request.headers.get('x-client-request-id')
@@ -185,7 +186,8 @@ function finish(response: Response, exchange: Exchange, deps: ApiDeps, started: 
   const method = exchange.head ? 'HEAD' : request.method
   deps.metrics.answered({ method, route, status, seconds })
   const ms = Math.round(seconds * 1000)
-  deps.log.info({ request_id: requestId, method, route, status, ms, api_key_id: principal?.apiKeyId }, 'answered')
+  const who = { api_key_id: principal?.apiKeyId, ...(runId === null ? {} : { run_id: runId }) }
+  deps.log.info({ request_id: requestId, method, route, status, ms, ...who }, 'answered')
   return response
 }
 

@@ -7,6 +7,7 @@ import { Elysia } from 'elysia'
 import { CHAINS, type Chain, findChain, KIND_OF } from '../core/chain.ts'
 import type { Catalog } from '../core/model.ts'
 import { express, priceAt } from '../core/offers.ts'
+import type { EngineStats } from '../core/ports.ts'
 import { chooseRoute } from '../core/routing.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps } from './deps.ts'
@@ -50,7 +51,8 @@ async function estimate({ deps }: Context, exchange: Authorized): Promise<Respon
   const chain = namedChain(exchange.params.slug ?? '')
   const body = await readJson(exchange.request)
   const examined = await examine(deps, exchange.principal, chain, body)
-  const steps = examined.sound.map(step => estimateStep(deps, step, examined.providerOrder[step.key] ?? []))
+  const stats = deps.engine.stats(exchange.principal.apiKeyId)
+  const steps = examined.sound.map(step => estimateStep(deps, stats, step, examined.providerOrder[step.key] ?? []))
   const prices = steps.map(step => step.price_usd)
   const answer: EstimateDto = {
     object: 'estimate',
@@ -70,9 +72,14 @@ const MOST_ERRORS = 100
 const round = (usd: number): number => Math.round(usd * 1e6) / 1e6
 
 /** The price where the step would go now, were there a place everywhere: the core chooses, as it does for a run. */
-function estimateStep(deps: ApiDeps, step: SoundStep, order: readonly string[]): EstimateDto['steps'][number] {
+function estimateStep(
+  deps: ApiDeps,
+  stats: EngineStats,
+  step: SoundStep,
+  order: readonly string[],
+): EstimateDto['steps'][number] {
   const { model, planned } = step
-  const offers = offersOf(deps, model, deps.engine.stats()).map(({ route, reason }) => {
+  const offers = offersOf(deps, model, stats).map(({ route, reason }) => {
     const made = express(route, planned)
     const { provider, providerModel } = route
     const obstacle = reason ?? (made.ok ? null : made.reason)

@@ -88,6 +88,8 @@ export interface Locked {
 
 /** The keys of this installation. What changes one is durable, and true for the next request, when it resolves. */
 export interface KeyDesk {
+  /** Id of the key that the owner of the machine has. */
+  readonly bootstrap: string
   /** Oldest first, revoked ones too. */
   list(): ApiKey[]
   find(id: string): ApiKey | null

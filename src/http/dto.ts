@@ -14,7 +14,12 @@ import { anything, define, nullable, text, time, uuid, word } from './dto/schema
 export const cost = define(
   'Cost',
   Type.Object({
-    estimated_usd: nullable(Type.Number({ description: 'By the price list, before the call.' })),
+    estimated_usd: nullable(
+      Type.Number({
+        description:
+          'By the price list, before the call; the bill may be more. Of a step or a run: of its attempts together, those that were free left out.',
+      }),
+    ),
     actual_usd: nullable(
       Type.Number({
         description: 'What the provider said, or what it counted, at the listed price; null when it says neither.',
@@ -52,6 +57,7 @@ export const output = define(
     width: Type.Optional(Type.Integer()),
     height: Type.Optional(Type.Integer()),
     seconds: Type.Optional(Type.Number({ description: 'Length of a film.' })),
+    available: Type.Boolean({ description: 'False when it was removed after BABYCHAIN_RETENTION_DAYS.' }),
   }),
 )
 
@@ -173,6 +179,7 @@ const runFields = {
   provider_order: Type.Record(Type.String(), Type.Array(Type.String())),
   max_cost_usd: nullable(Type.Number()),
   deadline_at: time('When it fails if it has not ended.'),
+  ended_at: nullable(time('When it succeeded, failed or was canceled.')),
   cancel_requested_at: nullable(time('When cancel was first asked for.')),
   resumed_from: nullable(uuid('The run that this one resumed.')),
 }

@@ -24,6 +24,8 @@ export interface Exchange {
   route: string
   params: Readonly<Record<string, string | null>>
   principal: Principal | null
+  /** The run that was read or made, for the log. */
+  runId: string | null
   /** Counts this request for its key; what is left then goes with the answer. @throws ApiProblem 429 */
   charge(principal: Principal): void
   limits: Readonly<Record<string, string>>

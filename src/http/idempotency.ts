@@ -10,7 +10,7 @@
 import { createHash } from 'node:crypto'
 import type { Json } from '../core/json.ts'
 import type { Created, Idempotency } from '../core/ports.ts'
-import type { Authorized } from './exchange.ts'
+import type { Authorized, Exchange } from './exchange.ts'
 import { json } from './exchange.ts'
 import { ApiProblem } from './problem.ts'
 
@@ -62,7 +62,8 @@ export function locationOf(runId: string): string {
 }
 
 /** The answer to a repeat. @throws ApiProblem 422 when the key was used for another body */
-export function answerRepeat(made: Exclude<Created, { type: 'created' }>): Response {
+export function answerRepeat(exchange: Exchange, made: Exclude<Created, { type: 'created' }>): Response {
+  exchange.runId = made.runId
   if (made.type === 'reused') {
     const code = 'idempotency_key_reused'
     const detail = `The Idempotency-Key was used with another body, for the run ${made.runId}.`

@@ -2,9 +2,11 @@
  * API keys: make, list, limit, rotate, revoke.
  *
  * 1. A text is shown with the answer that made it, and never again.
- * 2. A key can give, to itself too, and take over, no more than it may do itself: scopes, limits and end. The bootstrap
- *    key, which the owner of the machine has, may do everything.
- * 3. What an answer says is true for the next request: a revoked key is refused at once, everywhere.
+ * 2. A key can give, to itself too, no more than it may do itself: scopes, limits and end. Nor does it change, rotate or
+ *    revoke a key that may do more.
+ * 3. The bootstrap key, which the owner of the machine has, may do everything, and no other key touches it: nobody locks
+ *    the owner out.
+ * 4. What an answer says is true for the next request: a revoked key is refused at once, everywhere.
  */
 import { Elysia } from 'elysia'
 import type { ApiKey, Scope } from '../core/keys.ts'
@@ -62,7 +64,7 @@ function get(deps: ApiDeps, exchange: Authorized): Response {
 }
 
 async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
-  const { id } = named(deps, exchange)
+  const { id } = mayTouch(deps, exchange)
   const body = await readJson(exchange.request)
   const errors = [...checkChange(body), ...expiryErrors(body, deps.clock.now())]
   if (errors.length > 0) throw refusal(errors)
@@ -72,22 +74,33 @@ async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
 }
 
 async function rotate(deps: ApiDeps, exchange: Authorized): Promise<Response> {
-  const { id, scopes, revokedAt } = named(deps, exchange)
+  const { id, revokedAt } = mayTouch(deps, exchange)
   const overlapMs = await overlapOf(exchange.request)
-  mustHave(exchange.principal.scopes, scopes)
-  mustBeWithin(deps.keys.bounds(exchange.principal.apiKeyId), deps.keys.bounds(id))
   if (revokedAt !== null) throw new ApiProblem('conflict', 'The key is revoked.', { hint: 'Make a new key.' })
   const made = unlocked((await deps.keys.rotate(id, overlapMs)) ?? unknown())
   return json(200, { ...show(deps, made.key), key: made.text })
 }
 
 async function revoke(deps: ApiDeps, exchange: Authorized): Promise<Response> {
-  const { id } = named(deps, exchange)
+  const { id } = mayTouch(deps, exchange)
   return json(200, show(deps, unlocked((await deps.keys.revoke(id)) ?? unknown())))
 }
 
 function named({ keys }: ApiDeps, { params }: Authorized): ApiKey {
   return keys.find(params.keyId ?? '') ?? unknown()
+}
+
+/** The key of the path, for whoever would change it. @throws ApiProblem 403 where it may do more than who asks */
+function mayTouch(deps: ApiDeps, exchange: Authorized): ApiKey {
+  const key = named(deps, exchange)
+  const { apiKeyId, scopes } = exchange.principal
+  if (key.id === deps.keys.bootstrap && apiKeyId !== key.id)
+    throw new ApiProblem('forbidden', 'Only the bootstrap key itself changes, rotates or revokes the bootstrap key.', {
+      hint: 'Use the bootstrap key; or, with the server stopped, `babychain keys` on its machine.',
+    })
+  mustHave(scopes, key.scopes)
+  mustBeWithin(deps.keys.bounds(apiKeyId), deps.keys.bounds(key.id))
+  return key
 }
 
 function unknown(): never {
@@ -99,10 +112,12 @@ function unlocked<T extends object>(made: T | Locked): T {
   return made
 }
 
-/** @throws ApiProblem 403 when somebody would give what they do not have */
+/** @throws ApiProblem 403 when somebody would give, or touch a key that has, what they do not have */
 function mustHave(own: readonly Scope[], wanted: readonly Scope[]): void {
   const lacking = wanted.find(scope => !own.includes(scope))
-  if (lacking) throw new ApiProblem('forbidden', `Your key lacks the scope ${lacking}, so it cannot hand it out.`)
+  if (lacking === undefined) return
+  const detail = `Your key lacks the scope ${lacking}, so it can neither give it nor change a key that has it.`
+  throw new ApiProblem('forbidden', detail)
 }
 
 const BOUNDED = {
@@ -114,7 +129,7 @@ const BOUNDED = {
 } as const
 const FIELDS = Object.keys(BOUNDED) as (keyof typeof BOUNDED)[]
 
-/** @throws ApiProblem 403 when somebody would give, or take over, more than they may use */
+/** @throws ApiProblem 403 when somebody would give, or touch a key that may use, more than they may use */
 function mustBeWithin(own: KeyBounds, wanted: Partial<KeyBounds>): void {
   const beyond = FIELDS.find(field => {
     const [most, value] = [own[field], wanted[field]]
@@ -122,7 +137,7 @@ function mustBeWithin(own: KeyBounds, wanted: Partial<KeyBounds>): void {
   })
   if (beyond === undefined) return
   const most = beyond === 'expiresAt' ? iso(own.expiresAt ?? 0) : String(own[beyond])
-  const detail = `Your key has ${BOUNDED[beyond]} ${most}, so it can neither give more nor take over a key with more.`
+  const detail = `Your key has ${BOUNDED[beyond]} ${most}, so it can neither give more nor change a key with more.`
   throw new ApiProblem('forbidden', detail, { hint: 'Give at most what your key has; null is more than any limit.' })
 }
 

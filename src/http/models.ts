@@ -2,7 +2,7 @@
  * The catalogue as this installation has it: what a model takes, where it could go now, and why not elsewhere.
  *
  * 1. A route is eligible by the engine's own rules: it is one of this installation's routes, its provider has what it
- *    needs, and no breaker is open. Capacity is not asked: a full provider is waited for.
+ *    needs, and no breaker is open for the key that asks. Capacity is not asked: a full provider is waited for.
  * 2. Prices are those of one call with default parameters; null is unknown.
  */
 import { Elysia } from 'elysia'
@@ -20,18 +20,20 @@ export function modelRoutes(context: Context) {
   return new Elysia({ name: 'models' })
     .get(
       '/api/v1/models',
-      guarded(context, 'runs:read', () => json(200, list(deps))),
+      guarded(context, 'runs:read', ({ principal }) => json(200, list(deps, principal.apiKeyId))),
       { detail: docs.models },
     )
     .get(
       '/api/v1/models/:maker/:name',
-      guarded(context, 'runs:read', ({ params }) => json(200, one(deps, `${params.maker}/${params.name}`))),
+      guarded(context, 'runs:read', ({ params, principal }) =>
+        json(200, one(deps, principal.apiKeyId, `${params.maker}/${params.name}`)),
+      ),
       { detail: docs.model },
     )
 }
 
-function list(deps: ApiDeps): ModelListDto {
-  const stats = deps.engine.stats()
+function list(deps: ApiDeps, apiKeyId: string): ModelListDto {
+  const stats = deps.engine.stats(apiKeyId)
   const data = deps.catalog.all().map(model => {
     const { params_schema: _, ...rest } = presentModel(deps, model, stats)
     return rest
@@ -39,9 +41,9 @@ function list(deps: ApiDeps): ModelListDto {
   return { object: 'list', data }
 }
 
-function one(deps: ApiDeps, id: string): ModelDto {
+function one(deps: ApiDeps, apiKeyId: string, id: string): ModelDto {
   const model = deps.catalog.find(id)
-  if (model) return presentModel(deps, model, deps.engine.stats())
+  if (model) return presentModel(deps, model, deps.engine.stats(apiKeyId))
   throw new ApiProblem('not_found', 'There is no such model.', { hint: 'GET /api/v1/models lists them.' })
 }
 

@@ -2,7 +2,7 @@
  * Reads the body of a new run, and finds everything that is wrong with it before anything is stored or spent.
  *
  * 1. All mistakes are told at once: shape, models, parameters, pictures, providers, links, steps that no route can take.
- *    Creating a run and estimating it both ask `examine`, so that they say the same.
+ *    Creating a run and estimating it both ask `examine`, so that they say the same; resuming one asks the same questions.
  * 2. A link that may never be dialled is told in one sentence, whatever the reason: it must not say what our network holds.
  * 3. `media:{id}` is a picture of the same API key; somebody else's is as unknown as one that never was.
  */
@@ -11,7 +11,8 @@ import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
 import { obstacleOf, priceAt } from '../core/offers.ts'
 import { revise } from '../core/revise.ts'
-import { LIMITS, type Run } from '../core/run.ts'
+import { LIMITS, type Run, type Step } from '../core/run.ts'
+import { checkCost, type PricedStep } from './costs.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { type CreateRunDto, createRun, type ResumeRunDto, resumeRun } from './dto.ts'
 import { type RequestError, urlNotAllowed } from './problem.ts'
@@ -55,7 +56,7 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
   if (wellOrdered) errors.push(...checkProviders(deps, keys, sound, sent.provider_order))
   errors.push(...sound.flatMap(step => checkRoutes(deps, step)))
   const limit = shape.some(error => error.pointer === '/max_cost_usd') ? undefined : sent.max_cost_usd
-  errors.push(...checkCost(deps, principal, sound, typeof limit === 'number' ? limit : null))
+  errors.push(...checkCost(deps.keys, principal, pricesOf(deps, sound), typeof limit === 'number' ? limit : null))
   const order = body as unknown as CreateRunDto
   const providerOrder = wellOrdered ? orderByStep(keys, (sent as Partial<CreateRunDto>).provider_order) : {}
   if (errors.length > 0 || !planned?.ok) return { ok: false, errors, sound, providerOrder }
@@ -103,13 +104,34 @@ function planAlone(chain: Chain, index: number, input: Json | undefined, catalog
 
 const checkResume = checker(resumeRun.schema)
 
-/** The mistakes of the body of a resume that can be told before the run is forked. */
-export function examineResume(run: Run, body: Json): RequestError[] {
+/** What the body of a resume asks for: the fields that are right, and the mistakes of the others. */
+export interface AskedResume {
+  order: ResumeRunDto
+  errors: RequestError[]
+  /** False where a mistake leaves open which steps are done again, or with what. */
+  isClear: boolean
+}
+
+/** The mistakes of the body of a resume that can be told before the run is forked; null: it is no object to go on with. */
+export function examineResume(run: Run, body: Json): AskedResume | { order: null; errors: RequestError[] } {
   const errors = checkResume(body)
-  if (errors.length > 0 || !isObject(body)) return errors
+  if (!isObject(body)) return { order: null, errors }
+  const wrong = new Set(errors.map(({ pointer }) => pointer?.split('/')[1]))
   const keys = run.steps.map(step => step.key)
   const from = body.from_step_key
-  return typeof from === 'string' && !keys.includes(from) ? [unknownStep('/from_step_key', from, keys)] : []
+  if (typeof from === 'string' && !keys.includes(from)) {
+    errors.push(unknownStep('/from_step_key', from, keys))
+    wrong.add('from_step_key')
+  }
+  const right: ResumeRunDto = Object.fromEntries(Object.entries(body).filter(([field]) => !wrong.has(field)))
+  const order = {
+    ...right,
+    // From the first step on nothing is kept: no change is refused for the sake of a step that may be meant.
+    ...(wrong.has('from_step_key') ? { from_step_key: keys[0] as string } : {}),
+    // Nor by the limit that the run had, which was to be another one.
+    ...(wrong.has('max_cost_usd') ? { max_cost_usd: null } : {}),
+  }
+  return { order, errors, isClear: !wrong.has('from_step_key') && !wrong.has('input') }
 }
 
 export type ExaminedFork = { ok: true; run: Run } | { ok: false; errors: RequestError[] }
@@ -122,22 +144,49 @@ export async function examineFork(
   deps: ApiDeps,
   principal: Principal,
   forked: Run,
-  { input = {}, provider_order }: ResumeRunDto,
+  { order, errors: before, isClear }: AskedResume,
 ): Promise<ExaminedFork> {
-  const revised = revise(forked, input as JsonObject, deps.catalog)
-  if (!revised.ok) return { ok: false, errors: revised.problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })) }
-  const { run } = revised
-  const steps = withModels(run.steps, deps.catalog)
-  const again = steps.filter(({ planned }) => planned.status === 'queued')
-  const keys = run.steps.map(step => step.key)
+  const changes = (order.input ?? {}) as JsonObject
+  const revised = revise(forked, changes, deps.catalog)
+  const problems = revised.ok ? [] : revised.problems
+  const steps = withModels(revised.ok ? revised.run.steps : revisedAlone(forked, changes, deps.catalog), deps.catalog)
+  const again = steps.filter(
+    ({ key, planned }) => planned.status === 'queued' && (isClear || changesStep(changes, key)),
+  )
+  const keys = forked.steps.map(step => step.key)
   const errors = [
-    ...checkProviders(deps, keys, steps, provider_order),
+    ...before,
+    ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })),
+    ...checkProviders(deps, keys, steps, order.provider_order),
     ...(await checkPictures(deps, principal, again)),
     ...again.flatMap(step => checkRoutes(deps, step)),
-    ...checkCost(deps, principal, again, run.maxCostUsd),
+    ...(isClear ? checkCost(deps.keys, principal, pricesOf(deps, again), forked.maxCostUsd) : []),
   ]
-  if (errors.length > 0) return { ok: false, errors }
-  return { ok: true, run: { ...run, providerOrder: { ...run.providerOrder, ...orderByStep(keys, provider_order) } } }
+  if (errors.length > 0 || !revised.ok) return { ok: false, errors }
+  const providerOrder = { ...forked.providerOrder, ...orderByStep(keys, order.provider_order) }
+  return { ok: true, run: { ...revised.run, providerOrder } }
+}
+
+/** The steps of a fork with their changes, each as if the others had none; without those whose own changes are wrong. */
+function revisedAlone(forked: Run, changes: JsonObject, catalog: Catalog): Step[] {
+  return forked.steps.flatMap(({ key }) => {
+    const alone = revise(forked, changesOf(changes, key), catalog)
+    return alone.ok ? alone.run.steps.filter(step => step.key === key) : []
+  })
+}
+
+/** What an input changes of one step. */
+function changesOf({ chain_models: named, ...params }: JsonObject, key: string): JsonObject {
+  const only = (object: JsonObject, field: string): JsonObject => {
+    const value = object[field]
+    return value === undefined ? {} : { [field]: value }
+  }
+  return { chain_models: isObject(named) ? only(named, `${key}_model`) : {}, ...only(params, `${key}_params`) }
+}
+
+function changesStep(changes: JsonObject, key: string): boolean {
+  const { chain_models, ...params } = changesOf(changes, key)
+  return Object.keys({ ...(chain_models as JsonObject), ...params }).length > 0
 }
 
 function checkWebhookUrl({ checkUrl }: ApiDeps, url: Json | undefined): RequestError[] {
@@ -224,43 +273,12 @@ function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError
   ]
 }
 
-/**
- * Why steps would fail by what the run or its key may spend, whatever goes well: no known price, or more than the limit even
- * at the cheapest providers. A step that has no route at all is told elsewhere.
- */
-function checkCost(
-  deps: ApiDeps,
-  { dailyBudgetUsd = null }: Principal,
-  steps: readonly SoundStep[],
-  limit: number | null,
-): RequestError[] {
-  if (limit === null && dailyBudgetUsd === null) return []
-  const errors: RequestError[] = []
-  let sum = 0
-  for (const { key, model, planned } of steps) {
+/** What each step costs at each provider that could run it; a step that has none is told elsewhere. */
+function pricesOf(deps: ApiDeps, steps: readonly SoundStep[]): PricedStep[] {
+  return steps.map(({ key, model, planned }) => {
     const prices = openRoutes(deps, model, planned).map(route => priceAt(route, model, planned))
-    const known = prices.filter(usd => usd !== null)
-    if (known.length > 0) sum += Math.min(...known)
-    else if (prices.length > 0) errors.push(unpriced(key, model, limit !== null))
-  }
-  if (limit === null || sum <= limit + 1e-9) return errors
-  const detail = `the steps cost at least ${Number(sum.toFixed(6))} USD; max_cost_usd is ${limit}`
-  const hint = 'Raise max_cost_usd, or choose cheaper models or parameters.'
-  return [...errors, { pointer: '/max_cost_usd', code: 'budget_exceeded', detail, hint }]
-}
-
-function unpriced(key: string, model: Model, byRun: boolean): RequestError {
-  const what = byRun ? 'max_cost_usd' : 'the daily budget of the key'
-  const detail = `no provider here has a known price for ${model.id}, and without one nobody can keep ${what}`
-  const other = 'choose a model with a listed price: GET /api/v1/models.'
-  return byRun
-    ? { pointer: '/max_cost_usd', code: 'price_unknown', detail, hint: `Set no max_cost_usd, or ${other}` }
-    : {
-        pointer: `/input/chain_models/${key}_model`,
-        code: 'price_unknown',
-        detail,
-        hint: `Use another key, or ${other}`,
-      }
+    return { key, model: model.id, prices }
+  })
 }
 
 function obstacleHere(deps: ApiDeps, route: Route, step: PlannedStep): string | null {

@@ -9,12 +9,12 @@ import { createHash } from 'node:crypto'
 import { Elysia } from 'elysia'
 import { fork } from '../core/machine.ts'
 import type { Idempotency } from '../core/ports.ts'
-import { isEnded, newRun, type Run, type RunEvent } from '../core/run.ts'
+import { isEnded, newRun, type Run, type RunEvent, type Step } from '../core/run.ts'
 import { readJson } from './body.ts'
 import { namedChain } from './chains.ts'
 import type { ApiDeps } from './deps.ts'
 import { presentRun } from './dto/run.ts'
-import type { ResumeRunDto, RunDto } from './dto.ts'
+import type { RunDto } from './dto.ts'
 import { type Authorized, type Context, guarded, isUuid, json, matches } from './exchange.ts'
 import { answerRepeat, keyOf, locationOf, snapshot } from './idempotency.ts'
 import * as docs from './openapi/runs.ts'
@@ -52,7 +52,7 @@ async function create(context: Context, exchange: Authorized): Promise<Response>
   const body = await readJson(exchange.request)
   const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
-  if (repeat) return answerRepeat(repeat)
+  if (repeat) return answerRepeat(exchange, repeat)
 
   const examined = await examine(deps, exchange.principal, chain, body)
   if (!examined.ok) throw refusal(examined.errors)
@@ -89,7 +89,8 @@ async function accept(
     events,
     idempotency: idempotency && { ...idempotency, response: snapshot(run.id, body) },
   })
-  if (made.type !== 'created') return answerRepeat(made)
+  if (made.type !== 'created') return answerRepeat(exchange, made)
+  exchange.runId = run.id
   const headers = { location: locationOf(run.id) }
   const seconds = preferredWait(exchange.request)
   if (seconds === null) return json(202, body, headers)
@@ -135,11 +136,11 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   const before = await ownRun(deps, exchange)
   const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
-  if (repeat) return answerRepeat(repeat)
+  if (repeat) return answerRepeat(exchange, repeat)
 
-  const errors = examineResume(before, body)
-  if (errors.length > 0) throw refusal(errors)
-  const order = body as ResumeRunDto
+  const asked = examineResume(before, body)
+  const { order, errors } = asked
+  if (order === null) throw refusal(errors)
   const { clock } = deps
   const forked = fork(before, {
     id: clock.id(),
@@ -147,16 +148,28 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     at: clock.now(),
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
+  if (!forked.ok && errors.length > 0) throw refusal(errors)
   if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
-  if (before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)) throw keepsOther(before, deps)
+  const isKeeping = before.mode !== deps.mode && forked.run.steps.some(step => step.inherited)
+  if (isKeeping && errors.length === 0) throw keepsOther(before, deps)
+  if (errors.length === 0) await checkKept(deps, forked.run)
   const run: Run = {
     ...forked.run,
     mode: deps.mode,
     maxCostUsd: order.max_cost_usd === undefined ? before.maxCostUsd : order.max_cost_usd,
   }
-  const examined = await examineFork(deps, exchange.principal, run, order)
+  const examined = await examineFork(deps, exchange.principal, run, asked)
   if (!examined.ok) throw refusal(examined.errors)
   return accept(context, exchange, { run: examined.run, events: forked.events }, idempotency)
+}
+
+/** A step whose output was removed must be run again: what follows could not read it. @throws ApiProblem 409 */
+async function checkKept({ store }: ApiDeps, { resumedFrom, steps }: Run): Promise<void> {
+  for (const step of steps.filter(each => each.inherited)) {
+    if ((await removedOf(store, [step])).size === 0) continue
+    const detail = `The run ${resumedFrom} cannot be resumed as it is: what ${step.key} gave was removed after its retention.`
+    throw new ApiProblem('not_resumable', detail, { hint: `Run it again, too, with "from_step_key": "${step.key}".` })
+  }
 }
 
 /** What was painted must not pass for what was paid, nor the other way round. */
@@ -171,10 +184,11 @@ function hasBody(request: Request): boolean {
 }
 
 /** The run of the path, if it is the asker's. @throws ApiProblem 404 */
-export async function ownRun({ engine }: ApiDeps, { params, principal }: Authorized): Promise<Run> {
-  const id = (params.runId ?? '').toLowerCase()
+export async function ownRun({ engine }: ApiDeps, exchange: Authorized): Promise<Run> {
+  const id = (exchange.params.runId ?? '').toLowerCase()
   const run = isUuid(id) ? await engine.run(id) : null
-  if (run?.apiKeyId !== principal.apiKeyId) throw new ApiProblem('not_found', 'There is no such run.')
+  if (run?.apiKeyId !== exchange.principal.apiKeyId) throw new ApiProblem('not_found', 'There is no such run.')
+  exchange.runId = run.id
   return run
 }
 
@@ -182,5 +196,20 @@ export async function ownRun({ engine }: ApiDeps, { params, principal }: Authori
 export async function shown({ store, links, clock }: ApiDeps, run: Run): Promise<RunDto> {
   const at = clock.now()
   const sent = run.callback && isEnded(run) ? await store.deliveriesOf(run.id) : []
-  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0] })
+  const isOld = isEnded(run) && at - run.updatedAt >= SHORTEST_RETENTION_MS
+  const removed = isOld ? await removedOf(store, run.steps) : undefined
+  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0], ...(removed && { removed }) })
+}
+
+/** Nothing is removed earlier, so younger runs need no look. */
+const SHORTEST_RETENTION_MS = 86_400_000
+
+/** What these steps gave, in time or late, and is stored no more. */
+async function removedOf(store: ApiDeps['store'], steps: readonly Step[]): Promise<ReadonlySet<string>> {
+  const given = steps.flatMap(step => [
+    ...(step.status === 'succeeded' ? step.outputs : []),
+    ...step.attempts.flatMap(({ lateResult }) => lateResult?.outputs ?? []),
+  ])
+  const looked = await Promise.all(given.map(async ({ mediaId }) => ((await store.media(mediaId)) ? [] : [mediaId])))
+  return new Set(looked.flat())
 }

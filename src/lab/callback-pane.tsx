@@ -22,7 +22,11 @@ export function CallbackPane({ run, refresh }: { run: RunDto; refresh(): void })
       {callback ? (
         <>
           <p>{callbackSentence(callback)}</p>
-          <DeliveryLog id={callback.id} attempts={callback.attempts} refresh={refresh} />
+          <DeliveryLog
+            id={callback.id}
+            version={[callback.status, callback.attempts, callback.delivered_at].join()}
+            refresh={refresh}
+          />
         </>
       ) : (
         <p class="dim">One signed message is sent when the run has ended.</p>
@@ -48,12 +52,18 @@ function callbackSentence(callback: NonNullable<RunDto['callback']>): string {
   }
 }
 
+interface LogProps {
+  id: string
+  /** Another one when there may be another attempt. */
+  version: string
+  refresh(): void
+}
+
 /** Asked for by hand: who only watches a run need not load its deliveries. */
-export function DeliveryLog({ id, attempts, refresh }: { id: string; attempts: number; refresh(): void }) {
+export function DeliveryLog({ id, version, refresh }: LogProps) {
   const detail = useSignal<DeliveryDetail | null>(null)
   const said = useSignal<string | null>(null)
   const act = async (what: () => Promise<void>) => {
-    said.value = null
     try {
       await what()
     } catch (error) {
@@ -65,28 +75,26 @@ export function DeliveryLog({ id, attempts, refresh }: { id: string; attempts: n
     act(async () => {
       detail.value = await deliveryOf(id)
     })
+  const again = () => {
+    said.value = null
+    return act(async () => {
+      await resend(id)
+      said.value = 'Sent again, with the same webhook-id.'
+      refresh()
+      detail.value = await deliveryOf(id)
+    })
+  }
   // Who looks at the attempts sees a new one come.
   useEffect(() => {
-    if (detail.value && detail.value.attempt_log.length !== attempts) void show()
-  }, [attempts])
+    if (detail.value) void show()
+  }, [version])
   return (
     <>
       <p class="adds">
         <button type="button" class="quiet" onClick={() => void show()}>
-          show {attempts === 1 ? 'the attempt' : `${attempts} attempts`}
+          show the attempts
         </button>
-        <button
-          type="button"
-          class="quiet"
-          onClick={() =>
-            void act(async () => {
-              await resend(id)
-              said.value = 'Sent again, with the same webhook-id.'
-              refresh()
-              detail.value = await deliveryOf(id)
-            })
-          }
-        >
+        <button type="button" class="quiet" onClick={() => void again()}>
           resend
         </button>
       </p>

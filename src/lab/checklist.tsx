@@ -18,7 +18,9 @@ const items = computed(() => {
   const began = Date.parse(session.value?.started_at ?? '') || Infinity
   const runs = recent.value
   const outlived = (run: RunDto) =>
-    run.status === 'succeeded' && Date.parse(run.created_at) < began && Date.parse(run.updated_at) > began
+    run.status === 'succeeded' &&
+    Date.parse(run.created_at) < began &&
+    Date.parse(run.ended_at ?? run.updated_at) > began
   const own = [...models.value.values()].some(model =>
     model.routes.some(route => route.configured && route.provider !== 'sandbox'),
   )

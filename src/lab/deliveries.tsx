@@ -5,10 +5,10 @@ import type { DeliveryDto } from '../http/dto/deliveries.ts'
 import { untilAnswered } from './again.ts'
 import { ApiFailure, session } from './api.ts'
 import { DeliveryLog } from './callback-pane.tsx'
-import { deliveries, ping, recover } from './delivery.ts'
+import { deliveries, deliveryOf, ping, recover } from './delivery.ts'
 import { age, plural, shortId, span } from './format.ts'
 import { go, place } from './nav.ts'
-import { slowNow } from './now.ts'
+import { now, slowNow } from './now.ts'
 
 const STATUSES = ['pending', 'delivered', 'exhausted', 'gone']
 const shown = signal<readonly DeliveryDto[] | null>(null)
@@ -32,6 +32,27 @@ async function load(query: string, gone: AbortSignal, after: string | null = nul
   }
 }
 
+const FOLLOW_MS = 2_000
+/** Pending ones that are asked for again at a time; a page of failing ones must not use up the key's rate. */
+const FOLLOWED = 5
+
+/** What is on its way comes to its end while somebody looks: those that are due, the newest first. */
+async function follow(gone: AbortSignal): Promise<void> {
+  if (document.hidden) return
+  const isDue = ({ status, next_attempt_at }: DeliveryDto) =>
+    status === 'pending' && Date.parse(next_attempt_at ?? '') <= Date.now()
+  const due = shown.value?.filter(isDue).slice(0, FOLLOWED) ?? []
+  const found = await Promise.all(due.map(({ id }) => deliveryOf(id).catch(() => null)))
+  if (gone.aborted || found.length === 0) return
+  shown.value = shown.value?.map(each => found.find(fresh => fresh?.id === each.id) ?? each) ?? null
+}
+
+/** On its own, so that a second more does not draw the list anew. */
+function Next({ at }: { at: string }) {
+  const left = Date.parse(at) - now.value
+  return <>{left > 0 ? `, next in ${span(left)}` : ', being sent'}</>
+}
+
 export function Deliveries() {
   const params = place.value.searchParams
   const query = params.toString()
@@ -42,7 +63,11 @@ export function Deliveries() {
     shown.value = null
     failure.value = null
     reload()
-    return () => left.abort()
+    const following = setInterval(() => void follow(left.signal), FOLLOW_MS)
+    return () => {
+      clearInterval(following)
+      left.abort()
+    }
   }, [left])
   const pick = (status: string) => {
     const next = new URLSearchParams(params)
@@ -98,11 +123,14 @@ export function Deliveries() {
                   only this host
                 </a>
               )}
-              <span class="dim">{plural(each.attempts, 'attempt')}</span>
+              <span class="dim">
+                {plural(each.attempts, 'scheduled attempt')}
+                {each.next_attempt_at && <Next at={each.next_attempt_at} />}
+              </span>
               {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
               <time dateTime={each.created_at}>{age(each.created_at, slowNow.value)}</time>
             </p>
-            <DeliveryLog id={each.id} attempts={each.attempts} refresh={reload} />
+            <DeliveryLog id={each.id} version={each.updated_at} refresh={reload} />
           </li>
         ))}
       </ul>

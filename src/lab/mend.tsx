@@ -17,14 +17,14 @@ import { roleName } from './format.ts'
 import { unreadableWord } from './json-text.ts'
 import { Order } from './order-button.tsx'
 import { type Params, pictureField, type Schema } from './schema.ts'
-import { finished } from './sentence.ts'
+import { finished, isRemoved } from './sentence.ts'
 
 /** What other parameters mend. */
 const MENDED_HERE: ReadonlySet<string> = new Set(['content_rejected', 'invalid_input', 'input_fetch_failed'])
 
 /** The failed step, where a finished one is kept by going on from it; else nothing is saved by changing it here. */
 export function mendable(run: RunDto): StepDto | null {
-  if (run.status !== 'failed' || finished(run) === null) return null
+  if (run.status !== 'failed' || finished(run) === null || isRemoved(run)) return null
   return run.steps.find(step => step.status === 'failed') ?? null
 }
 

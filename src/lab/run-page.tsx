@@ -14,7 +14,7 @@ import { go } from './nav.ts'
 import { now } from './now.ts'
 import { Order } from './order-button.tsx'
 import { order } from './orders.ts'
-import { finished, sentence, startsOver } from './sentence.ts'
+import { finished, isRemoved, sentence, startsOver } from './sentence.ts'
 import { Strip } from './strip.tsx'
 import { Attempts, Timeline } from './timeline.tsx'
 
@@ -118,7 +118,7 @@ function Actions({ run, live }: { run: RunDto; live: LiveRun }) {
   return (
     <div class="actions">
       {!isOver(run) && <Order act={cancel}>{run.cancel_requested_at ? 'Canceling …' : 'Cancel'}</Order>}
-      {run.status === 'canceled' && (
+      {run.status === 'canceled' && !isRemoved(run) && (
         <Order act={() => resume(run)} primary>
           Resume
         </Order>
@@ -147,6 +147,7 @@ const isForChange = ({ status, error }: RunDto): boolean => status === 'failed' 
 
 /** Whether going on with the same parameters may help: content may pass the second time, wrong input never does. */
 function isForResume(run: RunDto, { code }: FailureDto): boolean {
+  if (isRemoved(run)) return false
   if (!FOR_CHANGE.has(code) || MENDED_OUTSIDE.has(code)) return true
   return code === 'content_rejected' && finished(run) !== null
 }
@@ -181,7 +182,7 @@ function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; liv
             Resume from {roleName(run.steps.find(step => step.status !== 'succeeded')?.step_key ?? 'there')}
           </Order>
         )}
-        {isForChange(run) && (
+        {(isForChange(run) || isRemoved(run)) && (
           <Order primary={!resumes && !mends} act={() => change(run)} note={startsOver(run)}>
             Change the request
           </Order>
@@ -209,7 +210,10 @@ function Facts({ run }: { run: RunDto }) {
         {row('chain', `${run.chain_slug} · ${run.chain_version}`)}
         {row('mode', run.mode)}
         {row('created', <time dateTime={run.created_at}>{age(run.created_at, now.value)}</time>)}
-        {row('took', span((isOver(run) ? Date.parse(run.updated_at) : now.value) - Date.parse(run.created_at)))}
+        {row(
+          'took',
+          span((isOver(run) ? Date.parse(run.ended_at ?? run.updated_at) : now.value) - Date.parse(run.created_at)),
+        )}
         {row('attempts', plural(attempts, 'attempt'))}
         {row(
           'cost',

@@ -4,22 +4,27 @@ import { roleName, span } from './format.ts'
 
 export function sentence(run: RunDto, now: number): string {
   const step = run.steps.find(each => each.status === 'running')
-  const spent = span(Date.parse(run.updated_at) - Date.parse(run.created_at))
+  const spent = span(Date.parse(run.ended_at ?? run.updated_at) - Date.parse(run.created_at))
   switch (run.status) {
     case 'queued':
-      return 'Accepted and stored; the first step starts in a moment.'
+      return 'Accepted and stored; the first step starts as soon as a provider has a place for it.'
     case 'running': {
       if (run.cancel_requested_at) return 'Canceling: the provider is asked to stop.'
-      if (!step) return 'Between two steps: the next one is being started.'
+      if (!step) return 'Between two steps: the next one starts as soon as a provider has a place for it.'
       return doing(step, now)
     }
     case 'succeeded':
-      return `Done in ${spent}: every output is kept here.`
+      return `Done in ${spent}: ${isRemoved(run) ? 'its outputs were removed after their retention' : 'every output is kept here'}.`
     case 'failed':
       return `${failedStep(run)} failed after ${spent}.`
     case 'canceled':
-      return `Canceled after ${spent}; what was finished is kept.`
+      return `Canceled after ${spent}; what was finished ${isRemoved(run) ? 'was removed after its retention' : 'is kept'}.`
   }
+}
+
+/** Whether something that the run gave is stored no more: nothing goes on from there. */
+export function isRemoved(run: RunDto): boolean {
+  return run.steps.some(step => step.outputs?.some(output => !output.available))
 }
 
 /** What the run has given so far, such as "picture" or "pictures and film"; null for nothing. */

@@ -44,7 +44,7 @@ export function Strip({ run }: { run: RunDto }) {
                 state={wireState(before, step)}
                 from={before.step_kind}
                 to={step.step_kind}
-                picture={before.outputs?.[0] ? local(before.outputs[0].url) : null}
+                picture={before.outputs?.[0]?.available ? local(before.outputs[0].url) : null}
               />
             )}
             <LiveCard key={step.id} step={step} run={run} />
@@ -97,6 +97,12 @@ function elapsed(step: StepDto): number {
 }
 
 function Stage({ step, output, run }: { step: StepDto; output: OutputDto | undefined; run: RunDto }) {
+  if (output && !output.available)
+    return (
+      <div class={`stage ${step.status}`}>
+        <span>removed after its retention</span>
+      </div>
+    )
   if (output)
     return (
       <Shown output={output} title={`${roleName(step.step_key)} · ${step.model_identifier}`} run={run} step={step} />

@@ -45,8 +45,9 @@ function partsOf(attempt: AttemptDto, until: number): Segment[] {
 export function Timeline({ run }: { run: RunDto }) {
   const from = Date.parse(run.created_at)
   const delivered = ms(run.callback?.delivered_at)
-  const last = isOver(run) ? Date.parse(run.updated_at) : now.value
-  const to = Math.max(last, delivered ?? 0, from + 1)
+  const last = isOver(run) ? Date.parse(run.ended_at ?? run.updated_at) : now.value
+  // A callback that was sent again days later must not make slivers of the steps: its bar ends where the picture does.
+  const to = Math.max(last, Math.min(delivered ?? 0, 2 * last - from), from + 1)
   const x = (time: number) => Math.max(0, Math.min(1000, ((time - from) / (to - from)) * 1000))
   const rows = run.steps.map(step => ({
     name: roleName(step.step_key),
@@ -65,7 +66,7 @@ export function Timeline({ run }: { run: RunDto }) {
     <section class="pane timeline" aria-label="Timeline">
       <header class="pane-head">
         <h2>timeline</h2>
-        <span class="dim">{span(to - from)}</span>
+        <span class="dim">{span(last - from)}</span>
       </header>
       <table>
         <thead class="offscreen">

@@ -116,7 +116,8 @@ function callbackSecret(config: Config): Finding {
   return {
     level: 'note',
     what: 'callback secret: kept in the database',
-    advice: 'Set BABYCHAIN_CALLBACK_SECRET to choose it yourself.',
+    advice:
+      'The start that made it showed it once. If nobody has it: POST /api/v1/webhook_secrets/rotate gives a new one, or set BABYCHAIN_CALLBACK_SECRET to choose it yourself.',
   }
 }
 

@@ -13,7 +13,7 @@ import pino from 'pino'
 import { ask as askServer } from '../app/ask.ts'
 import { isInstalled } from '../app/installation.ts'
 import { reseal } from '../app/reseal.ts'
-import { createApp } from '../app.ts'
+import { type App, createApp } from '../app.ts'
 import type { Config } from '../config.ts'
 import { serverOf } from './address.ts'
 
@@ -170,8 +170,11 @@ async function withApi<T>(config: Config, use: (ask: Ask) => Promise<T>): Promis
   mustExist(config)
   // No run is begun here, so the mode is nothing to ask for; and whether runs of a restored database go on is not said here.
   const order = { ...config, port: 0, isModeNamed: true, resume: null }
-  const app = await createApp(order, { log: pino({ level: 'silent' }) }).catch((error: unknown) => {
+  const open = (apiKey: string | null) => createApp({ ...order, apiKey }, { log: pino({ level: 'silent' }) })
+  const app = await open(config.apiKey).catch(async (error: unknown): Promise<App | Error> => {
     if (error instanceof Error && error.name === 'DataDirLocked') return error
+    // Here it may be the key of whoever asks a server, and need not be the bootstrap key.
+    if (error instanceof Error && error.name === 'KeyTextTaken') return open(null)
     throw error
   })
   if (app instanceof Error) return use(asking(request => atServer(config, request, app)))

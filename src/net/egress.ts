@@ -2,7 +2,7 @@
 //
 // Invariants
 // 1. A URL passes three gates, all of them here and none of them optional: what is written (egress/url.ts), which
-//    addresses its name has now (egress/dial.ts), and which address the open connection really has (egress/exchange.ts).
+//    addresses its name has now (egress/names.ts, egress/dial.ts), and which address the open connection really has (egress/exchange.ts).
 // 2. Every step has a limit: 2 s for the name, `connectTimeoutMs` for the connection, `timeoutMs` for everything, 16 KiB
 //    of headers, and a cap on the bytes of the body. Bodies are never inflated.
 // 3. A callback follows no redirect. A download follows three, each through all gates, none from https to http, and the
@@ -16,11 +16,12 @@
 // HTTP/1.1 on sockets of our own (egress/exchange.ts, egress/http1.ts). Bun's `fetch` opens `file:` URLs, says nothing of
 // its peer, and shares 256 places with all other calls; `node:http` costs four times the CPU.
 
-import { lookup } from 'node:dns/promises'
 import type { AllowEntry } from './egress/allow.ts'
-import { type Address, type DialRules, dial } from './egress/dial.ts'
+import { type DialRules, dial } from './egress/dial.ts'
 import { type DownloadRequest, type DownloadResult, download } from './egress/download.ts'
 import { EgressError, type EgressErrorClass, startDeadline } from './egress/failure.ts'
+import { createNameServer } from './egress/name-server.ts'
+import { type Address, createNames } from './egress/names.ts'
 import { createPool } from './egress/pool.ts'
 import type { Reply } from './egress/reply.ts'
 import { judgeUrl } from './egress/url.ts'
@@ -35,8 +36,10 @@ export type EgressOptions = {
   readonly ownHosts?: readonly string[]
   /** Default 2,000. */
   readonly dnsTimeoutMs?: number
-  /** Every address of a name. Default: the resolver of the system. */
+  /** Every address of a name. Default: the hosts file and the name servers of the system. */
   readonly resolver?: (host: string) => Promise<readonly Address[]>
+  /** Name servers, `address:port`, in place of those of the system. For tests. */
+  readonly nameServers?: readonly string[]
   /** PEM of the only authorities that are trusted, in place of the built-in ones. For tests. */
   readonly ca?: string
   /** How long an idle connection is kept. Default 4,000: most servers end theirs after 5 s. */
@@ -102,11 +105,11 @@ export type Egress = {
 
 export function createEgress(options: EgressOptions): Egress {
   const pool = createPool(options.idleMs ?? 4000)
+  const source = options.resolver ? { ask: options.resolver } : createNameServer(options.nameServers)
   const rules: DialRules = {
     allow: options.allow,
     ownHosts: new Set((options.ownHosts ?? []).map(host => host.toLowerCase().replace(/:\d+$/, ''))),
-    resolver: options.resolver ?? (host => lookup(host, { all: true })),
-    dnsTimeoutMs: options.dnsTimeoutMs ?? 2000,
+    names: createNames(source, options.dnsTimeoutMs ?? 2000),
     pool,
     ca: options.ca,
     dialAs: options.dialAs,

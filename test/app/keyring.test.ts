@@ -131,6 +131,31 @@ describe('the keyring', () => {
     expect((await temp.store.apiKeys()).map(key => key.id)).toEqual(['bootstrap'])
   })
 
+  test('is not opened with the text of another key, revoked or not: the sentence names that key', async () => {
+    const first = await open()
+    await first.begin()
+    const { key, text } = await make(first.keys)
+    const named = `BABYCHAIN_API_KEY is the text of another key: "test" (${key.id})`
+    await expect(open({ apiKey: text })).rejects.toThrow(named)
+    await first.keys.revoke(key.id)
+    await expect(open({ apiKey: text })).rejects.toThrow(`${key.id}, revoked). It becomes the bootstrap key`)
+    expect((await open()).keys.find('bootstrap')).toEqual(first.keys.find('bootstrap'))
+  })
+
+  test('gets a bootstrap key back from the environment, after it was revoked and after it has ended', async () => {
+    const first = await open()
+    const { text } = await first.begin()
+    await first.keys.revoke('bootstrap')
+    const second = await open({ apiKey: GIVEN })
+    await second.begin()
+    expect([second.keys.auth(text ?? ''), second.keys.auth(GIVEN)?.apiKeyId]).toEqual([null, 'bootstrap'])
+    const third = await open()
+    await third.keys.change('bootstrap', { expiresAt: clock.now() + 1_000 })
+    clock.advance(1_000)
+    expect((await open()).keys.auth(GIVEN)).toBeNull()
+    expect((await open({ apiKey: GIVEN })).keys.auth(GIVEN)?.apiKeyId).toBe('bootstrap')
+  })
+
   test('changes one after the other: what is revoked stays so, whatever else is changed at the same time', async () => {
     const { keys } = await open()
     const { key, text } = await make(keys)

@@ -33,6 +33,8 @@ test('a key made without a server works with it; while it runs the command asks 
   expect([made.code, made.err]).toEqual([0, ''])
   expect(made.out).toContain('$0 of $5 today')
   expect(made.out).toMatch(/whsec_\S{44}/)
+  // What asks a running server is no hindrance without one.
+  expect(await keys(['list'], { BABYCHAIN_API_KEY: textOf(made.out) })).toMatchObject({ code: 0, err: '' })
   await server.start()
   expect(await status(textOf(made.out))).toBe(200)
 

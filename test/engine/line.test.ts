@@ -4,6 +4,7 @@ import { stepError } from '../../src/core/errors.ts'
 import { Draining, RevisionConflict, StorageUnavailable } from '../../src/core/ports.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
+import { to, way } from '../support/ways.ts'
 import { World, type WorldOptions } from '../support/world.ts'
 
 const busy = stepError('provider_overloaded', 'x')
@@ -35,7 +36,7 @@ async function inWorld(
 /** A provider that is down: its breaker is open until 15 s. */
 function broken(concurrency = 8): Capacity {
   const capacity = new Capacity({ concurrency: () => concurrency })
-  for (let i = 0; i < 5; i += 1) capacity.learn('p', 'm', busy, 0)
+  for (let i = 0; i < 5; i += 1) capacity.learn(way('p', 'm'), 'other', busy, 0)
   return capacity
 }
 
@@ -43,16 +44,16 @@ describe('when a probe went well', () => {
   test('the line is served up to the limit again, for a provider that answers in the submit too', () => {
     const capacity = broken()
     let running = ['s0']
-    capacity.enterToSubmit('p', 'm', 's0')
-    for (let i = 1; i <= 40; i += 1) capacity.wait(['p'], 'm', `s${i}`, () => running.push(`s${i}`))
+    capacity.enterToSubmit(way('p', 'm'), 's0')
+    for (let i = 1; i <= 40; i += 1) capacity.wait(['p'], to('m'), `s${i}`, () => running.push(`s${i}`))
     const rounds: number[] = []
     while (running.length > 0) {
       rounds.push(running.length)
       const over = running
       running = []
       for (const holder of over) {
-        capacity.learn('p', 'm', null, 20_000)
-        capacity.leave('p', 'm', holder)
+        capacity.learn(way('p', 'm'), 'other', null, 20_000)
+        capacity.leave(way('p', 'm'), holder)
       }
     }
     expect(rounds).toEqual([1, 8, 8, 8, 8, 8])
@@ -60,39 +61,41 @@ describe('when a probe went well', () => {
 
   test('a line that waits for a probe of one model does not hold up another', () => {
     const capacity = broken()
-    capacity.enterToSubmit('p', 'm', 'probe')
-    capacity.wait(['p'], 'm', 'next', () => {})
-    expect(capacity.hasPlace('p', 'm', 'late')).toBe(false)
-    expect(capacity.hasPlace('p', 'other', 'picture')).toBe(true)
+    capacity.enterToSubmit(way('p', 'm'), 'probe')
+    capacity.wait(['p'], to('m'), 'next', () => {})
+    expect(capacity.hasPlace(way('p', 'm'), 'late')).toBe(false)
+    expect(capacity.hasPlace(way('p', 'other'), 'picture')).toBe(true)
   })
 })
 
 describe('a probe', () => {
   test('is not over because another job of the model ends', () => {
     const capacity = new Capacity({ concurrency: () => 8 })
-    capacity.enter('p', 'm', 'old')
-    for (let i = 0; i < 5; i += 1) capacity.learn('p', 'm', busy, 0)
-    capacity.enterToSubmit('p', 'm', 'probe')
-    capacity.leave('p', 'm', 'old')
-    expect(capacity.hasPlace('p', 'm', 'second')).toBe(false)
-    capacity.leave('p', 'm', 'probe')
-    expect(capacity.hasPlace('p', 'm', 'second')).toBe(true)
+    capacity.enter(way('p', 'm'), 'old')
+    for (let i = 0; i < 5; i += 1) capacity.learn(way('p', 'm'), 'other', busy, 0)
+    capacity.enterToSubmit(way('p', 'm'), 'probe')
+    capacity.leave(way('p', 'm'), 'old')
+    expect(capacity.hasPlace(way('p', 'm'), 'second')).toBe(false)
+    capacity.leave(way('p', 'm'), 'probe')
+    expect(capacity.hasPlace(way('p', 'm'), 'second')).toBe(true)
   })
 
   test('is not a job that runs and is taken up again', () => {
     const capacity = broken()
-    capacity.enter('p', 'm', 'long')
-    expect(capacity.hasPlace('p', 'm', 'probe')).toBe(true)
+    capacity.enter(way('p', 'm'), 'long')
+    expect(capacity.hasPlace(way('p', 'm'), 'probe')).toBe(true)
   })
 
   test('goes to one in line at a time, in the order of asking', () => {
     const capacity = broken(1)
     const served: string[] = []
-    capacity.enter('p', 'm', 'running')
-    for (const holder of ['a', 'b']) capacity.wait(['p'], 'm', holder, () => served.push(holder))
-    capacity.leave('p', 'm', 'running')
+    capacity.enter(way('p', 'm'), 'running')
+    for (const holder of ['a', 'b']) capacity.wait(['p'], to('m'), holder, () => served.push(holder))
+    capacity.leave(way('p', 'm'), 'running')
+    expect(served).toEqual([])
+    capacity.resume(way('p', 'm'), 15_000)
     expect(served).toEqual(['a'])
-    capacity.leave('p', 'm', 'a')
+    capacity.leave(way('p', 'm'), 'a')
     expect(served).toEqual(['a', 'b'])
   })
 })
@@ -100,25 +103,25 @@ describe('a probe', () => {
 describe('a model that is refused for its rate', () => {
   test('has as many places as it then had jobs, and one more for every round that goes well', () => {
     const capacity = new Capacity({ concurrency: () => 6 })
-    for (const holder of ['a', 'b', 'c']) capacity.enterToSubmit('p', 'm', holder)
-    capacity.refused('p', 'm', limited, 0)
-    capacity.leave('p', 'm', 'c')
-    expect(capacity.hasPlace('p', 'm', 'd')).toBe(false)
-    expect(capacity.hasPlace('p', 'other', 'd')).toBe(true)
-    capacity.learn('p', 'm', null, 1)
-    expect(capacity.hasPlace('p', 'm', 'd')).toBe(false)
-    capacity.learn('p', 'm', null, 2)
-    capacity.learn('p', 'm', null, 3)
-    expect(capacity.hasPlace('p', 'm', 'd')).toBe(true)
+    for (const holder of ['a', 'b', 'c']) capacity.enterToSubmit(way('p', 'm'), holder)
+    capacity.refused(way('p', 'm'), limited, 0)
+    capacity.leave(way('p', 'm'), 'c')
+    expect(capacity.hasPlace(way('p', 'm'), 'd')).toBe(false)
+    expect(capacity.hasPlace(way('p', 'other'), 'd')).toBe(true)
+    capacity.learn(way('p', 'm'), 'other', null, 1)
+    expect(capacity.hasPlace(way('p', 'm'), 'd')).toBe(false)
+    capacity.learn(way('p', 'm'), 'other', null, 2)
+    capacity.learn(way('p', 'm'), 'other', null, 3)
+    expect(capacity.hasPlace(way('p', 'm'), 'd')).toBe(true)
   })
 
   test('keeps one place whatever happens, and a longer pause is not ended by a shorter one', () => {
     const capacity = new Capacity({ concurrency: () => 6 })
-    for (let i = 0; i < 9; i += 1) capacity.refused('p', 'm', limited, 0)
-    expect(capacity.hasPlace('p', 'm', 'a')).toBe(true)
-    capacity.learn('p', 'm', stepError('provider_rate_limited', 'x', { retryAfterMs: 60_000 }), 0)
-    capacity.learn('p', 'm', stepError('provider_rate_limited', 'x', { retryAfterMs: 1_000 }), 10)
-    expect(capacity.closedUntil('p', 'm', 20)).toBe(60_000)
+    for (let i = 0; i < 9; i += 1) capacity.refused(way('p', 'm'), limited, 0)
+    expect(capacity.hasPlace(way('p', 'm'), 'a')).toBe(true)
+    capacity.learn(way('p', 'm'), 'other', stepError('provider_rate_limited', 'x', { retryAfterMs: 60_000 }), 0)
+    capacity.learn(way('p', 'm'), 'other', stepError('provider_rate_limited', 'x', { retryAfterMs: 1_000 }), 10)
+    expect(capacity.closedUntil(way('p', 'm'), 20)).toBe(60_000)
   })
 
   test('is asked about as often as it has room: thirty runs for one place all succeed, with few refusals', () => {
@@ -180,47 +183,50 @@ describe('what a refusal for the rate taught', () => {
   test('halts it for twice as long each time, until a job goes well, and other models not at all', () => {
     const capacity = new Capacity({ concurrency: () => 6 })
     const served: string[] = []
-    capacity.enterToSubmit('p', 'm', 'a')
-    expect(capacity.refused('p', 'm', limited, 0)).toBe(1_000)
-    expect(capacity.refused('p', 'm', limited, 999)).toBeNull()
-    capacity.wait(['p'], 'm', 'b', () => served.push('b'))
-    capacity.leave('p', 'm', 'a')
-    expect([capacity.closedUntil('p', 'm', 999), capacity.closedUntil('p', 'other', 999)]).toEqual([1_000, null])
-    expect([capacity.hasPlace('p', 'm', 'late'), capacity.hasPlace('p', 'other', 'c')]).toEqual([false, true])
-    capacity.resume('p', 'm', 999)
+    capacity.enterToSubmit(way('p', 'm'), 'a')
+    expect(capacity.refused(way('p', 'm'), limited, 0)).toBe(1_000)
+    expect(capacity.refused(way('p', 'm'), limited, 999)).toBeNull()
+    capacity.wait(['p'], to('m'), 'b', () => served.push('b'))
+    capacity.leave(way('p', 'm'), 'a')
+    expect([capacity.closedUntil(way('p', 'm'), 999), capacity.closedUntil(way('p', 'other'), 999)]).toEqual([
+      1_000,
+      null,
+    ])
+    expect([capacity.hasPlace(way('p', 'm'), 'late'), capacity.hasPlace(way('p', 'other'), 'c')]).toEqual([false, true])
+    capacity.resume(way('p', 'm'), 999)
     expect(served).toEqual([])
-    capacity.resume('p', 'm', 1_000)
+    capacity.resume(way('p', 'm'), 1_000)
     expect(served).toEqual(['b'])
     let at = 1_000
     for (const ms of [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
-      expect(capacity.refused('p', 'm', limited, at)).toBe(at + ms)
+      expect(capacity.refused(way('p', 'm'), limited, at)).toBe(at + ms)
       at += ms
     }
-    capacity.learn('p', 'm', null, at)
-    expect(capacity.refused('p', 'm', limited, at)).toBe(at + 1_000)
+    capacity.learn(way('p', 'm'), 'other', null, at)
+    expect(capacity.refused(way('p', 'm'), limited, at)).toBe(at + 1_000)
   })
 })
 
 test('of several lines of a provider the oldest that has room is served', () => {
   const capacity = new Capacity({ concurrency: () => 2 })
   const served: string[] = []
-  for (const holder of ['x', 'y']) capacity.enter('p', 'full', holder)
-  capacity.refused('p', 'full', stepError('provider_rate_limited', 'slow', { retryAfterMs: 1 }), 0)
+  for (const holder of ['x', 'y']) capacity.enter(way('p', 'full'), holder)
+  capacity.refused(way('p', 'full'), stepError('provider_rate_limited', 'slow', { retryAfterMs: 1 }), 0)
   const call = (): void => void served.push('full')
-  for (let i = 0; i < 1_000; i += 1) capacity.wait(['p'], 'full', `f${i}`, call)
+  for (let i = 0; i < 1_000; i += 1) capacity.wait(['p'], to('full'), `f${i}`, call)
   for (const [model, holder] of [
     ['m', 'm1'],
     ['n', 'n1'],
     ['m', 'm2'],
   ] as const)
-    capacity.wait(['p'], model, holder, () => served.push(holder))
+    capacity.wait(['p'], to(model), holder, () => served.push(holder))
   expect(capacity.waiting).toBe(1_003)
-  capacity.leave('p', 'full', 'y')
+  capacity.leave(way('p', 'full'), 'y')
   for (const [model, holder] of [
     ['m', 'm1'],
     ['n', 'n1'],
   ] as const)
-    capacity.leave('p', model, holder)
+    capacity.leave(way('p', model), holder)
   expect(served).toEqual(['m1', 'n1', 'm2'])
 })
 

@@ -6,6 +6,7 @@ import { StorageUnavailable } from '../../src/core/ports.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
 import { LINE } from '../support/runs.ts'
+import { to, way } from '../support/ways.ts'
 import { World } from '../support/world.ts'
 
 const HOUR = 3_600_000
@@ -52,8 +53,8 @@ test('shut places keep whoever asks in line, and opening serves the line up to t
   const served: string[] = []
   capacity.shut()
   for (const holder of ['s1', 's2', 's3']) {
-    expect(capacity.hasPlace('p', 'm', holder)).toBe(false)
-    capacity.wait(['p', 'q'], 'm', holder, provider => served.push(`${holder} at ${provider}`))
+    expect(capacity.hasPlace(way('p', 'm'), holder)).toBe(false)
+    capacity.wait(['p', 'q'], to('m'), holder, provider => served.push(`${holder} at ${provider}`))
   }
   capacity.open()
   expect(served).toEqual(['s1 at p', 's2 at p', 's3 at q'])

@@ -280,6 +280,58 @@ describe('resume', () => {
     expect([run.status, run.steps.map(step => step.params)]).toEqual(['succeeded', [both.text_to_image_params, film]])
   })
 
+  test('tells all mistakes at once, whatever they are, and only those', async () => {
+    const id = await failed()
+    const pointers = async (body: object) => {
+      const response = await world.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+      const { errors = [] } = (await response.json()) as { errors?: { pointer: string; code: string }[] }
+      return errors.map(({ pointer, code }) => `${code} ${pointer}`)
+    }
+    const film = { content: [{ type: 'text', text: 'it drifts' }], duration: 5 }
+    const models = (model: string) => ({ chain_models: { image_to_video_model: model } })
+    expect(
+      await pointers({ from_step_key: 'nope', foo: 1, input: { chain_models: { text_to_image_model: 'x/y' } } }),
+    ).toEqual([
+      'unknown_field /foo',
+      'unknown_step /from_step_key',
+      'unknown_model /input/chain_models/text_to_image_model',
+    ])
+    expect(
+      await pointers({
+        ...{
+          foo: 1,
+          from_step_key: 'text_to_image',
+          max_cost_usd: 0.04,
+          provider_order: { image_to_video: ['nobody'], x: [] },
+        },
+        input: { ...models('x/y'), text_to_image_params: { prompt: 'a swan' } },
+      }),
+    ).toEqual([
+      'unknown_field /foo',
+      'unknown_model /input/chain_models/image_to_video_model',
+      'unknown_step /provider_order/x',
+      'budget_exceeded /max_cost_usd',
+    ])
+    // A picture is looked at, too: here the one of a step whose neighbor is wrong.
+    const media = 'media:0192f0c1-c2d3-7a54-b7d3-a1b2c3d4e5f6'
+    const picture = { role: 'last_frame', type: 'image_url', image_url: { url: media } }
+    expect(
+      await pointers({
+        ...{ from_step_key: 'nope', max_cost_usd: -1, provider_order: ['nobody'] },
+        input: { image_to_video_params: { content: [...film.content, picture] }, text_to_image_params: { prompt: 7 } },
+      }),
+    ).toEqual([
+      'minimum /max_cost_usd',
+      'unknown_step /from_step_key',
+      'type /input/text_to_image_params/prompt',
+      'unknown_media /input/image_to_video_params/content/1/image_url/url',
+    ])
+    // Which steps would be done again is not known: nothing is said of what is not asked for.
+    expect(await pointers({ from_step_key: 7, max_cost_usd: 0.01 })).toEqual(['type /from_step_key'])
+    expect(await pointers({ max_cost_usd: -1, provider_order: ['studio'] })).toEqual(['minimum /max_cost_usd'])
+    expect(await pointers([])).toEqual(['type '])
+  })
+
   test('refuses bad bodies as creating does', async () => {
     const id = await failed()
     for (const [body, status, pointer] of [

@@ -1,6 +1,7 @@
 /** Chains, models and estimates: what can be run here, and what it would cost. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { overlay } from '../../src/app/tracing/overlay.ts'
+import type { EngineStats } from '../../src/core/ports.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
 
@@ -99,6 +100,21 @@ describe('a model', () => {
     expect(model.routes[0]?.reason).toContain('failed several times')
     const pro = await other.json<Model>('GET', '/api/v1/models/bfl/flux-2-pro')
     expect(pro.routes[0]?.eligible).toBe(true)
+    await other.close()
+  })
+
+  test('with a breaker that only another key meets is no worse, and an estimate goes there too', async () => {
+    const stats = (apiKeyId?: string): EngineStats => {
+      const breakers: EngineStats['breakers'] = apiKeyId === undefined ? { 'studio/bfl/flux-2-flex': 'open' } : {}
+      return { ...world.deps.engine.stats(), breakers }
+    }
+    const other = await HttpWorld.open(deps => ({ ...deps, engine: overlay(deps.engine, { stats }) }))
+    const model = await other.json<Model>('GET', '/api/v1/models/bfl/flux-2-flex')
+    expect(model.available).toBe(true)
+    const { data } = await other.json<{ data: Model[] }>('GET', '/api/v1/models')
+    expect(data.find(({ id }) => id === model.id)?.available).toBe(true)
+    const { steps } = await other.json<Estimate>('POST', '/api/v1/chains/chain1/estimate', { body: seed })
+    expect(steps[0]?.provider).toBe('studio')
     await other.close()
   })
 

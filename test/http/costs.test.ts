@@ -1,7 +1,9 @@
 /** What a run may cost is looked at before anything is paid: at creating, at estimating and at resuming, in the same words. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { sumOf } from '../../src/http/dto/run.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
+import { attempt } from '../support/store-runs.ts'
 
 interface Refusal {
   errors: { pointer: string; code: string; detail: string; hint: string }[]
@@ -75,6 +77,72 @@ test('under the daily budget of a key a model without a known price is refused a
   expect(await refusals(seed, 'key-of-bob')).toEqual([])
 })
 
+describe('the daily budget of a key', () => {
+  /** A key with this budget that has spent so much today; studio takes five cents for a step. */
+  async function keyed(daily_budget_usd: number) {
+    const own = await HttpWorld.open()
+    const made = await own.json<{ id: string; key: string }>('POST', '/api/v1/keys', {
+      body: { name: 'shop', daily_budget_usd },
+    })
+    const ask = (path: string, body: object = seed) => own.json('POST', path, { key: made.key, body })
+    const spend = async () => own.runToEnd(await own.run(seed, 'chain101', { key: made.key }))
+    return { own, ...made, ask, spend, create: () => ask('/api/v1/chains/chain101/runs') }
+  }
+  const refused = (detail: string, hint: string) => ({
+    errors: [{ pointer: '/input/chain_models', code: 'budget_exceeded', detail, hint }],
+  })
+  const STEPS = 'the steps cost at least 0.1 USD (text_to_image 0.05, image_to_video 0.05)'
+  const NEVER = 'No day is enough for them: raise the daily budget of the key, or choose cheaper models or parameters.'
+
+  test.each([0, 0.03, 0.06])('of %p, which a chain can never keep, is told with the numbers', async budget => {
+    const { own, ask, create } = await keyed(budget)
+    const told = refused(`${STEPS}; the daily budget of the key is ${budget}`, NEVER)
+    expect(await create()).toMatchObject({ status: 400, ...told })
+    expect(await ask('/api/v1/chains/chain101/estimate')).toMatchObject({ valid: false, total_usd: null, ...told })
+    expect(own.provider.started).toEqual([])
+    await own.close()
+  })
+
+  test('counts what is left today, and on the next day all of it; a resume costs the steps that it does again', async () => {
+    const { own, id, key, create, spend, ask } = await keyed(0.1)
+    const run = await spend()
+    const told = (left: number, budget: number) =>
+      refused(
+        `${STEPS}; ${left} of the key's daily budget of ${budget} are left today (UTC)`,
+        'Wait for the next day (UTC), raise the daily budget of the key, or choose cheaper models or parameters.',
+      )
+    expect(await create()).toMatchObject(told(0, 0.1))
+    await own.ask('PATCH', `/api/v1/keys/${id}`, { body: { daily_budget_usd: 0.15 } })
+    expect(await create()).toMatchObject(told(0.05, 0.15))
+    const again = (from_step_key: string) => ask(`/api/v1/runs/${run.id}/resume`, { from_step_key })
+    expect(await again('text_to_image')).toMatchObject(told(0.05, 0.15))
+    const film = await again('image_to_video')
+    expect(film).toMatchObject({ resumed_from: run.id })
+    expect((await own.runToEnd(film.id as string)).status).toBe('succeeded')
+    own.clock.advance(86_400_000)
+    expect((await own.runToEnd(await own.run(seed, 'chain101', { key }))).status).toBe('succeeded')
+    await own.close()
+  })
+
+  test('that others have used up meanwhile ends the step, and the hint tells to wait only where that helps', async () => {
+    const { own, id, key } = await keyed(1)
+    const ended = async (daily_budget_usd: number) => {
+      await own.ask('PATCH', `/api/v1/keys/${id}`, { body: { daily_budget_usd: 1 } })
+      const run = await own.run(seed, 'chain101', { key })
+      await own.ask('PATCH', `/api/v1/keys/${id}`, { body: { daily_budget_usd } })
+      return (await own.runToEnd(run)).error
+    }
+    const late = await ended(0.06)
+    expect(late).toMatchObject({
+      code: 'budget_exceeded',
+      hint: expect.stringMatching(/^Resume the run on the next day/),
+    })
+    const never = await ended(0.04)
+    expect(never).toMatchObject({ code: 'budget_exceeded', hint: expect.not.stringMatching(/next day|wait/i) })
+    await own.close()
+  })
+})
+
 test('a resumed run may have another limit or none, and one that cannot be kept is refused', async () => {
   const own = await HttpWorld.open()
   const { id } = await own.json<{ id: string }>('POST', '/api/v1/chains/chain101/runs', {
@@ -98,4 +166,44 @@ test('a resumed run may have another limit or none, and one that cannot be kept 
     expect(await made.json()).toMatchObject({ max_cost_usd: then, resumed_from: id })
   }
   await own.close()
+})
+
+describe('what was estimated and what was billed', () => {
+  test('stay apart: a bill above the estimate shows in the step, in the run and in its callback', async () => {
+    const own = await HttpWorld.open()
+    const id = await own.run({ ...seed, webhook_url: 'https://hooks.example.com/x' })
+    own.provider.instant = false
+    await own.until(() => own.provider.started.length === 1)
+    const token = own.provider.started[0]?.token ?? ''
+    own.provider.ended.set(token, {
+      type: 'succeeded',
+      media: [{ url: 'https://studio.example/a.png' }],
+      costUsd: 0.07,
+    })
+    own.provider.instant = true
+    await own.runToEnd(id)
+    const run = await own.json<{ cost: object; steps: { cost: object }[] }>('GET', `/api/v1/runs/${id}`)
+    const costs = [run.cost, ...run.steps.map(step => step.cost)]
+    expect(costs).toEqual([
+      { estimated_usd: 0.1, actual_usd: 0.12, basis: 'metered' },
+      { estimated_usd: 0.05, actual_usd: 0.07, basis: 'metered' },
+      { estimated_usd: 0.05, actual_usd: 0.05, basis: 'metered' },
+    ])
+    const [delivery] = await own.store.deliveriesOf(id)
+    const { data } = JSON.parse(new TextDecoder().decode(delivery?.body)) as { data: { backend_metadata: typeof run } }
+    for (const told of [data as unknown as typeof run, data.backend_metadata])
+      expect([told.cost, ...told.steps.map(step => step.cost)]).toEqual(costs)
+    await own.close()
+  })
+
+  const paid = (estimatedUsd: number | null, actualUsd: number | null) =>
+    attempt(1, { cost: { estimatedUsd, actualUsd, basis: actualUsd === null ? 'listed' : 'metered' } })
+  test.each([
+    ['a free attempt counts in neither', [paid(0.2, 0), paid(0.2, 0.26)], 0.2, 0.26, 'metered'],
+    ['nor does it make a sum less certain', [paid(null, 0), paid(0.2, null)], 0.2, null, 'listed'],
+    ['one that nobody knows makes its sum unknown', [paid(0.05, 0.07), paid(null, 0.1)], null, 0.17, 'metered'],
+    ['free attempts alone cost nothing', [paid(0.2, 0)], 0, 0, 'metered'],
+  ] as const)('%s', (_, attempts, estimated_usd, actual_usd, basis) => {
+    expect(sumOf(attempts)).toEqual({ estimated_usd, actual_usd, basis })
+  })
 })

@@ -152,7 +152,9 @@ describe('a key with limits that may make keys', () => {
   })
 
   test('takes over no key that may do more', async () => {
-    await world.access.begin()
+    const bootstrap = (await world.access.begin()).text ?? ''
+    // The bootstrap key may lift its own limits: one that was given some is no weaker for that.
+    await world.ask('PATCH', '/api/v1/keys/bootstrap', { key: bootstrap, body: bounds })
     const { key, id } = await manager()
     const free = await make({ scopes: ['runs:read'], ...bounds, daily_budget_usd: null })
     const tight = await make({ scopes: ['runs:read'], ...bounds })
@@ -160,11 +162,42 @@ describe('a key with limits that may make keys', () => {
       const response = await world.ask('POST', `/api/v1/keys/${which}/rotate`, { key, body: { overlap_seconds: 60 } })
       return response.status
     }
-    // The bootstrap key may lift its own limits: one that was given some is no weaker for that.
-    await world.ask('PATCH', '/api/v1/keys/bootstrap', { body: bounds })
     expect([await rotate(free.id), await rotate('bootstrap'), await rotate(tight.id), await rotate(id)]).toEqual([
       ...[403, 403, 200, 200],
     ])
+  })
+})
+
+describe('a key that may make keys', () => {
+  const change = async (key: string, id: string) => [
+    (await world.ask('PATCH', `/api/v1/keys/${id}`, { key, body: { daily_budget_usd: 0, max_running: 1 } })).status,
+    (await world.ask('POST', `/api/v1/keys/${id}/rotate`, { key })).status,
+    (await world.ask('POST', `/api/v1/keys/${id}/revoke`, { key })).status,
+  ]
+
+  test('neither limits nor ends a key that may do more: by its scopes, its limits or its end', async () => {
+    const { key } = await make({ scopes: ['keys:manage', 'runs:read'], daily_budget_usd: 5 })
+    const weak = { scopes: ['runs:read'], daily_budget_usd: 5 }
+    for (const more of [{ scopes: ['runs:write'] }, { daily_budget_usd: 6 }, { daily_budget_usd: null }]) {
+      const strong = await make({ ...weak, ...more })
+      expect([more, await change(key, strong.id)]).toEqual([more, [403, 403, 403]])
+      expect(await world.json<Key>('GET', `/api/v1/keys/${strong.id}`)).toMatchObject({ ...more, status: 'active' })
+    }
+    expect(await change(key, (await make(weak)).id)).toEqual([200, 200, 200])
+  })
+
+  test('never touches the bootstrap key, whatever it may do itself', async () => {
+    const own = (await world.access.begin()).text ?? ''
+    for (const scopes of [['keys:manage'], ['keys:manage', 'runs:read', 'runs:write', 'callbacks:manage']]) {
+      const none = { rate_per_minute: null, max_running: null, max_queued: null }
+      const { key } = await make({ scopes, ...none })
+      expect(await change(key, 'bootstrap')).toEqual([403, 403, 403])
+      const refused = await world.json('POST', '/api/v1/keys/bootstrap/revoke', { key })
+      expect(refused).toMatchObject({ detail: expect.stringContaining('Only the bootstrap key itself') })
+    }
+    expect(await world.json('GET', '/api/v1/keys/bootstrap', { key: own })).toMatchObject({
+      ...{ status: 'active', daily_budget_usd: null, max_running: null },
+    })
   })
 })
 
@@ -282,8 +315,10 @@ describe('the limits of a key', () => {
   })
 
   test('of money refuse the step before its submit, name the numbers, and show what was spent', async () => {
-    const { key, id } = await make({ daily_budget_usd: 0.08 })
-    const run = await world.runToEnd(await world.run(seed, 'chain1', { key }))
+    const { key, id } = await make({ daily_budget_usd: 1 })
+    const begun = await world.run(seed, 'chain1', { key })
+    await world.ask('PATCH', `/api/v1/keys/${id}`, { body: { daily_budget_usd: 0.08 } })
+    const run = await world.runToEnd(begun)
     expect(run.error?.code).toBe('budget_exceeded')
     expect(run.error?.message).toContain("0.0500 USD of the key's daily budget of 0.0800 USD")
     expect(run.steps.map(step => step.status)).toEqual(['succeeded', 'failed'])
@@ -328,14 +363,14 @@ test('what somebody else decides is 409 with their sentence: the key of the envi
     ...deps,
     keys: overlay(deps.keys, { change: async () => locked, rotate: async () => locked, revoke: async () => locked }),
   }))
-  await other.access.begin()
+  const key = (await other.access.begin()).text
   const body = { expires_at: new Date(other.clock.now() + 1_000).toISOString() }
   for (const [method, path, asked] of [
     ['PATCH', '/api/v1/keys/bootstrap', { body }],
     ['POST', '/api/v1/keys/bootstrap/rotate', {}],
     ['POST', '/api/v1/keys/bootstrap/revoke', {}],
   ] as const) {
-    const refused = await other.ask(method, path, asked)
+    const refused = await other.ask(method, path, { key, ...asked })
     expect([path, refused.status]).toEqual([path, 409])
     expect(await refused.json()).toMatchObject({ code: 'conflict', detail: locked.locked })
   }

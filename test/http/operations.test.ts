@@ -47,6 +47,24 @@ describe('every answer', () => {
     }
   })
 
+  test('is logged with the run that it made, read or repeated, beside its request id', async () => {
+    const made = { body: seed, headers: { 'idempotency-key': 'told-in-the-log' } }
+    world.logged.length = 0
+    const first = await world.ask('POST', '/api/v1/chains/chain1/runs', made)
+    const { id } = (await first.json()) as { id: string }
+    const answers = [
+      first,
+      await world.ask('POST', '/api/v1/chains/chain1/runs', made),
+      await world.ask('GET', `/api/v1/runs/${id.toUpperCase()}`),
+      await world.ask('POST', `/api/v1/runs/${id}/cancel`),
+    ]
+    expect(world.logged).toMatchObject(
+      answers.map(answer => ({ request_id: answer.headers.get('x-request-id'), run_id: id })),
+    )
+    await world.ask('GET', '/api/v1/runs')
+    expect(world.logged.at(-1)).not.toHaveProperty('run_id')
+  })
+
   test('is logged in one line, without query, key, header or body', async () => {
     const id = await world.run({ ...seed, metadata: { private: 'a very private note' } })
     await world.runToEnd(id)

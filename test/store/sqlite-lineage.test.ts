@@ -1,10 +1,21 @@
 /** A database that was brought back from a copy does not go on by itself while runs in it are under way; one that is lost is not begun anew. */
 import { afterEach, expect, test } from 'bun:test'
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, truncateSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
-import { cancelTurn, creation, queuedRun, T0 } from '../support/store-runs.ts'
+import { attempt, cancelTurn, creation, leap, queuedRun, runAt, T0 } from '../support/store-runs.ts'
 
 const dirs: string[] = []
 afterEach(() => {
@@ -58,6 +69,56 @@ test('a copy that is put in the place of the database is refused, whether it is 
   await (await open(dir)).close()
   copyFileSync(aside, fileOf(dir))
   await expect(open(dir)).rejects.toThrow(/restored or moved/)
+})
+
+/** A copy of the live database in the same file, as `.restore` or `cp` puts it there: not one fact of the file system tells. */
+function putBack(dir: string, copy: string): void {
+  for (const tail of ['-wal', '-shm']) rmSync(`${fileOf(dir)}${tail}`, { force: true })
+  copyFileSync(copy, fileOf(dir))
+}
+
+test.each(['after a stop in order', 'after a crash', 'after a power cut'])(
+  'a copy of this very start that is put back %s is refused when a step was submitted since',
+  async how => {
+    const dir = makeDir()
+    const store = await open(dir)
+    const run = queuedRun()
+    await store.create(creation(run))
+    const copy = join(makeDir(), 'copy.db')
+    store.db.run('VACUUM INTO ?', [copy])
+    const live = attempt(1, { token: 'token-of-twenty-two-ch' })
+    await store.commit(leap(run, runAt(run, 0, { status: 'submitting', attempt: live, lookup: null }, [])))
+    await store.noteSubmit(live.token)
+    const log = join(dir, 'babychain.sends')
+    const crashed = readFileSync(log, 'utf8')
+    await store.close()
+    if (how !== 'after a stop in order') writeFileSync(log, crashed)
+    if (how === 'after a power cut') writeFileSync(log, crashed.replace(/boot \S+/, 'boot before'))
+    putBack(dir, copy)
+    await expect(open(dir)).rejects.toThrow(/restored or moved, and 1 of its runs are under way/)
+    await (await open(dir, '1')).close()
+    await (await open(dir)).close()
+  },
+)
+
+test('a copy that is put back is refused when anything has happened since', async () => {
+  const { dir } = await withRun()
+  const copy = join(makeDir(), 'copy.db')
+  copyFileSync(fileOf(dir), copy)
+  const store = await open(dir)
+  store.db.run('VACUUM INTO ?', [`${copy}.later`])
+  await store.create(creation(queuedRun()))
+  await store.close()
+  putBack(dir, `${copy}.later`)
+  await expect(open(dir)).rejects.toThrow(/restored or moved/)
+})
+
+test('what a full disk or a power cut left of the log is no proof against the database', async () => {
+  const { dir } = await withRun()
+  const log = join(dir, 'babychain.sends')
+  const torn = '\ntoken-cut-off\n\0\0\0token-of-twenty-two-ch\nevents 9\0\ntoken-of-twenty-two-ch'
+  writeFileSync(log, readFileSync(log, 'utf8') + torn)
+  await (await open(dir)).close()
 })
 
 test('a database without open runs may be moved freely', async () => {

@@ -17,7 +17,8 @@ const limits = {
     Type.Number({
       minimum: 0,
       maximum: 1_000_000,
-      description: 'US dollars a day (UTC), checked before each submit. null: no limit.',
+      description:
+        'US dollars a day (UTC), looked at when a run is created or resumed and before each submit. null: no limit.',
     }),
   ),
 }

@@ -13,6 +13,7 @@ import {
   attemptsOf,
   type Cost,
   currentStepKey,
+  endedAt,
   type LateResult,
   type Output,
   type Run,
@@ -37,6 +38,8 @@ export interface View {
   /** A link to a media that works without a key. */
   link(mediaId: string): string
   delivery?: Delivery | undefined
+  /** Media that are stored no more. */
+  removed?: ReadonlySet<string>
 }
 
 export function presentRun(run: Run, view: View): RunDto {
@@ -60,6 +63,7 @@ export function presentRun(run: Run, view: View): RunDto {
     provider_order: Object.fromEntries(Object.entries(run.providerOrder).map(([key, order]) => [key, [...order]])),
     max_cost_usd: run.maxCostUsd,
     deadline_at: iso(run.deadlineAt),
+    ended_at: isoOrNull(endedAt(run)),
     cancel_requested_at: isoOrNull(run.cancelRequestedAt),
     resumed_from: run.resumedFrom,
   }
@@ -166,7 +170,7 @@ function inputsOf(step: Step, run: Run, view: View): string[] {
   return [...wired, ...given]
 }
 
-function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
+function presentOutput(output: Output, view: Pick<View, 'link' | 'removed'>): OutputDto {
   const { mediaId, mime, bytes, sha256, width, height, seconds } = output
   return {
     media_id: mediaId,
@@ -177,6 +181,7 @@ function presentOutput(output: Output, view: Pick<View, 'link'>): OutputDto {
     ...(width === undefined ? {} : { width }),
     ...(height === undefined ? {} : { height }),
     ...(seconds === undefined ? {} : { seconds }),
+    available: !view.removed?.has(mediaId),
   }
 }
 
@@ -241,17 +246,18 @@ function presentCost({ estimatedUsd, actualUsd, basis }: Cost): CostDto {
 const CERTAINTY = ['metered', 'listed', 'upper_bound', 'unknown'] as const
 
 /**
- * The cost of attempts together; null before there is one. Known actual costs count in both sums, so that the estimate
- * is always the best that is known; attempts that were free do not make a sum less certain.
+ * The cost of attempts together; null before there is one. What was estimated and what was billed stay apart, so that a bill
+ * above the estimate shows. Attempts that were free count in neither: they were not billed, nor do they make a sum less certain.
  */
 export function sumOf(attempts: readonly Attempt[]): CostDto | null {
   if (attempts.length === 0) return null
-  const costs = attempts.map(attempt => attempt.cost)
-  const best = costs.map(cost => cost.actualUsd ?? cost.estimatedUsd)
-  const actual = costs.map(cost => cost.actualUsd)
-  const paid = costs.filter(cost => cost.actualUsd !== 0)
+  const paid = attempts.map(attempt => attempt.cost).filter(cost => cost.actualUsd !== 0)
   const worst = Math.max(0, ...paid.map(cost => CERTAINTY.indexOf(cost.basis)))
-  return { estimated_usd: total(best), actual_usd: total(actual), basis: CERTAINTY[worst] ?? 'unknown' }
+  return {
+    estimated_usd: total(paid.map(cost => cost.estimatedUsd)),
+    actual_usd: total(paid.map(cost => cost.actualUsd)),
+    basis: CERTAINTY[worst] ?? 'unknown',
+  }
 }
 
 function total(parts: readonly (number | null)[]): number | null {

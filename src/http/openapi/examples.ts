@@ -57,6 +57,7 @@ const RUN_MORE = {
   provider_order: {},
   max_cost_usd: null,
   deadline_at: '2026-05-27T20:15:11.866+00:00',
+  ended_at: null,
   cancel_requested_at: null,
   resumed_from: null,
 }
@@ -152,4 +153,5 @@ export const RUN_SUCCEEDED = {
     },
   ],
   ...RUN_MORE,
+  ended_at: '2026-05-26T20:17:39.577+00:00',
 }

@@ -50,7 +50,7 @@ export const change = operation({
   tag: 'Keys',
   summary: 'Change the name, the expiry or the limits of a key',
   description:
-    'Fields that are left out stay as they are; null takes a limit away. Counts from the next request on. A key gives no limit or end beyond its own, itself included. 409 for the key of BABYCHAIN_API_KEY, which only the environment changes.',
+    'Fields that are left out stay as they are; null takes a limit away. Counts from the next request on. A key gives no limit or end beyond its own, itself included, and changes no key that may do more than itself; the bootstrap key is changed by itself only: else 403. 409 for the key of BABYCHAIN_API_KEY, which only the environment changes.',
   scope: 'keys:manage',
   parameters: [keyId],
   body: { content: { 'application/json': { schema: schemaRef('ChangeApiKey'), example: { daily_budget_usd: 50 } } } },
@@ -63,7 +63,7 @@ export const rotate = operation({
   tag: 'Keys',
   summary: 'Give a key a new text',
   description:
-    'Its id, runs, limits and secrets stay. The text before works for `overlap_seconds` more; one that was still working from an earlier rotation ends at once. A key that may do more than yours is 403.',
+    'Its id, runs, limits and secrets stay. The text before works for `overlap_seconds` more; one that was still working from an earlier rotation ends at once. A key that may do more than yours is 403, and so is the bootstrap key for every other one.',
   scope: 'keys:manage',
   parameters: [keyId],
   body: rotationBody,
@@ -75,7 +75,8 @@ export const revoke = operation({
   id: 'revokeApiKey',
   tag: 'Keys',
   summary: 'Revoke a key at once',
-  description: 'Idempotent, and for ever. Runs under way end, and their callbacks are sent.',
+  description:
+    'Idempotent, and for ever. Runs under way end, and their callbacks are sent. A key that may do more than yours is 403, and so is the bootstrap key for every other one.',
   scope: 'keys:manage',
   parameters: [keyId],
   answers: { 200: { description: 'No request with it is taken any more.', json: 'ApiKey' } },

@@ -1,8 +1,8 @@
 // A request to an address that was checked for it, over a connection that was kept or a new one.
 //
 // Invariants
-// 1. For every request the name is resolved once, now; every address of the answer is checked, and only those addresses
-//    are used. A name with one bad address among good ones is refused as a whole.
+// 1. For every request the name is resolved once, now (names.ts); every address of the answer is checked, and only those
+//    addresses are used. A name with one bad address among good ones is refused as a whole.
 // 2. A host that is an address is not resolved; it is checked by the same rule.
 // 3. A kept connection (pool.ts) was verified for its host when it was opened; its peer is compared anew, and if it is not
 //    among the addresses of now, the connection is closed and another is dialled.
@@ -14,17 +14,16 @@ import { isIP } from 'node:net'
 import { canonicalAddress, privateBecause } from '../address.ts'
 import { allowsAddress } from './allow.ts'
 import { exchange, isAmong, type Order } from './exchange.ts'
-import { EgressError, orAborted, resolverError } from './failure.ts'
+import { EgressError, orAborted } from './failure.ts'
 import { requestBytes } from './http1.ts'
+import type { Address, Names } from './names.ts'
 import type { Pool } from './pool.ts'
 import type { Reply } from './reply.ts'
+import { unlessCutOff } from './route.ts'
 import type { Judged, UrlRules } from './url.ts'
 
-export type Address = { readonly address: string; readonly family: number }
-
 export type DialRules = UrlRules & {
-  readonly resolver: (host: string) => Promise<readonly Address[]>
-  readonly dnsTimeoutMs: number
+  readonly names: Names
   readonly pool: Pool
   readonly ca: string | undefined
   readonly dialAs: ((address: string, port: number) => { address: string; port: number }) | undefined
@@ -71,11 +70,11 @@ export async function dial(judged: Judged, request: DialRequest, rules: DialRule
     onPeer: request.onPeer,
     keep: pool.put,
   }
-  const reply = await exchange(order)
+  const reply = await unlessCutOff(exchange(order), targets)
   if (reply !== 'stale') return reply
   // Most likely the server closed the connection while the request was on its way. It may also have acted on it: for a
   // GET that is no harm, and a callback is delivered at least once by contract, under one constant `webhook-id`.
-  const repeated = await exchange({ ...order, kept: undefined })
+  const repeated = await unlessCutOff(exchange({ ...order, kept: undefined }), targets)
   if (repeated === 'stale') throw new EgressError('connection_lost', 'closed without a reply, twice')
   return repeated
 }
@@ -83,7 +82,7 @@ export async function dial(judged: Judged, request: DialRequest, rules: DialRule
 async function checkedAddresses(judged: Judged, signal: AbortSignal, rules: DialRules): Promise<readonly Address[]> {
   const answers = judged.literal
     ? [{ address: judged.host, family: isIP(judged.host) }]
-    : await resolve(judged.host, signal, rules)
+    : await orAborted(rules.names(judged.host), signal)
   if (answers.length === 0) throw new EgressError('dns_error', 'no address')
   for (const { address } of answers) {
     const because = refusedBecause(address, judged, rules)
@@ -97,20 +96,6 @@ function refusedBecause(address: string, judged: Judged, rules: DialRules): stri
   if (allowsAddress(rules.allow, address, judged.port)) return null
   if (judged.addresses === 'listed') return `not listed for port ${judged.port}`
   return privateBecause(address)
-}
-
-async function resolve(host: string, signal: AbortSignal, rules: DialRules): Promise<readonly Address[]> {
-  const late = new AbortController()
-  const timer = setTimeout(() => {
-    late.abort(new EgressError('dns_error', `no answer within ${rules.dnsTimeoutMs} ms`))
-  }, rules.dnsTimeoutMs)
-  try {
-    return await orAborted(rules.resolver(host), AbortSignal.any([late.signal, signal]))
-  } catch (error) {
-    throw resolverError(error)
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 // These describe the connection or the body, which are ours to describe.

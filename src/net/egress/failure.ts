@@ -6,13 +6,13 @@
 
 /**
  * - `blocked_address`: a rule refused the URL or an address that its name resolved to
- * - `dns_error`: no such name, no answer, or no answer in time
+ * - `dns_error`: no such name, or no answer for it in time from a name server that answers otherwise
  * - `connect_refused`: nobody listens, or this one host has no route; `connect_timeout`: no connection in time
  * - `tls_error`: wrong name, expired or unknown certificate, no TLS 1.2 or later
  * - `timeout`: the whole exchange took too long
  * - `connection_lost`: cut after it was open, or the answer was not HTTP
  * - `reply_too_large`: more headers, or more chunks around a body, than are read
- * - `egress_down`: our own resolver or network is dead, or we are out of sockets
+ * - `egress_down`: our own name server or network is dead (names.ts, route.ts), or we are out of sockets
  * - `aborted`: the caller's signal; `bad_request`: the caller's headers cannot be sent
  */
 export type EgressErrorClass =
@@ -96,6 +96,8 @@ const DNS_CODES: ReadonlySet<string> = new Set([
   'EAI_AGAIN',
   'EAI_FAIL',
 ])
+const NO_SUCH_NAME: ReadonlySet<string> = new Set(['ENOTFOUND', 'ENODATA'])
+const NO_ANSWER: ReadonlySet<string> = new Set(['ESERVFAIL', 'ETIMEOUT', 'ECONNREFUSED'])
 const OURS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'])
 const NO_NETWORK: ReadonlySet<string> = new Set(['ENETUNREACH', 'ENETDOWN'])
 
@@ -105,6 +107,17 @@ export function resolverError(error: unknown): EgressError {
   const { code, message } = describe(error)
   if (code === 'ECONNREFUSED' || NO_NETWORK.has(code) || OURS.has(code)) return new EgressError('egress_down', message)
   return new EgressError('dns_error', DNS_CODES.has(code) ? code : message)
+}
+
+/** A name server has said that the name does not exist, or has no address. */
+export function isNoSuchName(error: unknown): boolean {
+  return NO_SUCH_NAME.has(describe(error).code)
+}
+
+/** The code of an error of the resolver that leaves open whether the name's servers or ours are to blame, or null. */
+export function noAnswerFrom(error: unknown): string | null {
+  const { code } = describe(error)
+  return NO_ANSWER.has(code) ? code : null
 }
 
 /**

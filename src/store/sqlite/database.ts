@@ -13,7 +13,7 @@ import { asOpeningError, DatabaseCorrupt, DataDirUnusable, isDamage } from './er
 import { countStart, refuseGone } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
-import { bootOfMachine, SendLog, type Sends } from './send-log.ts'
+import { bootOfMachine, isOutrun, SendLog, type Sends } from './send-log.ts'
 
 export interface DatabaseOrder {
   dataDir: string
@@ -81,7 +81,16 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
     if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
     const warn = (facts: object, message: string): void => order.log?.warn(facts, message)
-    const lineage = countStart({ db, dataDir, file, now: order.now(), resume: order.resume ?? null, warn })
+    const lineage = countStart({
+      db,
+      dataDir,
+      file,
+      now: order.now(),
+      // Asked first: a log that cannot be read stops the start, which then must not count.
+      isOutrun: isOutrun(db, dataDir),
+      resume: order.resume ?? null,
+      warn,
+    })
     const boot = order.boot === undefined ? bootOfMachine() : order.boot
     sends = new SendLog({ db, dataDir, boot, ...lineage })
   } catch (error) {

@@ -3,7 +3,8 @@
  * is unknown, and a step that waits in the copy may have been paid for in the meantime.
  *
  * 1. The data directory holds a mark beside the database: which file it was, and how often it had been started.
- *    A database that is another file, or was started less often than the mark says, was brought back.
+ *    A database that is another file, or was started less often than the mark says, was brought back. So was the same file in
+ *    which something is missing that is known to have happened in it.
  * 2. A database that was brought back opens only with the operator's word, unless nothing in it is under way.
  * 3. Every start counts in the database first and in the mark second: a crash between the two is no restore.
  * 4. Beside a mark that knows of starts, a database that is missing or empty is lost, not new: nothing is made in its place
@@ -20,6 +21,8 @@ export interface LineageOrder {
   dataDir: string
   file: string
   now: number
+  /** What the last process left beside the database tells of more than that holds. */
+  isOutrun: boolean
   /** The operator's word: `now`, or the number that the refusal named. */
   resume: string | null
   warn(facts: object, message: string): void
@@ -39,7 +42,6 @@ interface Mark {
 
 const SETTING = 'starts'
 const MARK = 'babychain.mark'
-export const SENDS = 'babychain.sends'
 
 /** Call it before the database is opened, which would make it. @throws DatabaseGone, DataDirUnusable */
 export function refuseGone({ dataDir, file, resume }: Pick<LineageOrder, 'dataDir' | 'file' | 'resume'>): void {
@@ -50,14 +52,12 @@ export function refuseGone({ dataDir, file, resume }: Pick<LineageOrder, 'dataDi
 }
 
 /** Counts this start, or throws DatabaseRestored or DataDirUnusable. */
-export function countStart({ db, dataDir, file, now, resume, warn }: LineageOrder): Lineage {
+export function countStart({ db, dataDir, file, now, isOutrun, resume, warn }: LineageOrder): Lineage {
   const path = join(dataDir, MARK)
-  // A start that it will stop must not count: what the log proves, it proves to the next start alone.
-  textOf(join(dataDir, SENDS))
   const known = db.query<{ value: string }, [string]>('SELECT value FROM settings WHERE name = ?').get(SETTING)
   const starts = Number(known?.value ?? 0)
   const open = known ? underWay(db) : 0
-  const goesOn = continues(markOf(path), file, starts)
+  const goesOn = !isOutrun && continues(markOf(path), file, starts)
   if (known && open > 0 && !goesOn) {
     if (resume !== 'now' && resume !== String(starts)) throw new DatabaseRestored(file, starts, open)
     warn({ file, runs: open }, 'the database was restored and is resumed: steps that waited in it are submitted')

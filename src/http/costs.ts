@@ -1,0 +1,90 @@
+/**
+ * Whether steps can be paid by what their run and their key may spend, looked at before the first of them is paid.
+ *
+ * 1. It asks for the least that they can cost, at the cheapest providers and without a second attempt: what is refused here
+ *    would fail whatever goes well, and its first steps would be paid for nothing.
+ * 2. The engine looks again before each submit: what runs side by side spend together shows only there.
+ */
+import type { KeyDesk, Principal } from './deps.ts'
+import type { RequestError } from './problem.ts'
+
+export interface PricedStep {
+  key: string
+  /** Its model, by id. */
+  model: string
+  /** US dollars at each provider that could run it, null where nobody knows. */
+  prices: readonly (number | null)[]
+}
+
+/** Twenty times five cents are a dollar, whatever binary fractions say. */
+const ROUNDING_USD = 1e-9
+
+/** `limit` is that of the run (US dollars), null for none. */
+export function checkCost(
+  keys: Pick<KeyDesk, 'spentUsd'>,
+  { apiKeyId, dailyBudgetUsd = null }: Principal,
+  steps: readonly PricedStep[],
+  limit: number | null,
+): RequestError[] {
+  if (limit === null && dailyBudgetUsd === null) return []
+  const errors: RequestError[] = []
+  const least: Least[] = []
+  for (const { key, model, prices } of steps) {
+    const known = prices.filter(usd => usd !== null)
+    if (known.length > 0) least.push({ key, usd: Math.min(...known) })
+    else if (prices.length > 0) errors.push(unpriced(key, model, limit !== null))
+  }
+  if (limit !== null) errors.push(...overLimit(least, limit))
+  if (dailyBudgetUsd !== null) errors.push(...overDay(least, dailyBudgetUsd, keys.spentUsd(apiKeyId)))
+  return errors
+}
+
+/** What a step costs at the cheapest provider. */
+interface Least {
+  key: string
+  usd: number
+}
+
+function overLimit(least: readonly Least[], limit: number): RequestError[] {
+  const sum = sumOf(least)
+  if (sum <= limit + ROUNDING_USD) return []
+  const detail = `the steps cost at least ${money(sum)} USD; max_cost_usd is ${limit}`
+  const hint = 'Raise max_cost_usd, or choose cheaper models or parameters.'
+  return [{ pointer: '/max_cost_usd', code: 'budget_exceeded', detail, hint }]
+}
+
+/** A chain is minutes: none is begun to wait for tomorrow half done. */
+function overDay(least: readonly Least[], budget: number, spent: number): RequestError[] {
+  const sum = sumOf(least)
+  const left = Math.max(0, budget - spent)
+  if (sum <= left + ROUNDING_USD) return []
+  const each = least.map(({ key, usd }) => `${key} ${money(usd)}`).join(', ')
+  const cost = `the steps cost at least ${money(sum)} USD (${each})`
+  const mend = 'raise the daily budget of the key, or choose cheaper models or parameters.'
+  const [detail, hint] =
+    sum > budget + ROUNDING_USD
+      ? [`${cost}; the daily budget of the key is ${budget}`, `No day is enough for them: ${mend}`]
+      : [
+          `${cost}; ${money(left)} of the key's daily budget of ${budget} are left today (UTC)`,
+          `Wait for the next day (UTC), ${mend}`,
+        ]
+  return [{ pointer: '/input/chain_models', code: 'budget_exceeded', detail, hint }]
+}
+
+function unpriced(key: string, model: string, byRun: boolean): RequestError {
+  const what = byRun ? 'max_cost_usd' : 'the daily budget of the key'
+  const detail = `no provider here has a known price for ${model}, and without one nobody can keep ${what}`
+  const other = 'choose a model with a listed price: GET /api/v1/models.'
+  return byRun
+    ? { pointer: '/max_cost_usd', code: 'price_unknown', detail, hint: `Set no max_cost_usd, or ${other}` }
+    : {
+        pointer: `/input/chain_models/${key}_model`,
+        code: 'price_unknown',
+        detail,
+        hint: `Use another key, or ${other}`,
+      }
+}
+
+const sumOf = (least: readonly Least[]): number => least.reduce((sum, { usd }) => sum + usd, 0)
+
+const money = (usd: number): number => Number(usd.toFixed(6))

@@ -1,0 +1,73 @@
+/** What a run says when it has ended, and when what it gave was removed. */
+import { expect, test } from 'bun:test'
+import seed from '../fixtures/seed.request.json'
+import { HttpWorld } from '../support/http-world.ts'
+
+interface Run {
+  id: string
+  status: string
+  created_at: string
+  updated_at: string
+  ended_at: string | null
+  steps: { status: string; completed_at: string | null; outputs?: { media_id: string; available: boolean }[] }[]
+}
+
+/** A run whose film failed, and the two days after it. */
+async function failedFilm(world: HttpWorld): Promise<string> {
+  world.provider.instant = true
+  const id = await world.run(seed)
+  await world.until(async () => {
+    const run = await world.engine.run(id)
+    if (run?.steps[0]?.status === 'succeeded') world.provider.instant = false
+    return run?.steps[1]?.status === 'running'
+  })
+  world.provider.failNext()
+  await world.runToEnd(id)
+  world.clock.advance(2 * 86_400_000)
+  return id
+}
+
+test('a run has ended when the last of its steps has, and not before', async () => {
+  const world = await HttpWorld.open()
+  const id = await world.run(seed)
+  expect((await world.json<Run>('GET', `/api/v1/runs/${id}`)).ended_at).toBeNull()
+  await world.runToEnd(id)
+  const run = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+  expect(run.ended_at).toBe(run.steps.at(-1)?.completed_at ?? '')
+  await world.close()
+})
+
+test('an output that was removed says so, in one run and in the list', async () => {
+  const world = await HttpWorld.open()
+  const id = await failedFilm(world)
+  const available = async () => {
+    const one = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+    const [listed] = (await world.json<{ data: Run[] }>('GET', '/api/v1/runs')).data
+    return [one, listed].map(run => run?.steps[0]?.outputs?.map(output => output.available))
+  }
+  expect(await available()).toEqual([[true], [true]])
+  const { steps } = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+  await world.store.removeMedia([steps[0]?.outputs?.[0]?.media_id ?? ''], world.clock.now())
+  expect(await available()).toEqual([[false], [false]])
+  await world.close()
+})
+
+test('a run whose finished picture was removed is not resumed without it: the refusal names the step to run again', async () => {
+  const world = await HttpWorld.open()
+  const id = await failedFilm(world)
+  const { steps } = await world.json<Run>('GET', `/api/v1/runs/${id}`)
+  await world.store.removeMedia([steps[0]?.outputs?.[0]?.media_id ?? ''], world.clock.now())
+  const refused = await world.ask('POST', `/api/v1/runs/${id}/resume`)
+  expect([refused.status, await refused.json()]).toEqual([
+    409,
+    expect.objectContaining({
+      code: 'not_resumable',
+      detail: expect.stringContaining('what text_to_image gave was removed'),
+      hint: expect.stringContaining('"from_step_key": "text_to_image"'),
+    }),
+  ])
+  world.provider.instant = true
+  const again = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`, { body: { from_step_key: 'text_to_image' } })
+  expect((await world.runToEnd(again.id)).status).toBe('succeeded')
+  await world.close()
+})
