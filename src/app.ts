@@ -65,6 +65,8 @@ export interface App {
   stop(graceMs?: number): Promise<void>
   /** What a newcomer wants to see: links, and the API key where it was just made. */
   greeting(url: string): string
+  /** Whether the greeting holds a key or a secret that was just made: nobody could ask for it again. */
+  readonly showsOnce: boolean
   apiKey: string | null
   /** The body of a first run, as JSON. */
   example: string
@@ -262,6 +264,9 @@ function serving(
     },
     example: EXAMPLE,
     greeting: url => greeting(url, made, parts.sessions, config),
+    get showsOnce() {
+      return made.text !== null || madeSecret(made, config) !== null
+    },
     fetch: request => api.fetch(request),
     asOperator(request) {
       const headers = new Headers(request.headers)
@@ -340,10 +345,16 @@ function hostOf(host: string): string {
   return name.includes(':') ? `[${name}]` : name
 }
 
+/** The secret of the bootstrap key, where this start made one of its own accord. */
+function madeSecret({ secret }: MadeBootstrap, { callbackSecret }: Config): string | null {
+  return callbackSecret ? null : secret
+}
+
 function greeting(url: string, made: MadeBootstrap, sessions: Sessions, config: Config): string {
   const created = made.text
   const key = created ?? (config.apiKey ? '$BABYCHAIN_API_KEY' : '<the key printed at the first start>')
   const known = created ?? config.apiKey
+  const secret = madeSecret(made, config)
   const lines = [
     `BabyChain ${pkg.version} runs in mode ${config.mode}.`,
     '',
@@ -352,9 +363,7 @@ function greeting(url: string, made: MadeBootstrap, sessions: Sessions, config: 
     `  Swagger  ${url}/swagger`,
     `  Health   ${url}/readyz`,
     ...(created ? [`  API key  ${created}   (shown this once: keep it)`] : []),
-    ...(made.secret && !config.callbackSecret
-      ? [`  Secret   ${made.secret}   (signs callbacks; shown this once)`]
-      : []),
+    ...(secret ? [`  Secret   ${secret}   (signs callbacks; shown this once)`] : []),
     '',
     'Make a picture and a film of it:',
     '',

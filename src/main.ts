@@ -72,10 +72,7 @@ const COMMANDS = new Map<string, Command>([
 async function serve(config: Config, args: readonly string[]): Promise<number> {
   const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
   const { url } = await app.start(labPages())
-  const greeting = app.greeting(url)
-  // A key or a secret that was just made is shown wherever the output goes: nobody could ask for it again.
-  const isNew = greeting.includes('shown this once')
-  if (process.stdout.isTTY || config.mode === 'sandbox' || isNew) output.write(greeting)
+  if (process.stdout.isTTY || config.mode === 'sandbox' || app.showsOnce) output.write(app.greeting(url))
   const stopped = firstSignal(() => process.exit(1))
   await tellOfBootstrap(app)
   const signal = await stopped

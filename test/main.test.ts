@@ -104,6 +104,29 @@ test('check holds what Litestream keeps here against the last write before its o
   expect(await line()).toMatch(/^note {3}replication: .* is 3[56]\d\d s older than its last write/)
 }, 30_000)
 
+test('check takes a single workflow for a file, and names the models that have none or a wrong one', async () => {
+  const data = makeDir()
+  const flows = join(data, 'flows')
+  mkdirSync(flows)
+  const one = join(flows, 'image.json')
+  writeFileSync(one, JSON.stringify({ 1: { class_type: 'SaveImage', inputs: { text: '{{prompt}}' } } }))
+  writeFileSync(join(flows, 'qwen-image.json'), '{"nodes":[]}')
+  const [folder, single, gone] = await Promise.all(
+    [flows, one, join(flows, 'gone.json')].map(path => run(['check'], { COMFYUI_WORKFLOWS: path })),
+  )
+  expect(folder?.code).toBe(1)
+  expect(folder?.out).toContain(`ok     ComfyUI: workflows in ${flows}`)
+  expect(folder?.out).toMatch(
+    /note {3}ComfyUI: comfyui\/video: COMFYUI_WORKFLOWS has no video\.image_to_video\.json and no video\.json/,
+  )
+  expect(folder?.out).toContain('WRONG  ComfyUI: qwen/qwen-image: qwen-image.json of COMFYUI_WORKFLOWS is no graph')
+  expect(folder?.out).not.toContain('ComfyUI: comfyui/image')
+  expect(single?.code).toBe(0)
+  expect(single?.out).toContain(`ok     ComfyUI: one workflow for every model, ${one}`)
+  expect(single?.out).not.toContain('docs/comfyui.md')
+  expect(gone).toMatchObject({ code: 1, out: expect.stringContaining('WRONG  ComfyUI: there is no file') })
+})
+
 test('a demonstration leaves alone what lies in the data directory, another demonstration too', async () => {
   const data = makeDir()
   mkdirSync(join(data, 'demo'))

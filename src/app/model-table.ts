@@ -43,7 +43,10 @@ function rowOf(config: Config, model: Model, route: Route): RouteRow {
 
 function configured(config: Config, provider: string): true | string {
   if (provider === 'sandbox') return true
-  if (provider === 'comfyui') return config.comfyui.url !== null || 'set COMFYUI_URL'
+  if (provider === 'comfyui') {
+    if (config.comfyui.url === null) return 'set COMFYUI_URL'
+    return config.comfyui.workflows !== null || 'set COMFYUI_WORKFLOWS'
+  }
   const settings = Object.entries(config.providers).find(([id]) => id === provider)?.[1]
   return settings?.key ? true : `set ${settings?.variable ?? provider}`
 }

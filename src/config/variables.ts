@@ -142,7 +142,7 @@ export const VARIABLES: readonly Variable[] = [
   { name: 'COMFYUI_URL', meaning: 'a ComfyUI server of your own, such as `http://127.0.0.1:8188`', default: '' },
   {
     name: 'COMFYUI_WORKFLOWS',
-    meaning: 'folder with workflow templates in API format, one JSON file each',
+    meaning: 'your workflows in API format: a folder of JSON files, or one file for every model (docs/comfyui.md)',
     default: '',
   },
   {

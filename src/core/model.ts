@@ -47,6 +47,8 @@ export interface Route {
   providerModel: string
   /** Makes the provider's request. `pictures` are references that the provider can read: the wired one first, then the caller's. */
   translate(params: JsonObject, use: { role: Role; pictures: readonly string[] }): Translation
+  /** What lacks here whatever the parameters are, in one sentence; null, or absent, when nothing does. */
+  missing?(): string | null
   /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
   inline?: boolean
   /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */

@@ -31,6 +31,8 @@ export interface StartJob {
   /** Committed before the call; in the callback address, and where possible in the job's own metadata. */
   token: string
   attemptNo: number
+  /** Jobs that the step has had at this provider before: what may have been paid there for nothing. */
+  jobsBefore: number
   providerModel: string
   role: Role
   body: JsonObject
@@ -65,6 +67,7 @@ export interface FindJob {
   token: string
   stepId: string
   providerModel: string
+  role: Role
   /** When the submit was intended (ms since the epoch). */
   startedAt: number
 }

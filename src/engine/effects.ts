@@ -236,6 +236,7 @@ async function sendOff(
       stepId: step.id,
       token,
       attemptNo,
+      jobsBefore: step.attempts.filter(past => past.provider === provider.id && past.submittedAt !== null).length,
       role: step.role,
       body,
       providerModel,

@@ -1,8 +1,8 @@
 /**
  * The catalogue as this installation has it: what a model takes, where it could go now, and why not elsewhere.
  *
- * 1. A route is eligible by the engine's own rules: it is one of this installation's routes, its provider has what it
- *    needs, and no breaker is open for the key that asks. Capacity is not asked: a full provider is waited for.
+ * 1. A route is eligible by the engine's own rules: it is one of this installation's routes, it and its provider have what
+ *    they need, and no breaker is open for the key that asks. Capacity is not asked: a full provider is waited for.
  * 2. Prices are those of one call with default parameters; null is unknown.
  */
 import { Elysia } from 'elysia'
@@ -86,7 +86,7 @@ export function offersOf(deps: ApiDeps, model: Model, stats: EngineStats): Route
   const elsewhere = model.routes.filter(route => !here.some(other => same(route, other)))
   return [...here, ...elsewhere].map(route => {
     const provider = deps.providers.find(each => each.id === route.provider)
-    const missing = lackOf(provider, `in mode ${deps.mode}`)
+    const missing = lackOf(provider, `in mode ${deps.mode}`) ?? route.missing?.() ?? null
     const unused = here.includes(route) ? null : `not used in mode ${deps.mode}`
     const breaker = stats.breakers[`${route.provider}/${model.id}`]
     const broken = breaker === 'open' ? 'it failed several times in a row and is left alone for a while' : null

@@ -6,6 +6,8 @@ import { ApiFailure } from './api.ts'
 
 /** From a server that restarts to one that is gone for the night: quick at first, and never a burden. */
 const PAUSES_MS = [500, 1000, 2000, 4000, 8000]
+/** The window of our own limits; who names a longer time means no page that somebody looks at. */
+const LONGEST_MS = 60_000
 
 export interface Patience {
   /** Ends the asking. */
@@ -23,15 +25,16 @@ export async function untilAnswered<T>(ask: () => Promise<T>, { gone, failing }:
       gone?.throwIfAborted()
       if (!(error instanceof ApiFailure) || !error.passes) throw error
       failing?.(error)
+      await pause(pauseMs(failed, error), gone)
+      gone?.throwIfAborted()
     }
-    await pause(pauseMs(failed), gone)
-    gone?.throwIfAborted()
   }
 }
 
-/** How long to wait after so many failures before this one. */
-export function pauseMs(failed: number): number {
-  return PAUSES_MS[Math.min(failed, PAUSES_MS.length - 1)] ?? 8000
+/** How long to wait after a failure and so many before it; never less than the server asks for. */
+export function pauseMs(failed: number, { retryAfterMs }: ApiFailure): number {
+  const ours = PAUSES_MS[Math.min(failed, PAUSES_MS.length - 1)] ?? 8000
+  return Math.max(ours, Math.min(retryAfterMs, LONGEST_MS))
 }
 
 /** A network that is back, or a reader who has gone, need not wait for the timer. */

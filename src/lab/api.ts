@@ -16,11 +16,14 @@ export class ApiFailure extends Error {
   override name = 'ApiFailure'
   readonly status: number
   readonly problem: ProblemDto | null
+  /** Asking again earlier is no use; 0 where the server says nothing about it. */
+  readonly retryAfterMs: number
 
-  constructor(status: number, problem: ProblemDto | null) {
+  constructor(status: number, problem: ProblemDto | null, retryAfterMs = 0) {
     super(problem?.detail ?? (status === 0 ? 'The server does not answer.' : `The server answered ${status}.`))
     this.status = status
     this.problem = problem
+    this.retryAfterMs = retryAfterMs
   }
 
   /** What happened and what helps, for a reader. A hint that only points at the detail is none beside it. */
@@ -34,9 +37,9 @@ export class ApiFailure extends Error {
     return this.status === 404 || this.status === 405
   }
 
-  /** It may be over in a moment: no answer, too many requests, trouble of the server. */
+  /** It may be over in a moment: no answer, one that took too long, too many requests, trouble of the server. */
   get passes(): boolean {
-    return this.status === 0 || this.status === 429 || this.status >= 500
+    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500
   }
 }
 
@@ -68,7 +71,8 @@ export async function failureOf(response: Response): Promise<ApiFailure> {
   const isProblem = response.headers.get('content-type')?.includes('json') ?? false
   const problem = isProblem ? ((await response.json().catch(() => null)) as ProblemDto | null) : null
   if (response.status === 401 && session.value?.signed_in) session.value = { ...session.value, signed_in: false }
-  return new ApiFailure(response.status, problem)
+  const seconds = Number(response.headers.get('retry-after') ?? 0)
+  return new ApiFailure(response.status, problem, Number.isFinite(seconds) ? seconds * 1000 : 0)
 }
 
 export async function askSession(): Promise<void> {

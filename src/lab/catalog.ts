@@ -11,8 +11,18 @@ export const models = signal<ReadonlyMap<string, ModelRow>>(new Map())
 export const details = signal<ReadonlyMap<string, ModelDto>>(new Map())
 
 const asked = new Map<string, Promise<ModelDto>>()
+let loading: Promise<void> | undefined
 
-export async function loadCatalog(): Promise<void> {
+/** Asks once, however many wait for it; again after a failure. @throws ApiFailure */
+export function loadCatalog(): Promise<void> {
+  loading ??= load().catch(error => {
+    loading = undefined
+    throw error
+  })
+  return loading
+}
+
+async function load(): Promise<void> {
   const [chainList, modelList] = await Promise.all([
     api<{ data: ChainDto[] }>('GET', '/api/v1/chains'),
     api<ModelListDto>('GET', '/api/v1/models'),

@@ -1,6 +1,7 @@
 /**
  * What a newcomer has done, ticked off by what the server knows: runs, their callbacks, and runs older than the process
- * that ended them. It goes away when all is done, or when it is sent away.
+ * that ended them. It goes away when all is done, or when it is sent away. Of a run the server does not know whether a page
+ * or a program ordered it: what came since this browser first looked, and was not ordered here, was a program's.
  */
 import { computed, signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
@@ -8,13 +9,18 @@ import type { RunDto, RunListDto } from '../http/dto.ts'
 import { untilAnswered } from './again.ts'
 import { api, session } from './api.ts'
 import { models } from './catalog.ts'
+import { madeHere } from './orders.ts'
 
 const DISMISSED = 'babychain.checklist'
 const dismissed = signal(localStorage.getItem(DISMISSED) === 'done')
 const recent = signal<readonly RunDto[]>([])
 
+const FOUND = 'babychain.found'
+/** The newest run that was there when this browser first looked: the Lab in another one may have made all up to it. */
+const found = signal(localStorage.getItem(FOUND))
+
 const items = computed(() => {
-  const mine = new Set(JSON.parse(localStorage.getItem('babychain.mine') ?? '[]') as string[])
+  const mine = madeHere()
   const began = Date.parse(session.value?.started_at ?? '') || Infinity
   const runs = recent.value
   const outlived = (run: RunDto) =>
@@ -26,7 +32,11 @@ const items = computed(() => {
   )
   return [
     { text: 'ran a chain', done: runs.some(run => run.status === 'succeeded'), how: 'press Run below' },
-    { text: 'called the API', done: runs.some(run => !mine.has(run.id)), how: 'copy the code below into a terminal' },
+    {
+      text: 'called the API',
+      done: runs.some(run => run.id > (found.value ?? '') && !mine.has(run.id)),
+      how: 'copy the code below into a terminal',
+    },
     {
       text: 'got a callback',
       done: runs.some(run => run.callback?.status === 'delivered'),
@@ -46,7 +56,9 @@ export function Checklist() {
     const left = new AbortController()
     untilAnswered(() => api<RunListDto>('GET', '/api/v1/runs?limit=30'), { gone: left.signal })
       .then(list => {
+        found.value ??= list.data[0]?.id ?? ''
         recent.value = list.data
+        localStorage.setItem(FOUND, found.value)
       })
       .catch(() => {})
     return () => left.abort()

@@ -1,13 +1,15 @@
 /** Composing: a chain, a card for each step, the callback, the price, the one button, and the code of exactly this. */
 import { useSignal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
+import { useEffect, useLayoutEffect } from 'preact/hooks'
 import type { ChainDto, ModelDto } from '../http/dto/catalog.ts'
+import type { CreateRunDto } from '../http/dto.ts'
 import { ApiFailure, session } from './api.ts'
 import { blockedBy, chains, details, type ModelRow, models } from './catalog.ts'
 import { Checklist } from './checklist.tsx'
 import { CodePanel } from './code.tsx'
 import {
   body,
+  bringBack,
   chain,
   checking,
   chooseChain,
@@ -17,12 +19,14 @@ import {
   errors,
   estimate,
   hindrance,
+  mistakes,
+  putAside,
   setParams,
   startRun,
 } from './draft.ts'
-import { Form } from './form.tsx'
+import { Form, Unreadable } from './form.tsx'
 import { money, plural, roleName, span } from './format.ts'
-import { useJsonText } from './json-text.ts'
+import { isUnreadable, keptText, useJsonText } from './json-text.ts'
 import { go } from './nav.ts'
 import { Options } from './options.tsx'
 import { handOver } from './run-page.tsx'
@@ -50,6 +54,7 @@ export function Compose() {
         </h1>
         <Checklist />
       </div>
+      <Aside />
       <ChainPicker />
       <div class="strip" data-steps={current.steps.length}>
         {current.steps.map((step, i) => (
@@ -80,6 +85,18 @@ export function Compose() {
         />
       )}
     </>
+  )
+}
+
+function Aside() {
+  if (!putAside.value) return null
+  return (
+    <p class="notice" role="status">
+      Another draft stands here; yours is put aside.{' '}
+      <button type="button" class="quiet" onClick={bringBack}>
+        bring it back
+      </button>
+    </p>
   )
 }
 
@@ -124,6 +141,11 @@ function StepCard({ step }: { step: TemplateStep }) {
   const strange = [...errors.value].filter(
     ([pointer]) => pointer.startsWith(`${base}/`) && !Object.hasOwn(propertiesOf(detail), pointer.split('/')[3] ?? ''),
   )
+  // What cannot be read is seen nowhere else: it is mended or discarded where it stands.
+  const stuck = isUnreadable(base)
+  useLayoutEffect(() => {
+    if (keptText(base, params) !== null) asJson.value = true
+  }, [params])
   const ownPicture = detail ? pictureField(detail) : null
   // A picture that starts from words needs none; it may take some, and that is for those who look for it.
   const aside = step.role === 'text_to_image' ? ownPicture : null
@@ -135,7 +157,12 @@ function StepCard({ step }: { step: TemplateStep }) {
         <h2 id={`h-${key}`}>
           <span class="no">{String(step.step_index + 1).padStart(2, '0')}</span> {roleName(key)}
         </h2>
-        <fieldset class="tabs" aria-label={`Write ${roleName(key)} as`}>
+        <fieldset
+          class="tabs"
+          aria-label={`Write ${roleName(key)} as`}
+          disabled={stuck}
+          title={stuck ? 'mend or discard what cannot be read first' : undefined}
+        >
           <button type="button" aria-pressed={!asJson.value} onClick={() => (asJson.value = false)}>
             Form
           </button>
@@ -150,10 +177,10 @@ function StepCard({ step }: { step: TemplateStep }) {
           <span aria-hidden="true">⟵</span> takes the picture of <b>{roleName(each)}</b>
         </p>
       ))}
-      {!detail ? (
+      {asJson.value ? (
+        <JsonEditor key={chosen} step={key} pointer={base} value={params} />
+      ) : !detail ? (
         <p class="dim">loading its parameters …</p>
-      ) : asJson.value ? (
-        <JsonEditor key={chosen} step={key} value={params} />
       ) : (
         <Form
           key={chosen}
@@ -226,16 +253,16 @@ function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
   )
 }
 
-function JsonEditor({ step, value }: { step: string; value: Params }) {
-  const { text, bad, type } = useJsonText({
-    name: step,
+function JsonEditor({ step, pointer, value }: { step: string; pointer: string; value: Params }) {
+  const json = useJsonText({
+    name: pointer,
     value,
     write: given => JSON.stringify(given, null, 2),
     read: paramsOf,
     set: params => setParams(step, params as Params),
   })
   return (
-    <div class={`field wide${bad ? ' bad' : ''}`}>
+    <div class={`field wide${json.bad ? ' bad' : ''}`}>
       <label class="offscreen" for={`j-${step}`}>
         Parameters of {roleName(step)} as JSON
       </label>
@@ -244,10 +271,10 @@ function JsonEditor({ step, value }: { step: string; value: Params }) {
         class="raw"
         rows={12}
         spellcheck={false}
-        value={text}
-        onInput={event => type(event.currentTarget.value)}
+        value={json.text}
+        onInput={event => json.type(event.currentTarget.value)}
       />
-      {bad && <small class="wrong">{bad}</small>}
+      <Unreadable {...json} />
     </div>
   )
 }
@@ -258,22 +285,30 @@ function paramsOf(text: string): Params {
   return parsed
 }
 
+interface Refused {
+  failure: ApiFailure
+  body: CreateRunDto | null
+}
+
 function RunBar() {
   const busy = useSignal(false)
-  const failed = useSignal<ApiFailure | null>(null)
+  const newest = useSignal<Refused | null>(null)
   const reason = hindrance.value
+  // It was said of that request, and of no other one.
+  const refused = newest.value?.body === body.value ? newest.value : null
   const price = estimate.value
   const run = async () => {
     if (busy.value || hindrance.value) return
     busy.value = true
-    failed.value = null
+    newest.value = null
+    const sent = body.value
     try {
       const made = await startRun()
       handOver(made)
       go(`/runs/${made.id}`)
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
-      failed.value = error
+      newest.value = { failure: error, body: sent }
     } finally {
       busy.value = false
     }
@@ -285,13 +320,13 @@ function RunBar() {
     addEventListener('keydown', key)
     return () => removeEventListener('keydown', key)
   }, [])
-  const wrong = failed.value !== null || (reason !== null && !checking.value)
+  const wrong = reason === null ? refused !== null : !checking.value
   return (
     <div class="dock">
       {' '}
       <section class="runbar pane" aria-label="Run">
         <p id="why" class={`why${wrong ? ' wrong' : ''}`} role="status">
-          {failed.value?.words ?? reason ?? readyWord()}
+          {reason ?? (refused ? wordsOf(refused.failure) : readyWord())}
         </p>
         <p class="sum">
           <b>{price?.valid ? money(price.total_usd) : '–'}</b>
@@ -309,6 +344,12 @@ function RunBar() {
       </section>
     </div>
   )
+}
+
+/** What the server names stands at its fields as well, as soon as the estimate has come. */
+function wordsOf(failure: ApiFailure): string {
+  const errors = failure.problem?.errors ?? []
+  return errors.length > 0 ? `Not started: ${mistakes(errors)}` : failure.words
 }
 
 function readyWord(): string {

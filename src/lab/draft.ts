@@ -88,20 +88,26 @@ export const errors = computed<ReadonlyMap<string, readonly RequestErrorDto[]>>(
   return byPointer
 })
 
-/** Why Run is disabled, or null. */
+/** Why Run is disabled, or null: what cannot be changed here first. */
 export const hindrance = computed<string | null>(() => {
+  const scopes = session.value?.scopes
+  if (scopes && !scopes.includes('runs:write')) return 'the key lacks the scope runs:write: it may not start runs'
   if (unreadableWord.value) return unreadableWord.value
   const awaited = Object.values(choosing.value).find(choice => choice.failure === null)
   if (awaited) return `loading ${awaited.id} …`
   if (trouble.value) return trouble.value.message
   if (!body.value || !estimate.value) return 'checking …'
-  const [first, ...more] = estimate.value.errors
-  if (first) return `${first.detail}${more.length ? ` (and ${more.length} more)` : ''}`
+  if (estimate.value.errors.length > 0) return mistakes(estimate.value.errors)
   const blocked = chain.value?.steps.find(
     step => models.value.get(draft.value.models[step.step_key] ?? '')?.available === false,
   )
   return blocked ? `no provider is configured for ${draft.value.models[blocked.step_key]}` : null
 })
+
+/** The first of them in its words, and how many there are beside it. */
+export function mistakes([first, ...more]: readonly RequestErrorDto[]): string {
+  return `${first?.detail ?? ''}${more.length ? ` (and ${more.length} more)` : ''}`
+}
 
 export function chooseChain(slug: string): void {
   draft.value = { ...draft.value, slug }
@@ -175,39 +181,50 @@ function firstModel(step: ChainDto['steps'][number]): string {
   return able.includes(wished) ? wished : (able[0] ?? wished)
 }
 
-/** The request of a run, to be changed and run again. */
+/** A draft that was begun and has not run, while another stands in its place. */
+export const putAside = signal<Draft | null>(null)
+/** What the newest order sent. */
+let ran: Draft | null = null
+
+/** The request of a run, to be changed and run again. @throws Error when its chain is not known here */
 export function composeFrom(run: RunDto): void {
   const given = run.input as { chain_models?: Record<string, string> } & Record<string, unknown>
   const template = chains.value.find(each => each.slug === run.chain_slug || each.aliases.includes(run.chain_slug))
-  const steps = template?.steps ?? []
-  choosing.value = {}
-  draft.value = {
-    slug: template?.slug ?? run.chain_slug,
+  if (!template) throw new Error(`This server has no chain ${run.chain_slug}.`)
+  const { steps } = template
+  const begun = draft.value !== ran && Object.keys(draft.value.models).length > 0
+  if (begun) putAside.value = draft.value
+  replaceDraft({
+    slug: template.slug,
     models: Object.fromEntries(steps.map(step => [step.step_key, given.chain_models?.[step.model_field] ?? ''])),
     params: Object.fromEntries(steps.map(step => [step.step_key, (given[step.params_field] ?? {}) as Params])),
     webhookUrl: run.webhook_url ?? '',
     maxCostUsd: run.max_cost_usd === null ? '' : String(run.max_cost_usd),
     metadata: run.metadata,
     providerOrder: run.provider_order,
-  }
+  })
+}
+
+/** The draft that was put aside, and this one in its place: neither is lost by a mistake. */
+export function bringBack(): void {
+  const back = putAside.value
+  if (!back) return
+  putAside.value = draft.value
+  replaceDraft(back)
+}
+
+function replaceDraft(next: Draft): void {
+  choosing.value = {}
+  draft.value = next
   void completeModels()
 }
 
 /** @throws ApiFailure */
 export async function startRun(): Promise<RunDto> {
-  const run = await order(`/api/v1/chains/${draft.value.slug}/runs`, body.value)
-  remember(run.id)
+  const sent = draft.value
+  const run = await order(`/api/v1/chains/${sent.slug}/runs`, body.value)
+  ran = sent
   return run
-}
-
-/** For the first steps: which runs this page has made. */
-function remember(id: string): void {
-  try {
-    const mine = new Set(JSON.parse(localStorage.getItem('babychain.mine') ?? '[]') as string[])
-    localStorage.setItem('babychain.mine', JSON.stringify([...mine, id].slice(-200)))
-  } catch {
-    // No room: a run that was paid for is shown all the same.
-  }
 }
 
 function kept(): Draft {

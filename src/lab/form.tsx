@@ -5,7 +5,7 @@
 import { useSignal } from '@preact/signals'
 import { useId } from 'preact/hooks'
 import type { RequestErrorDto } from '../http/dto.ts'
-import { useJsonText } from './json-text.ts'
+import { type JsonText, useJsonText } from './json-text.ts'
 import { PictureInput } from './pictures.tsx'
 import {
   choicesOf,
@@ -304,7 +304,7 @@ function NumberInput({ schema, value, set, hint, ...common }: InputProps & { sch
 
 /** What no other control can express, as JSON. */
 function RawInput({ name, value, set, ...common }: InputProps & { name: string }) {
-  const { text, bad, type } = useJsonText({
+  const json = useJsonText({
     name,
     value,
     write: given => (given === undefined ? '' : JSON.stringify(given)),
@@ -315,15 +315,28 @@ function RawInput({ name, value, set, ...common }: InputProps & { name: string }
     <>
       <textarea
         {...common}
-        aria-invalid={bad !== undefined || common['aria-invalid']}
+        aria-invalid={json.bad !== undefined || common['aria-invalid']}
         class="raw"
         rows={2}
         spellcheck={false}
-        value={text}
-        onInput={event => type(event.currentTarget.value)}
+        value={json.text}
+        onInput={event => json.type(event.currentTarget.value)}
       />
-      {bad && <small class="wrong">{bad}</small>}
+      <Unreadable {...json} />
     </>
+  )
+}
+
+/** What is wrong with the text, and the way out for who does not want to mend it. */
+export function Unreadable({ bad, discard }: Pick<JsonText, 'bad' | 'discard'>) {
+  if (bad === undefined) return null
+  return (
+    <small class="wrong">
+      {bad}{' '}
+      <button type="button" class="quiet" onClick={discard}>
+        discard this text
+      </button>
+    </small>
   )
 }
 

@@ -9,7 +9,7 @@ import { Compose } from './compose.tsx'
 import { Deliveries } from './deliveries.tsx'
 import { completeModels } from './draft.ts'
 import { Inbox } from './inbox.tsx'
-import type { LiveRun } from './live.ts'
+import type { Line, LiveRun } from './live.ts'
 import { onLink, place } from './nav.ts'
 import { RunPage } from './run-page.tsx'
 import { Runs } from './runs.tsx'
@@ -130,7 +130,13 @@ function ThemeSwitch() {
 function StatusBar() {
   const state = session.value
   const live = line.value?.line.value
-  const word = { connecting: 'connecting', live: 'live', paused: 'live view paused', ended: 'run ended' }
+  const word: Record<Line, string> = {
+    connecting: 'connecting',
+    live: 'live',
+    ended: 'run ended',
+    paused: 'live view paused',
+    refused: 'live view ended',
+  }
   return (
     <footer class="statusbar">
       <span class={`mode ${state?.mode ?? ''}`}>{state?.mode ?? '…'}</span>

@@ -2,25 +2,37 @@
  * One run as it is now: its events as they come, and the run itself, asked for again after each.
  *
  * 1. The events say when something changed, the run says what is true: the page never computes a state of its own.
- * 2. A lost connection is not a lost run: it is taken up after the last event seen, with growing pauses.
+ * 2. A lost connection is not a lost run: it is taken up after the last event seen, with growing pauses. So is one that
+ *    was refused for now; only a refusal that asking again would not change ends it.
  * 3. At most one request for the run is under way; events that come meanwhile lead to one more.
  * 4. One timer asks again: while the callback is pending, and after a failure that may be over in a moment.
+ * 5. The line is up only while nothing is wrong with either: a page that is behind says so.
  */
-import { batch, type Signal, signal } from '@preact/signals'
+import { batch, computed, type ReadonlySignal, type Signal, signal } from '@preact/signals'
 import type { EventDto, RunDto } from '../http/dto.ts'
 import { pause, pauseMs } from './again.ts'
 import { ApiFailure, api, failureOf } from './api.ts'
 
-export type Line = 'connecting' | 'live' | 'paused' | 'ended'
+/** paused: it goes on by itself. refused: it does not. */
+export type Line = 'connecting' | 'live' | 'ended' | 'paused' | 'refused'
 
 export interface LiveRun {
   run: Signal<RunDto | null>
-  events: Signal<readonly EventDto[]>
-  line: Signal<Line>
-  failure: Signal<ApiFailure | null>
+  events: ReadonlySignal<readonly EventDto[]>
+  line: ReadonlySignal<Line>
+  /** Why the page is behind, or null. */
+  failure: ReadonlySignal<ApiFailure | null>
   /** Asks for the run now, such as after an order. */
   refresh(): void
   close(): void
+}
+
+interface Parts {
+  run: Signal<RunDto | null>
+  events: Signal<readonly EventDto[]>
+  stream: Signal<'connecting' | 'live' | 'ended'>
+  /** What came between the page and the events, and between the page and the run. */
+  troubles: Readonly<Record<'events' | 'run', Signal<ApiFailure | null>>>
 }
 
 /** The callback goes on after the run has ended, without an event of its own. */
@@ -32,11 +44,11 @@ export function isOver(run: Pick<RunDto, 'status'>): boolean {
 
 export function watchRun(id: string, known: RunDto | null = null): LiveRun {
   const gone = new AbortController()
-  const live = {
-    run: signal<RunDto | null>(known),
-    events: signal<readonly EventDto[]>([]),
-    line: signal<Line>('connecting'),
-    failure: signal<ApiFailure | null>(null),
+  const live: Parts = {
+    run: signal(known),
+    events: signal([]),
+    stream: signal('connecting'),
+    troubles: { events: signal(null), run: signal(null) },
   }
   let timer: ReturnType<typeof setTimeout> | undefined
   let failures = 0
@@ -49,13 +61,13 @@ export function watchRun(id: string, known: RunDto | null = null): LiveRun {
     failures = 0
     batch(() => {
       live.run.value = run
-      live.failure.value = null
+      live.troubles.run.value = null
     })
     if (run.callback?.status === 'pending') later(CALLBACK_MS)
   }
   const refresh = coalesced(ask, failure => {
-    live.failure.value = failure
-    if (failure.passes) later(pauseMs(failures++))
+    live.troubles.run.value = failure
+    if (failure.passes) later(pauseMs(failures++, failure))
   })
   refresh()
   void follow(id, live, refresh, gone.signal)
@@ -63,7 +75,16 @@ export function watchRun(id: string, known: RunDto | null = null): LiveRun {
     gone.abort()
     clearTimeout(timer)
   }
-  return { ...live, refresh, close }
+  const failure = computed(() => gravest([live.troubles.run.value, live.troubles.events.value]))
+  const line = computed<Line>(() => {
+    if (!failure.value) return live.stream.value
+    return failure.value.passes ? 'paused' : 'refused'
+  })
+  return { run: live.run, events: live.events, line, failure, refresh, close }
+}
+
+function gravest(failures: readonly (ApiFailure | null)[]): ApiFailure | null {
+  return failures.find(each => each && !each.passes) ?? failures.find(each => each) ?? null
 }
 
 function coalesced(ask: () => Promise<void>, failed: (failure: ApiFailure) => void): () => void {
@@ -87,47 +108,46 @@ function coalesced(ask: () => Promise<void>, failed: (failure: ApiFailure) => vo
   return () => void go()
 }
 
-type Parts = Pick<LiveRun, 'run' | 'events' | 'line' | 'failure'>
-
 async function follow(id: string, live: Parts, refresh: () => void, gone: AbortSignal): Promise<void> {
-  for (let failed = 0; !gone.aborted; ) {
-    try {
-      const over = await readOnce(id, live, refresh, gone, () => {
-        failed = 0
-      })
-      if (over) break
-    } catch (error) {
-      if (gone.aborted) return
-      if (error instanceof ApiFailure && error.status >= 400 && error.status < 500) {
-        live.failure.value = error
-        return
-      }
-    }
-    live.line.value = 'paused'
-    await pause(pauseMs(failed), gone)
-    failed += 1
+  let failed = 0
+  const connected = () => {
+    failed = 0
+    batch(() => {
+      live.stream.value = 'live'
+      live.troubles.events.value = null
+    })
   }
-  if (!gone.aborted) {
-    live.line.value = 'ended'
-    refresh()
+  while (!gone.aborted) {
+    const failure = await readOnce(id, live, refresh, gone, connected).catch(lossOf)
+    if (gone.aborted) return
+    live.troubles.events.value = failure
+    if (failure === null) {
+      live.stream.value = 'ended'
+      refresh()
+    }
+    if (!failure?.passes) return
+    await pause(pauseMs(failed++, failure), gone)
+    // Whatever keeps the events away, what the run does now may be had.
+    if (!gone.aborted) refresh()
   }
 }
 
-/** Reads the stream until it ends; true when the run has ended with it. */
+const lossOf = (error: unknown): ApiFailure => (error instanceof ApiFailure ? error : new ApiFailure(0, null))
+
+/** Reads the stream until the run ends: null. One that ends earlier is lost. @throws ApiFailure and what a broken line throws */
 async function readOnce(
   id: string,
   live: Parts,
   refresh: () => void,
   gone: AbortSignal,
   connected: () => void,
-): Promise<boolean> {
+): Promise<ApiFailure | null> {
   const last = live.events.value.at(-1)
   const answer = await fetch(`/api/v1/runs/${id}/events?after=${last?.seq ?? 0}`, { signal: gone })
-  if (answer.status === 204) return true
+  if (answer.status === 204) return null
   if (!answer.ok) throw await failureOf(answer)
-  if (!answer.body) return false
+  if (!answer.body) return lossOf(null)
   connected()
-  live.line.value = 'live'
   if (last) refresh() // the run may have gone on while we were away
   for await (const news of eventsOf(answer.body)) {
     const seen = live.events.value.at(-1)?.seq ?? 0
@@ -135,7 +155,7 @@ async function readOnce(
     refresh()
   }
   const end = live.events.value.at(-1)?.type ?? ''
-  return ['run.succeeded', 'run.failed', 'run.canceled'].includes(end)
+  return ['run.succeeded', 'run.failed', 'run.canceled'].includes(end) ? null : lossOf(null)
 }
 
 /** The events of each chunk together: a long log arrives in a few large pieces and is drawn as often. */

@@ -21,6 +21,8 @@ export function onLink(event: MouseEvent): void {
   const link = (event.target as Element).closest('a')
   if (!link || link.target || link.hasAttribute('download') || link.origin !== location.origin) return
   if (/^\/(api|swagger|metrics|healthz|readyz)/.test(link.pathname)) return
+  // Within a page the browser moves the focus as well, which is what the link that skips to the content is for.
+  if (link.hash !== '' && link.pathname + link.search === location.pathname + location.search) return
   event.preventDefault()
   go(link.pathname + link.search + link.hash)
 }

@@ -3,6 +3,7 @@
  *
  * 1. An order keeps its key until a run has answered it: a second click after a lost answer repeats the first.
  * 2. Another path or another body is another order.
+ * 3. Every run that is made here is remembered as made here, for the first steps.
  */
 import type { RunDto } from '../http/dto.ts'
 import { ApiFailure, api } from './api.ts'
@@ -24,6 +25,7 @@ export async function order(path: string, body?: unknown): Promise<RunDto> {
   try {
     const run = await api<RunDto>('POST', path, { body, headers: { 'idempotency-key': mine.key } })
     open.delete(what)
+    remember(run.id)
     return run
   } catch (error) {
     mine.lost ||= error instanceof ApiFailure && error.passes
@@ -34,6 +36,25 @@ export async function order(path: string, body?: unknown): Promise<RunDto> {
 /** Whether an order may have made a run that nobody here has seen. */
 export function isAnyInDoubt(): boolean {
   return [...open.values()].some(each => each.lost)
+}
+
+const MADE = 'babychain.mine'
+
+/** The newest runs that this browser has ordered. */
+export function madeHere(): ReadonlySet<string> {
+  try {
+    return new Set(JSON.parse(localStorage.getItem(MADE) ?? '[]') as string[])
+  } catch {
+    return new Set()
+  }
+}
+
+function remember(id: string): void {
+  try {
+    localStorage.setItem(MADE, JSON.stringify([...madeHere(), id].slice(-200)))
+  } catch {
+    // No room: a run that was paid for is shown all the same.
+  }
 }
 
 function randomKey(): string {

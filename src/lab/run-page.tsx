@@ -2,15 +2,17 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useMemo } from 'preact/hooks'
 import type { FailureDto, ResumeRunDto, RunDto } from '../http/dto.ts'
+import { untilAnswered } from './again.ts'
 import { type ApiFailure, api } from './api.ts'
 import { CallbackPane } from './callback-pane.tsx'
+import { loadCatalog } from './catalog.ts'
 import { CodePanel, Copy } from './code.tsx'
 import { composeFrom } from './draft.ts'
 import { EventLog } from './event-log.tsx'
 import { age, money, plural, roleName, shortId, span } from './format.ts'
 import { isOver, type LiveRun, watchRun } from './live.ts'
 import { helpsMending, Mend, mendable } from './mend.tsx'
-import { go } from './nav.ts'
+import { go, place } from './nav.ts'
 import { now } from './now.ts'
 import { Order } from './order-button.tsx'
 import { order } from './orders.ts'
@@ -52,12 +54,8 @@ export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | nul
         </div>
         <Actions run={run} live={live} />
       </header>
-      {live.line.value === 'paused' && (
-        <p class="notice" role="status">
-          Live view paused, the run is not. Reconnecting …
-        </p>
-      )}
-      {run.error && <Trouble run={run} failure={run.error} live={live} />}
+      {live.failure.value && <Behind failure={live.failure.value} over={isOver(run)} />}
+      {run.error && <Trouble run={run} failure={run.error} />}
       <Strip run={run} />
       <div class="columns">
         <div>
@@ -88,11 +86,28 @@ function Sentence({ run }: { run: RunDto }) {
   return <span aria-live="polite">{sentence(run, isOver(run) ? 0 : now.value)}</span>
 }
 
+/** Why the page does not show what is, and whether that mends itself. */
+function Behind({ failure, over }: { failure: ApiFailure; over: boolean }) {
+  if (!failure.passes)
+    return (
+      <p class="notice" role="alert">
+        {over ? 'Live view ended' : 'Live view ended, the run has not'}: {failure.words}
+      </p>
+    )
+  return (
+    <p class="notice" role="status">
+      {!over && 'Live view paused, the run is not. '}
+      {failure.message} Trying again …
+    </p>
+  )
+}
+
 function NotYet({ failure }: { failure: ApiFailure | null }) {
   if (!failure) return <p class="dim loading">asking for the run …</p>
   return (
     <div class="empty">
       <h1>{failure.status === 404 ? 'There is no such run here.' : failure.message}</h1>
+      {failure.passes && <p role="status">Trying again …</p>}
       <p>
         <a href="/runs">See all runs</a> or <a href="/">compose one</a>.
       </p>
@@ -106,7 +121,11 @@ async function resume(run: RunDto, changes?: ResumeRunDto): Promise<void> {
   go(`/runs/${next.id}`)
 }
 
+/** A request is read by its chain. Who has gone elsewhere before the chains came is left where they are. */
 async function change(run: RunDto): Promise<void> {
+  const here = place.value
+  await untilAnswered(loadCatalog)
+  if (place.value !== here) return
   composeFrom(run)
   go('/')
 }
@@ -153,7 +172,7 @@ function isForResume(run: RunDto, { code }: FailureDto): boolean {
 }
 
 /** What went wrong, whose turn it is, and what helps: first what costs less. */
-function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; live: LiveRun }) {
+function Trouble({ run, failure }: { run: RunDto; failure: FailureDto }) {
   if (run.status === 'canceled') return null
   const resumes = isForResume(run, failure)
   const broken = mendable(run)
@@ -188,7 +207,6 @@ function Trouble({ run, failure, live }: { run: RunDto; failure: FailureDto; liv
           </Order>
         )}
       </p>
-      {live.failure.value && <small class="wrong">{live.failure.value.message}</small>}
     </section>
   )
 }

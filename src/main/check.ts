@@ -3,6 +3,7 @@ import { existsSync, statfsSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import pino from 'pino'
 import { isInstalled } from '../app/installation.ts'
+import { workflowGaps } from '../app/providers.ts'
 import { localCopy } from '../app/readiness.ts'
 import { createApp } from '../app.ts'
 import { type Config, redacted } from '../config.ts'
@@ -101,14 +102,23 @@ function keys(config: Config): Finding[] {
   )
 }
 
-/** A folder that is not there is a route without templates: every step on it fails. */
-function workflows({ comfyui }: Config): Finding[] {
-  if (comfyui.workflows === null) return []
-  const dir = resolve(comfyui.workflows)
-  if (statSync(dir, { throwIfNoEntry: false })?.isDirectory())
-    return [{ level: 'ok', what: `ComfyUI: workflows in ${dir}` }]
-  const advice = 'Make it, or set COMFYUI_WORKFLOWS to the folder that holds them.'
-  return [{ level: 'wrong', what: `ComfyUI: there is no folder ${dir}`, advice }]
+/** What is not there is a route without templates: no step can go that way. */
+function workflows(config: Config): Finding[] {
+  if (config.comfyui.workflows === null) return []
+  const path = resolve(config.comfyui.workflows)
+  const isFile = path.endsWith('.json')
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (!(isFile ? found?.isFile() : found?.isDirectory())) {
+    const advice = 'Make it, or set COMFYUI_WORKFLOWS to a workflow (a JSON file) or to the folder that holds them.'
+    return [{ level: 'wrong', what: `ComfyUI: there is no ${isFile ? 'file' : 'folder'} ${path}`, advice }]
+  }
+  const gaps = [...Map.groupBy(workflowGaps(config), gap => gap.reason)].map(([reason, [first, ...more]]): Finding => {
+    const models = [first, ...more].map(gap => gap?.model).join(', ')
+    const advice = 'docs/comfyui.md says what a workflow for it is called and what is in it.'
+    return { level: first?.isThere ? 'wrong' : 'note', what: `ComfyUI: ${models}: ${reason}`, advice }
+  })
+  const what = isFile ? `ComfyUI: one workflow for every model, ${path}` : `ComfyUI: workflows in ${path}`
+  return [{ level: 'ok', what }, ...gaps]
 }
 
 function callbackSecret(config: Config): Finding {

@@ -79,15 +79,14 @@ export function createBytePlus(options: ProtocolOptions): Provider {
     },
     async find(attempt, signal) {
       // A picture is no task: it is in no list, and no callback comes.
-      if (attempt.providerModel.includes('seedream')) return { type: 'untraceable' }
+      if (attempt.role !== 'image_to_video') return { type: 'untraceable' }
       for (const tier of tiersOf(attempt.providerModel)) {
         const asked = await wire.ask(listAsk(baseUrl, tier), signal)
         const found: Found =
           asked.type === 'answered' ? readList(asked.answer, attempt, wire.isKnown) : { type: 'unknown' }
         if (found.type !== 'none') return found
       }
-      // What an endpoint of one's own (`ep-…`) gives, its name does not say.
-      return attempt.providerModel.includes('seedance') ? { type: 'none' } : { type: 'unknown' }
+      return { type: 'none' }
     },
     async webhook(request) {
       const hint = readWebhook(request)
@@ -156,9 +155,8 @@ function listAsk(baseUrl: string, tier: string): Ask {
   return { method: 'GET', url, headers: JSON_HEADERS, ...SMALL, maxBytes: 16 * 1024 * 1024 }
 }
 
-/** The list shows one tier at a time; only Seedance 1 has the other one. */
-const tiersOf = (model: string): readonly string[] =>
-  /seedance-1|^ep-/.test(model) ? ['default', 'flex'] : ['default']
+/** The list shows one tier at a time; Seedance 2 has only this one, and what an endpoint of one's own is its name does not say. */
+const tiersOf = (model: string): readonly string[] => (/seedance-[2-9]/.test(model) ? ['default'] : ['default', 'flex'])
 
 // ── Answers ───────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,36 +2,80 @@
  * A ComfyUI workflow as a template: a graph in API format whose values may be placeholders.
  *
  * 1. COMFYUI_WORKFLOWS names one JSON file for every model, or a directory: `{model}.{role}.json`, else `{model}.json`.
+ *    Files are read at each use, so that a change counts at once.
  * 2. A value that is `"{{seed}}"` becomes the parameter itself, number or text; inside a longer text it becomes text.
  *    `"{{steps|20}}"` has a default. What a caller wrote is never read as a placeholder.
  * 3. Every parameter must have a place, and every placeholder a value: nothing is dropped silently. Only `seed` may be
  *    missing; it then follows from the attempt, so that two attempts differ.
  */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Json, JsonObject } from '../core/json.ts'
-import type { Role } from '../core/model.ts'
+import type { Role, Route } from '../core/model.ts'
 import { jsonOf } from './protocol.ts'
 
 export interface Workflows {
-  /** The graph for a model in a role, or what is wrong with the file. */
-  load(model: string, role: Role): Promise<{ ok: true; graph: JsonObject } | { ok: false; reason: string }>
+  /** The graph for a model in a role. */
+  load(model: string, role: Role): Loaded
 }
 
+/** `reason` names the variable and no path of this machine: callers read it. `isThere`: there is such a file, and it is wrong. */
+export type Loaded = { ok: true; graph: JsonObject } | { ok: false; reason: string; isThere: boolean }
+
 export function createWorkflows(path: string): Workflows {
+  const isFile = path.endsWith('.json')
   return {
-    async load(model, role) {
-      if (!/^\w[\w.-]*$/.test(model)) return { ok: false, reason: `a workflow cannot be called ${model}` }
-      const names = path.endsWith('.json') ? [path] : [join(path, `${model}.${role}.json`), join(path, `${model}.json`)]
+    load(model, role) {
+      if (!/^\w[\w.-]*$/.test(model))
+        return { ok: false, reason: `a workflow cannot be called ${model}`, isThere: false }
+      const names = isFile ? [''] : [`${model}.${role}.json`, `${model}.json`]
       for (const name of names) {
-        const file = Bun.file(name)
-        if (!(await file.exists())) continue
-        const graph = jsonOf(await file.bytes())
+        const bytes = bytesOf(join(path, name))
+        if (bytes === null) continue
+        const graph = jsonOf(bytes)
         if (isGraph(graph)) return { ok: true, graph }
-        return { ok: false, reason: `the workflow ${name} is not a graph in ComfyUI's API format` }
+        const which = name || 'the file'
+        return { ok: false, reason: `${which} of COMFYUI_WORKFLOWS is no graph in ComfyUI's API format`, isThere: true }
       }
-      return { ok: false, reason: `there is no workflow ${names.join(' or ')}` }
+      const none = isFile ? 'names a file that is not there' : `has no ${names.join(' and no ')}`
+      return { ok: false, reason: `COMFYUI_WORKFLOWS ${none}`, isThere: false }
     },
   }
+}
+
+/** Null when there is nothing that can be read. */
+function bytesOf(path: string): Uint8Array | null {
+  try {
+    return readFileSync(path)
+  } catch {
+    return null
+  }
+}
+
+/** What is missing or wrong before a model can run here in any of its roles; null when nothing is. */
+export function gapOf(workflows: Workflows, route: Pick<Route, 'providerModel'>, roles: readonly Role[]) {
+  const loaded = roles.map(role => workflows.load(route.providerModel, role))
+  return loaded.some(each => each.ok) ? null : (loaded.find(each => !each.ok) ?? null)
+}
+
+/** A route whose workflow is judged with it: it must be there, with a place for all that is sent, before a step in front of it is paid. */
+export function withWorkflow(route: Route, roles: readonly Role[], workflows: Workflows): Route {
+  return {
+    ...route,
+    missing: () => gapOf(workflows, route, roles)?.reason ?? null,
+    translate(params, use) {
+      const made = route.translate(params, use)
+      if (!made.ok) return made
+      const filled = prepare(workflows, made.providerModel, use.role, { seed: 0, ...made.body })
+      return filled.ok ? made : { ok: false, reason: filled.reason }
+    },
+  }
+}
+
+/** The graph that runs: the workflow of a model with the values of a call. */
+export function prepare(workflows: Workflows, model: string, role: Role, values: JsonObject): Filled {
+  const loaded = workflows.load(model, role)
+  return loaded.ok ? fillWorkflow(loaded.graph, values) : loaded
 }
 
 function isGraph(json: Json | undefined): json is JsonObject {

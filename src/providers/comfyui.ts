@@ -13,7 +13,7 @@ import { type StepError, stepError } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Checked, Found, Picture, Provider, StartJob } from '../core/ports.ts'
 import type { ProviderMedia } from '../core/run.ts'
-import { createWorkflows, fillWorkflow, type Workflows } from './comfyui-workflow.ts'
+import { createWorkflows, type Filled, prepare, type Workflows } from './comfyui-workflow.ts'
 import {
   type Answer,
   type Ask,
@@ -74,7 +74,7 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
     takes: { url: false, dataUriBytes: 50_000_000 },
     settleMs: 5_000,
     async start(job, signal) {
-      const made = await graphFor(workflows, job)
+      const made = graphFor(workflows, job)
       if (!made.ok) return { type: 'refused', error: made.error }
       return wire.submit(submitAsk(baseUrl, made.graph, job.token), job, signal, readStart)
     },
@@ -120,24 +120,22 @@ const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: 32 * 1024 * 1024 } as const
 
 function missingOf(options: Pick<ComfyUiOptions, 'baseUrl' | 'workflows'>): string | null {
   if (options.baseUrl === null) return 'Set COMFYUI_URL.'
-  return options.workflows === null
-    ? 'Set COMFYUI_WORKFLOWS to a workflow in API format, or to a directory of them.'
-    : null
+  return options.workflows === null ? NO_WORKFLOWS : null
 }
+
+const NO_WORKFLOWS = 'Set COMFYUI_WORKFLOWS to a workflow in API format, or to a directory of them.'
 
 // ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
 const askAt = (url: string): Ask => ({ method: 'GET', url, headers: JSON_HEADERS, ...SMALL })
 
-async function graphFor(
+function graphFor(
   workflows: Workflows | null,
   job: Pick<StartJob, 'providerModel' | 'role' | 'body' | 'token'>,
-): Promise<{ ok: true; graph: JsonObject } | { ok: false; error: StepError }> {
-  const loaded = (await workflows?.load(job.providerModel, job.role)) ?? {
-    ok: false as const,
-    reason: 'there is no workflow',
-  }
-  const filled = loaded.ok ? fillWorkflow(loaded.graph, { seed: seedOf(job.token), ...job.body }) : loaded
+): { ok: true; graph: JsonObject } | { ok: false; error: StepError } {
+  const filled: Filled = workflows
+    ? prepare(workflows, job.providerModel, job.role, { seed: seedOf(job.token), ...job.body })
+    : { ok: false, reason: NO_WORKFLOWS }
   if (filled.ok) return filled
   return { ok: false, error: stepError('invalid_input', filled.reason, { provider: 'comfyui' }) }
 }

@@ -5,7 +5,8 @@
  * 2. The returned addresses are used word for word when they are on the configured origin; else they are built by fal's
  *    path rule, which drops what follows owner and app.
  * 3. COMPLETED is not success: the result is fetched, and a failed job answers with its own error status. What may be
- *    the gateway's own trouble is believed only after several such answers.
+ *    the gateway's own trouble is believed only after several such answers. Where the model says that the same request
+ *    would fail again, the step does not send it here again.
  * 4. Webhooks are signed by Ed25519. The keys are cached for a day and fetched again for an unknown one at most once a
  *    minute. The endpoint stands in the address that we gave, because the body does not name it.
  * 5. Uploads go to fal's own hosts only, and without the key where the address came from an answer.
@@ -24,6 +25,7 @@ import {
   cancelSeen,
   codeByStatus,
   type Dialect,
+  emptyHanded,
   errorOf,
   fastApiWords,
   fault,
@@ -69,7 +71,8 @@ export function createFal(options: ProtocolOptions): Provider {
     const urls = urlsOf(baseUrl, job)
     const status = await wire.poll(askAt(urls.status), signal, every, answer => readStatus(dialect, answer, every))
     if (status !== 'completed') return wire.settle(job.id, status, every)
-    const result = await wire.poll(askAt(urls.result), signal, every, answer => readResult(dialect, answer, every))
+    const read = (answer: Answer) => readResult(dialect, answer, every, job.before)
+    const result = await wire.poll(askAt(urls.result), signal, every, read)
     return wire.settle(job.id, result, every)
   }
   return {
@@ -113,11 +116,15 @@ export function createFal(options: ProtocolOptions): Provider {
   }
 }
 
-/** What runs at fal. `app` is the endpoint's owner and app, `every` the pause between polls (ms). */
+/**
+ * What runs at fal. `app` is the endpoint's owner and app, `every` the pause between polls (ms), `before` counts the jobs that
+ * its step had here before.
+ */
 interface FalJob {
   id: string
   app: string
   every: number
+  before: number
   hooked: boolean
   status: string | null
   result: string | null
@@ -133,6 +140,7 @@ function refOf(ref: Json): FalJob | null {
     id,
     app,
     every: numberAt(ref, 'every') ?? EVERY_MS.video,
+    before: numberAt(ref, 'before') ?? 0,
     hooked: at(ref, 'hooked') === true,
     status: textAt(ref, 'status') ?? null,
     result: textAt(ref, 'result') ?? null,
@@ -238,7 +246,7 @@ function codeByType(type: string): ErrorCode | undefined {
 export function readStart(
   dialect: Dialect,
   answer: Answer,
-  job: Pick<StartJob, 'callbackUrl' | 'providerModel' | 'role'>,
+  job: Pick<StartJob, 'callbackUrl' | 'providerModel' | 'role' | 'jobsBefore'>,
 ): Submitted {
   return readSubmit(dialect, answer, json => {
     const id = idAt(json, 'request_id')
@@ -248,6 +256,7 @@ export function readStart(
       id,
       app: appOf(job.providerModel),
       every,
+      before: job.jobsBefore,
       hooked: job.callbackUrl !== null,
       status: mediaLink(at(json, 'status_url')),
       result: mediaLink(at(json, 'response_url')),
@@ -280,7 +289,7 @@ export function readStatus(dialect: Dialect, answer: Answer, everyMs: number): R
   return completed ? 'completed' : reading
 }
 
-export function readResult(dialect: Dialect, answer: Answer, everyMs: number): Reading {
+export function readResult(dialect: Dialect, answer: Answer, everyMs: number, jobsBefore = 0): Reading {
   const { status } = answer
   if (status < 300 || status === 404 || status === 410)
     return readPoll(dialect, answer, everyMs, json => outputOf(dialect, json))
@@ -293,9 +302,28 @@ export function readResult(dialect: Dialect, answer: Answer, everyMs: number): R
   }
   // Ours to mend, and the paid result waits: not the job's failure.
   if (status < 400 || [401, 402, 403, 408, 429].includes(status)) return unreachable(error, everyMs)
-  if (typesOf(answer).length > 0 || (status < 500 && answer.json !== undefined)) return { type: 'failed', error }
+  const types = typesOf(answer)
+  if (isInVain(answer) && (error.code === 'provider_error' || error.code === 'provider_overloaded')) {
+    const says = 'failed, and says that the same request would fail again'
+    return {
+      type: 'failed',
+      error: { ...fault(dialect, 'invalid_input', { says, words, answer }), hint: IN_VAIN_HINT },
+    }
+  }
+  // Refused or just empty.
+  if (types.includes('no_media_generated'))
+    return { type: 'failed', error: emptyHanded(dialect, jobsBefore, { words, answer }) }
+  if (types.length > 0 || (status < 500 && answer.json !== undefined)) return { type: 'failed', error }
   return words === undefined ? unreachable(error, everyMs) : { type: 'lost', error }
 }
+
+/** Whether the model says that the same request is not worth sending again; older answers say it by another name. */
+function isInVain({ headers }: Answer): boolean {
+  return /^(false|0)$/i.test(headers['x-fal-retryable'] ?? headers['x-fal-needs-retry'] ?? '')
+}
+
+const IN_VAIN_HINT =
+  'Resume the run with other parameters or another picture in input, or with another provider in provider_order.'
 
 function outputOf(dialect: Dialect, json: Json): Reading {
   const filtered = listAt(json, 'has_nsfw_concepts')

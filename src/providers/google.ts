@@ -1,7 +1,8 @@
 /**
  * The Gemini API: pictures by generateContent, Veo films by predictLongRunning (providers.md section 6).
  *
- * 1. Pictures are synchronous and base64. A refusal is HTTP 200 without a picture; thoughts are skipped.
+ * 1. Pictures are synchronous and base64. A refusal is HTTP 200 without a picture; thoughts are skipped. With a candidate
+ *    the model was at work, and its tokens may be billed: what came of it is then a job that failed.
  * 2. Films are operations. `done` is absent until they end; a refused one ends with `raiMediaFilteredReasons`.
  * 3. The key goes to the API's own origin only; the download of a film redirects, and the key stays behind.
  * 4. There is no list, no cancel and no webhook.
@@ -16,6 +17,7 @@ import {
   below,
   codeByStatus,
   type Dialect,
+  emptyHanded,
   fault,
   JSON_HEADERS,
   jsonBody,
@@ -48,12 +50,12 @@ export function createGoogle(options: ProtocolOptions): Provider {
       const error = tooLarge(job)
       if (error !== null) return { type: 'refused', error }
       return wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
-        job.role === 'image_to_video' ? readOperation(dialect, answer) : readPicture(dialect, answer),
+        job.role === 'image_to_video' ? readOperation(dialect, answer) : readPicture(dialect, answer, job.jobsBefore),
       )
     },
     async check(ref, signal) {
       const name = nameAt(ref)
-      if (name === undefined) return wire.foreign()
+      if (name === undefined) return wire.ended(ref) ?? wire.foreign()
       const ask: Ask = { method: 'GET', url: below(baseUrl, name), headers: JSON_HEADERS, ...SMALL }
       return wire.settle(
         name,
@@ -167,7 +169,7 @@ const REFUSED_OUTPUT: ReadonlySet<string> = new Set([
   'SPII',
 ])
 
-export function readPicture(dialect: Dialect, answer: Answer): Submitted {
+export function readPicture(dialect: Dialect, answer: Answer, jobsBefore = 0): Submitted {
   return readSubmit(dialect, answer, json => {
     const blocked = textAt(json, 'promptFeedback', 'blockReason')
     if (blocked !== undefined) return { type: 'refused', error: refusal(dialect, 'refused the input', blocked) }
@@ -177,9 +179,9 @@ export function readPicture(dialect: Dialect, answer: Answer): Submitted {
     if (pictures.length > 0) return { type: 'pictures', pictures }
     const reason = textAt(candidates[0], 'finishReason') ?? 'no candidate'
     const words = [reason, textAt(candidates[0], 'finishMessage')].filter(Boolean).join(': ')
-    if (REFUSED_OUTPUT.has(reason)) return { type: 'refused', error: refusal(dialect, 'refused the output', words) }
-    // NO_IMAGE, IMAGE_OTHER, or words only: another try may give a picture.
-    return { type: 'refused', error: fault(dialect, 'provider_error', { says: 'answered without a picture', words }) }
+    if (REFUSED_OUTPUT.has(reason)) return { type: 'ended', error: refusal(dialect, 'refused the output', words) }
+    // NO_IMAGE, IMAGE_OTHER, or words only.
+    return { type: 'ended', error: emptyHanded(dialect, jobsBefore, { says: 'answered without a picture', words }) }
   })
 }
 
@@ -206,14 +208,14 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
   return readPoll(dialect, answer, everyMs, json => {
     if (nameAt(json) === undefined) return null
     if (at(json, 'done') !== true) return pending(everyMs)
-    const error = at(json, 'error')
-    if (error !== undefined) return { type: 'failed', error: operationError(dialect, error) }
     const response = at(json, 'response', 'generateVideoResponse') ?? at(json, 'response')
     const media = listAt(response, 'generatedSamples').flatMap(sample => {
       const url = mediaLink(at(sample, 'video', 'uri'))
       return url === null ? [] : [{ url, mime: 'video/mp4' }]
     })
     if (media.length > 0) return { type: 'succeeded', media }
+    const error = at(json, 'error')
+    if (error !== undefined) return { type: 'failed', error: operationError(dialect, error) }
     const reasons = listAt(response, 'raiMediaFilteredReasons').filter(reason => typeof reason === 'string')
     const filtered = reasons.length > 0 || (numberAt(response, 'raiMediaFilteredCount') ?? 0) > 0
     const words = reasons.join('; ') || 'raiMediaFilteredCount'

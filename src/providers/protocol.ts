@@ -4,7 +4,7 @@
  * 1. An answer is data: status, headers, bytes. Readers never throw, whatever the bytes are.
  * 2. A submit is `refused` only when the provider itself said no: any 4xx, or a 500 or 503 in the provider's own
  *    JSON. A gateway's page, a 502, 504 or 408, a 303, and a success that cannot be read are `unknown`: the job may
- *    run and be billed.
+ *    run and be billed. A synchronous call that ran and gave nothing is no refusal either: it is a job that failed.
  * 3. A poll that cannot be answered is `unreachable`: the question failed, not the job. A job that the provider does
  *    not know is `lost`, and only several such answers in a row, over a minute, make it failed.
  * 4. The provider's own words are quoted shortened, without keys and without the query of a signed link.
@@ -70,7 +70,7 @@ export function jsonOf(body: Uint8Array): Json | undefined {
   }
 }
 
-/** What lies at a path, or undefined. */
+/** What lies at a path, or undefined. Providers write null for what is absent (`"error": null`), and it counts as absent. */
 export function at(json: Json | undefined, ...path: readonly (string | number)[]): Json | undefined {
   let here: Json | undefined = json
   for (const key of path) {
@@ -78,7 +78,7 @@ export function at(json: Json | undefined, ...path: readonly (string | number)[]
     if (Array.isArray(here)) here = typeof key === 'number' ? here[key] : undefined
     else here = Object.hasOwn(here, key) ? here[String(key)] : undefined
   }
-  return here
+  return here ?? undefined
 }
 
 /** A non-empty string at a path, or undefined. */
@@ -194,6 +194,15 @@ function cap(ms: number | undefined): number | undefined {
   return ms !== undefined && Number.isFinite(ms) && ms > 0 ? Math.min(Math.ceil(ms), LIMITS.retryAfterMs) : undefined
 }
 
+/** A job gave no output and no reason. One more may: where the step has had a job there before, this ends it. */
+export function emptyHanded(
+  dialect: Pick<Dialect, 'provider' | 'secrets'>,
+  jobsBefore: number,
+  more: Parameters<typeof fault>[2],
+): StepError {
+  return fault(dialect, jobsBefore === 0 ? 'provider_error' : 'output_invalid', more)
+}
+
 /** A provider's words, safe to store: no key, no signature of a link, no embedded file, not long. */
 export function quote(words: string, secrets: readonly string[]): string {
   let safe = words
@@ -248,7 +257,13 @@ export interface Pictures {
   counted?: number
 }
 
-export type Submitted = Started | Pictures
+/** A synchronous call that ran and gave nothing: a job that has failed, which may be billed. */
+export interface Ended {
+  type: 'ended'
+  error: StepError
+}
+
+export type Submitted = Started | Pictures | Ended
 
 /** The answer to a submit. `accept` reads a success; null when it is not what the provider documents. */
 export function readSubmit(dialect: Dialect, answer: Answer, accept: (json: Json) => Submitted | null): Submitted {
@@ -262,7 +277,7 @@ export function readSubmit(dialect: Dialect, answer: Answer, accept: (json: Json
   return isRefusal(dialect, answer) ? { type: 'refused', error } : { type: 'unknown', error }
 }
 
-function holdsSecret(started: Started, secrets: readonly string[]): boolean {
+function holdsSecret(started: Started | Ended, secrets: readonly string[]): boolean {
   const text = JSON.stringify(started)
   return secrets.some(secret => secret.length >= 4 && text.includes(secret))
 }

@@ -8,7 +8,7 @@
  *    reach that origin and, as every egress here, what the operator allows; every other output goes through the guarded egress without it.
  * 4. What is remembered is only an economy: forgetting it (a restart) costs a poll or an answer `unknown`, never money.
  */
-import { type StepError, stepError } from '../core/errors.ts'
+import { ERRORS, type ErrorCode, type StepError, stepError } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
 import type { Checked, Opened, Started, StartJob } from '../core/ports.ts'
 import type { ProviderMedia } from '../core/run.ts'
@@ -18,13 +18,16 @@ import type { ProviderHttp, Secret } from '../net/provider-http.ts'
 import {
   type Answer,
   type Ask,
+  at,
   type Dialect,
   fault,
   idAt,
   isOwn,
+  knownIn,
   type Pictures,
   type Reading,
   type Submitted,
+  textAt,
   unreachable,
 } from './protocol.ts'
 
@@ -62,6 +65,8 @@ export interface Wire {
   settle(id: string, reading: Reading, everyMs: number): Checked
   /** The job reference is not one of this protocol. */
   foreign(): Checked
+  /** How a synchronous call ended that ran and gave nothing; null for any other reference. */
+  ended(ref: Json): Checked | null
   /** Whether a job surely belongs to an attempt that this process has dealt with. */
   isKnown(id: string): boolean
   /** A verified webhook came: they work. */
@@ -91,6 +96,8 @@ const DOWNLOAD = {
   timeoutMs: 15 * 60_000,
   idleTimeoutMs: 30_000,
 } as const
+
+const ENDINGS = Object.keys(ERRORS) as ErrorCode[]
 
 export function createWire(options: WireOptions): Wire {
   const { dialect, http, now, secret } = options
@@ -125,6 +132,12 @@ export function createWire(options: WireOptions): Wire {
       if (asked.type === 'failed') return { type: asked.sent === 'no' ? 'refused' : 'unknown', error: asked.error }
       const submitted = read(asked.answer)
       if (submitted.type === 'pictures') return stash(dialect, submitted, job)
+      // There is nobody to ask how it ended: its reference says it.
+      if (submitted.type === 'ended') {
+        const { code, message, providerText } = submitted.error
+        const ended = { code, message, ...(providerText ? { providerText } : {}) }
+        return { type: 'accepted', jobRef: { ended }, pollAfterMs: 0 }
+      }
       const id = submitted.type === 'accepted' ? idAt(submitted.jobRef, 'id') : undefined
       if (id !== undefined) known.set(id, true)
       return submitted
@@ -149,6 +162,17 @@ export function createWire(options: WireOptions): Wire {
       type: 'failed',
       error: stepError('internal', `a job reference that is not ${dialect.provider}'s`),
     }),
+    ended(ref) {
+      const code = knownIn(ENDINGS, at(ref, 'ended', 'code'))
+      if (code === null) return null
+      const { provider } = dialect
+      const providerText = textAt(ref, 'ended', 'providerText')
+      const message = textAt(ref, 'ended', 'message') ?? `${provider} failed`
+      return {
+        type: 'failed',
+        error: stepError(code, message, { provider, ...(providerText ? { providerText } : {}) }),
+      }
+    },
     isKnown: id => known.get(id) === true,
     heard: () => {
       heardAt = now()

@@ -263,7 +263,7 @@ describe('what is wrapped', () => {
     await store.commit({ run: { ...run, steps } } as unknown as Parameters<typeof store.commit>[0])
     const adapter = { id: 'p', find: async () => ({ type: 'none' }), cancel: async () => 'failed' }
     const provider = tracing.provider(adapter as unknown as Provider)
-    await provider.find?.({ token: 'tok', stepId: 's', providerModel: 'm', startedAt: 0 }, never)
+    await provider.find?.({ token: 'tok', stepId: 's', providerModel: 'm', role: 'text_to_image', startedAt: 0 }, never)
     await provider.cancel({ job: 7, at: [1] }, never)
     expect(spans).toMatchObject([
       { name: 'provider.find', runId: run.id, error: null, attributes: { 'babychain.outcome': 'none' } },

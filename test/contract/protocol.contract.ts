@@ -16,6 +16,8 @@ export interface Traits {
   kind: 'job' | 'sync'
   /** How a job that ends badly must be told; absent endings cannot happen there. */
   failures: Readonly<Partial<Record<Failure, ErrorCode>>>
+  /** Those after which a synchronous provider may bill the call: it was at work. Before the others nothing ran. */
+  ran?: readonly Failure[]
   /** Refusals that differ from the usual codes; null: cannot be told apart there. */
   refusals?: Readonly<Partial<Record<Refusal['because'], ErrorCode | null>>>
   cancel: Readonly<Record<'queued' | 'running' | 'ended', CancelOutcome>>
@@ -228,9 +230,21 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
       })
 
       for (const [how, code] of Object.entries(traits.failures) as [Failure, ErrorCode][]) {
-        test(`a picture that ends as "${how}" is ${code}`, async () => {
+        const ran = traits.ran?.includes(how) ?? false
+        test(`a picture that ends as "${how}" is ${code}, ${ran ? 'a job that failed' : 'and nothing ran'}`, async () => {
           bench.standIn.script({ type: 'fail', how })
-          expect(await start()).toMatchObject({ type: 'refused', error: { code } })
+          if (!ran) return expect(await start()).toMatchObject({ type: 'refused', error: { code } })
+          const ref = JSON.parse(JSON.stringify(await accepted())) as Json
+          const before = bench.standIn.calls.length
+          const { provider } = bench.standIn
+          for (const asked of [bench.provider, bench.another()]) {
+            const checked = await check(ref, asked)
+            expect(checked).toMatchObject({ type: 'failed', error: { code, provider } })
+            // What it costs nobody has said.
+            expect(checked).not.toHaveProperty('costUsd')
+          }
+          expect(bench.standIn.calls).toHaveLength(before)
+          expect(await bench.provider.cancel(ref, bench.signal)).toBe('unsupported')
         })
       }
 
@@ -423,6 +437,7 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         token: job.token,
         stepId: job.stepId,
         providerModel: job.providerModel,
+        role: job.role,
         startedAt: bench.clock.now(),
       })
       const find = async (job: StartJob, provider = bench.another()) => {

@@ -9,7 +9,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import request from '../fixtures/seed.request.json'
 import { Hosts, type HostsOptions, type SeenStep } from '../support/hosts.ts'
-import type { Refusal, Scene } from '../support/providers/stand-in.ts'
+import type { Refusal, Reply, Scene } from '../support/providers/stand-in.ts'
 
 interface Drill {
   /** A sentence, and the name of the test. */
@@ -140,6 +140,49 @@ const refusals: Drill[] = [
     when: 'BFL refuses the output (Content Moderated)',
     play: ({ bfl }) => bfl.script({ type: 'fail', how: 'output' }),
     line: 'bfl content_rejected; jobs: bfl 1; failed: content_rejected',
+  },
+]
+
+/** How jobs end at fal, one after the other: the status and then the result of each. */
+const endAtFal =
+  (...results: readonly Reply[]) =>
+  ({ fal }: Hosts) => {
+    for (const result of results) fal.disturb({ status: 200, json: { status: 'COMPLETED' } }, result)
+  }
+const failedAs = (status: number, type: string, headers: Record<string, string> = {}): Reply => ({
+  ...{ status, headers },
+  json: { detail: [{ loc: ['body'], msg: 'it did not work', type }] },
+})
+const IN_VAIN = failedAs(500, 'internal_server_error', { 'x-fal-retryable': 'false' })
+const EMPTY = failedAs(422, 'no_media_generated')
+
+const jobs: Drill[] = [
+  {
+    when: 'fal says that the same request would fail again (X-Fal-Retryable: false): another host gets it',
+    order: ['fal'],
+    play: endAtFal(IN_VAIN),
+    line: 'fal invalid_input, bfl succeeded; jobs: bfl 1, fal 1; succeeded',
+  },
+  {
+    when: 'fal alone says that the same request would fail again: it is not paid again',
+    world: { keys: ['fal'] },
+    play: endAtFal(IN_VAIN, IN_VAIN),
+    line: 'fal invalid_input; jobs: fal 1; failed: invalid_input',
+  },
+  {
+    when: 'fal alone gives no picture (no_media_generated): one more job, which has one',
+    world: { keys: ['fal'] },
+    play: endAtFal(EMPTY),
+    line: 'fal provider_error, fal succeeded; jobs: fal 2; succeeded',
+  },
+  {
+    when: 'fal alone gives no picture twice, after a refusal that cost nothing: no third job is paid',
+    world: { keys: ['fal'] },
+    play(hosts) {
+      hosts.fal.script(OVERLOADED)
+      endAtFal(EMPTY, EMPTY, EMPTY)(hosts)
+    },
+    line: 'fal provider_overloaded, fal provider_error, fal output_invalid; jobs: fal 2; failed: output_invalid',
   },
 ]
 
@@ -331,7 +374,7 @@ function lineOf({ all }: Hosts, step: SeenStep, gives: 'image' | 'video'): strin
   return `${told.join(', ')}; jobs: ${taken.join(', ') || 'none'}; ${end}`
 }
 
-for (const [what, drills] of Object.entries({ refusals, strangers, silences, outages })) {
+for (const [what, drills] of Object.entries({ refusals, jobs, strangers, silences, outages })) {
   describe(`failover, ${what}`, () => {
     for (const row of drills) {
       test(row.when, async () => {
@@ -352,3 +395,16 @@ for (const [what, drills] of Object.entries({ refusals, strangers, silences, out
     }
   })
 }
+
+test('Gemini gives words and no picture: the calls ran, so nobody says that they were free, and there are two of them', async () => {
+  const hosts = await Hosts.open({ keys: ['google', 'byteplus'] })
+  open.push(hosts)
+  hosts.google.always({ type: 'fail', how: 'empty' })
+  const chain_models = { ...quiet.input.chain_models, text_to_image_model: 'google/nano-banana' }
+  const input = { ...quiet.input, chain_models, text_to_image_params: { prompt: 'a poem' } }
+  const [step] = (await hosts.stepEnd(await hosts.create({ ...quiet, input }))).steps
+  expect(step?.error).toMatchObject({ code: 'output_invalid', message: 'google answered without a picture' })
+  expect(hosts.google.calls.map(call => call.method)).toEqual(['POST', 'POST'])
+  for (const { cost } of step?.attempts ?? [])
+    expect(cost).toEqual({ estimated_usd: 0.039, actual_usd: null, basis: 'upper_bound' })
+})

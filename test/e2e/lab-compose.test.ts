@@ -233,6 +233,7 @@ describe('another model', () => {
   test('that cannot be loaded leaves the old one chosen and says so', async () => {
     const here = await compose()
     const { page } = here
+    await ready(page)
     await page.route(/\/models\/bytedance\/seedream-4$/, route => route.abort('connectionreset'))
     const select = model(page, 'text-to-image')
     const before = await select.inputValue()

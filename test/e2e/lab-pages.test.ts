@@ -229,7 +229,7 @@ test('who signs in after another sees nothing of the other', async () => {
   await page.getByRole('link', { name: 'settings', exact: true }).click()
   await page.locator('section[aria-label="API keys"] li').first().waitFor()
   await page.getByRole('button', { name: 'sign out' }).click()
-  await page.getByLabel('API key').fill(key)
+  await page.getByLabel('API key', { exact: true }).fill(key)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.locator('section[aria-label="API keys"] .note').waitFor()
   expect(await page.locator('section[aria-label="API keys"] li').count()).toBe(0)
@@ -266,3 +266,47 @@ test('the limits of a key are changed in its row, and a refusal stands beside it
   })
   await leave(here)
 }, 60_000)
+
+test('the link that skips to the content leads there', async () => {
+  const here = await visit('/runs')
+  const { page } = here
+  await page.getByRole('heading', { name: 'Runs' }).waitFor()
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  await until('the focus is there', async () => (await page.evaluate<string>('document.activeElement.id')) === 'main')
+  await page.keyboard.press('Tab')
+  expect(await page.evaluate<boolean>('document.querySelector("main").contains(document.activeElement)')).toBe(true)
+  expect(new URL(page.url()).pathname).toBe('/runs')
+  await leave(here)
+}, 30_000)
+
+for (const viewport of [
+  { width: 1280, height: 700 },
+  { width: 360, height: 700 },
+])
+  test(`the bar covers no field that has the focus, ${viewport.width} pixels wide`, async () => {
+    const here = await visit('/', { viewport })
+    const { page } = here
+    await page.locator('.runbar .primary:not([disabled])').waitFor()
+    await page.evaluate('for (const each of document.querySelectorAll("details.more")) each.open = true')
+    await page.locator('input[name=chain]:checked').focus()
+    const covered: string[] = []
+    for (let step = 0; step < 80; step += 1) {
+      await page.keyboard.press('Tab')
+      const seen = await page.evaluate<{ inBar: boolean; top: number; bar: number; name: string }>(FOCUSED)
+      if (seen.inBar) break
+      if (seen.top >= seen.bar) covered.push(seen.name)
+    }
+    expect(covered).toEqual([])
+    await leave(here)
+  }, 60_000)
+
+const FOCUSED = `(() => {
+  const focused = document.activeElement
+  return {
+    inBar: document.querySelector('.dock').contains(focused),
+    top: focused.getBoundingClientRect().top,
+    bar: document.querySelector('.runbar').getBoundingClientRect().top,
+    name: focused.outerHTML.slice(0, 120),
+  }
+})()`

@@ -112,12 +112,15 @@ describe('a provider that says our own key to us, in answers to submits and to p
       const standIn = await new Made({ now: clock.now, key: providerKey(id) }).start()
       const env = pointedAt({ [id]: { key, base, standIn } })
       // A lost answer need not be looked for here.
-      const nobody = { COMFYUI_URL: 'http://127.0.0.1:9', COMFYUI_WORKFLOWS: join(tmpdir(), 'no-such-workflow.json') }
+      const flows = mkdtempSync(join(tmpdir(), 'babychain-flows-'))
+      const film = { 1: { class_type: 'SaveVideo', inputs: { text: '{{prompt}}', image: '{{image}}' } } }
+      writeFileSync(join(flows, 'video.json'), JSON.stringify(film))
+      const nobody = { COMFYUI_URL: 'http://127.0.0.1:9', COMFYUI_WORKFLOWS: flows }
       const app = await new RunningApp({ ...env, ...nobody, BABYCHAIN_RESUBMIT_UNKNOWN: '1' }, clock).start()
       try {
         const [model, params] = image
         const input = {
-          // There is no workflow for the film: only the picture is waited for.
+          // Nobody listens where the film would be made: only the picture is waited for.
           chain_models: { text_to_image_model: model, image_to_video_model: 'comfyui/video' },
           text_to_image_params: params,
           image_to_video_params: { prompt },
@@ -166,6 +169,7 @@ describe('a provider that says our own key to us, in answers to submits and to p
         await app.close()
         await standIn.stop()
         trap.stop()
+        rmSync(flows, { recursive: true })
       }
       expect(takeLeaks()).toEqual([])
     }, 60_000)

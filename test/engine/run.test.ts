@@ -131,6 +131,24 @@ test('where no list names the price of what a provider counts, the estimate stay
   expect(cost).toEqual({ estimatedUsd: 0.05, actualUsd: null, basis: 'listed' })
 })
 
+test('an adapter is told how many jobs its step has had there: refusals and other providers do not count', async () => {
+  const failing = { type: 'break', error: stepError('provider_error', 'no') } as const
+  const busy = { type: 'refuse', error: stepError('provider_overloaded', 'busy') } as const
+  const scripts = { p: [busy, failing, { type: 'work' }], q: [failing, busy] } as const
+  const told: string[] = []
+  class Telling extends RemoteProvider {
+    override start(job: StartJob): Promise<Started> {
+      told.push(`${this.id}${job.jobsBefore}`)
+      return super.start(job)
+    }
+  }
+  const play = (id: 'p' | 'q', now: () => number) => new Telling(id, now, n => scripts[id][n] ?? { type: 'work' })
+  const w = await world({ providers: now => [play('p', now), play('q', now)] })
+  const run = await w.finish((await w.create({ a: [] })).id)
+  expect(run.status).toBe('succeeded')
+  expect(told).toEqual(['p0', 'q0', 'p0', 'q1', 'p1'])
+})
+
 test('with one provider a rate limit is waited out, for as long as it asked', async () => {
   const refuse = stepError('provider_rate_limited', 'slow down', { retryAfterMs: 30_000 })
   const w = await world({

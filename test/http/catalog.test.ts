@@ -88,6 +88,30 @@ describe('a model', () => {
     await other.close()
   })
 
+  test('whose route lacks something of its own says so, and is refused before anything is paid', async () => {
+    const lack = 'COMFYUI_WORKFLOWS has no flow.json'
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      routesOf: model =>
+        deps
+          .routesOf(model)
+          .map(route =>
+            model.id === 'bytedance/seedance-1.5-pro'
+              ? { ...route, missing: () => lack, translate: () => ({ ok: false, reason: lack }) }
+              : route,
+          ),
+    }))
+    const model = await other.json<Model>('GET', '/api/v1/models/bytedance/seedance-1.5-pro')
+    expect(model.available).toBe(false)
+    expect(model.routes[0]).toMatchObject({ eligible: false, reason: lack })
+    expect(await other.json<Model>('GET', '/api/v1/models/bfl/flux-2-flex')).toMatchObject({ available: true })
+    const refused = await other.ask('POST', '/api/v1/chains/chain1/runs', { body: seed })
+    expect(refused.status).toBe(400)
+    const { errors } = (await refused.json()) as { errors: { code: string; detail: string }[] }
+    expect(errors).toMatchObject([{ code: 'no_route', detail: expect.stringContaining(lack) }])
+    await other.close()
+  })
+
   test('with an open breaker is left alone for a while', async () => {
     const other = await HttpWorld.open(deps => ({
       ...deps,

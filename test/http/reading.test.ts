@@ -1,7 +1,10 @@
 /** Reading runs: ETags, waits, lists, and whose they are. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
+import { presentEvent, presentRun } from '../../src/http/dto/run.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
+import { attempt, queuedRun, runAt, T0 } from '../support/store-runs.ts'
 
 type Run = { id: string; status: string; chain_slug: string; metadata: Record<string, string> }
 interface Page {
@@ -345,4 +348,22 @@ describe('the list', () => {
       expect((await world.ask('GET', `/api/v1/runs?limit=${limit}`)).status).toBe(400)
     }
   })
+})
+
+test('while a lost submit is looked up, nobody is told to resume, nor that it is sent again: in the run and in its events', () => {
+  for (const code of ['network_error', 'provider_error', 'provider_overloaded'] as const) {
+    const error = stepError(code, 'byteplus could not be reached', { provider: 'byteplus' })
+    const lookup = { since: T0, askAt: T0 + 9_000, tries: 2, error }
+    const run = runAt(queuedRun(), 0, { status: 'submitting', attempt: attempt(1), lookup }, [])
+    const view = { link: (id: string) => id }
+    const data = { attempt: 1, provider: 'byteplus', error }
+    const event = { seq: 3, at: T0, type: 'step.unknown', stepKey: 'text_to_image', data } as const
+    const hint = expect.stringMatching(/is looked up at the provider, and is not sent again as long as it may be there/)
+    const looked = { code, message: error.message, hint }
+    expect(presentRun(run, view).steps[0]).toMatchObject({ phase: 'submitting', error: looked })
+    expect(presentEvent(event, run.id, view).data).toMatchObject({ error: looked })
+    // Of an attempt that has failed the code says what to do.
+    const failed = presentEvent({ ...event, type: 'step.attempt_failed' }, run.id, view)
+    expect(failed.data).toMatchObject({ error: { code, hint: error.hint } })
+  }
 })

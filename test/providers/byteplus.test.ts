@@ -297,6 +297,22 @@ describe('byteplus', () => {
     expect(readList(answer({ items, total: 1 }), attempt, () => false).type).toBe('unknown')
   })
 
+  test("an endpoint of one's own is looked for by what the step makes, not by its name", async () => {
+    const bench = await openBench(films)
+    const ask = (role: 'text_to_image' | 'image_to_image' | 'image_to_video') => {
+      const job = bench.job({ providerModel: 'ep-20261122-abcde', role })
+      return bench.provider.find?.({ ...job, startedAt: bench.clock.now() }, bench.signal)
+    }
+    for (const role of ['text_to_image', 'image_to_image'] as const)
+      expect(await ask(role)).toEqual({ type: 'untraceable' })
+    expect(bench.standIn.calls).toEqual([])
+    expect(await ask('image_to_video')).toEqual({ type: 'none' })
+    // It may be a Seedance that has two tiers, and each has a list.
+    const tiers = bench.standIn.calls.map(call => call.query.get('filter.service_tier'))
+    expect(tiers).toEqual(['default', 'flex'])
+    await bench.stop()
+  })
+
   test('finds a half-price task in its own list', async () => {
     const bench = await openBench(films)
     bench.standIn.script({ type: 'swallow' })

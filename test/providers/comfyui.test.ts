@@ -1,8 +1,11 @@
 import { describe, expect, test } from 'bun:test'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { JsonObject } from '../../src/core/json.ts'
+import { COMFYUI_MODELS } from '../../src/models/comfyui.ts'
 import { createComfyUi, promptIdOf } from '../../src/providers/comfyui.ts'
-import { createWorkflows, fillWorkflow } from '../../src/providers/comfyui-workflow.ts'
+import { createWorkflows, fillWorkflow, type Loaded } from '../../src/providers/comfyui-workflow.ts'
 import type { ProtocolOptions } from '../../src/providers/wire.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { openBench } from '../support/providers/bench.ts'
@@ -103,6 +106,46 @@ describe('comfyui', () => {
     for (const name of ['nothing', '../workflows/paint', '..', 'a/b', ''])
       expect((await files.load(name, 'text_to_image')).ok).toBe(false)
     expect((await createWorkflows(join(workflows, 'paint.json')).load('anything', 'text_to_image')).ok).toBe(true)
+  })
+
+  test('says what is missing or wrong by the variable and the name, never by a path of this machine', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'babychain-flows-'))
+    const load = (path: string) => createWorkflows(path).load('paint', 'text_to_image')
+    const none: Loaded = {
+      ok: false,
+      reason: 'COMFYUI_WORKFLOWS has no paint.text_to_image.json and no paint.json',
+      isThere: false,
+    }
+    for (const path of [dir, join(dir, 'nowhere')]) expect(load(path)).toEqual(none)
+    expect(load(join(dir, 'one.json'))).toMatchObject({ reason: 'COMFYUI_WORKFLOWS names a file that is not there' })
+    // As the menu saves it for itself.
+    writeFileSync(join(dir, 'paint.json'), JSON.stringify({ nodes: [], links: [], version: 0.4 }))
+    const wrong = "paint.json of COMFYUI_WORKFLOWS is no graph in ComfyUI's API format"
+    expect(load(dir)).toEqual({ ok: false, reason: wrong, isThere: true })
+    expect(load(join(dir, 'paint.json'))).toMatchObject({
+      reason: expect.stringMatching(/^the file of COMFYUI_WORKFLOWS/),
+    })
+    rmSync(dir, { recursive: true })
+  })
+
+  test('the workflow of the documentation takes every call that it says it takes', async () => {
+    const doc = await Bun.file(join(import.meta.dir, '../../docs/comfyui.md')).text()
+    const graph = JSON.parse(/```json\n([^`]+)```/.exec(doc)?.[1] ?? '') as JsonObject
+    const plain = fillWorkflow(graph, { seed: 7, prompt: 'a boat' })
+    expect(plain).toMatchObject({
+      graph: {
+        '3': { inputs: { seed: 7, steps: 20, cfg: 4.5 } },
+        '5': { inputs: { width: 1_024 } },
+        '6': { inputs: { text: 'a boat, high detail' } },
+        '7': { inputs: { text: '' } },
+      },
+    })
+    const placed = [...doc.matchAll(/^\| (`\{\{.*?\}\}`.*?) \|/gm)].flatMap(row =>
+      [...(row[1] ?? '').matchAll(/\w+/g)].map(name => name[0]),
+    )
+    // The parameters that `comfyui/image` and `comfyui/video` have, and one name a picture.
+    const fields = COMFYUI_MODELS.flatMap(({ schema }) => Object.keys(schema.properties as JsonObject))
+    expect(placed.toSorted()).toEqual([...new Set([...fields, 'image_2', 'image_3', 'image_4'])].toSorted())
   })
 
   test('an uploaded picture is what the workflow loads', async () => {

@@ -16,7 +16,7 @@ import { type Answer, errorOf } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { inbound, openBench } from '../support/providers/bench.ts'
 import { FalStandIn } from '../support/providers/fal.ts'
-import type { StandInOptions } from '../support/providers/stand-in.ts'
+import type { Reply, StandInOptions } from '../support/providers/stand-in.ts'
 
 const order = {
   providerModel: 'fal-ai/flux-2-flex/edit',
@@ -184,6 +184,58 @@ describe('fal', () => {
       const read = readResult(dialect, answer(status, details('value_error', 'content_policy_violation')), 1_000)
       expect(read).toMatchObject({ type: 'failed', error: { code: 'content_rejected' } })
     }
+  })
+
+  test('what the model says will fail again is not sent there again, whatever its status; another route may do', () => {
+    const typed = (type: string): Json => ({ detail: [{ loc: ['body'], msg: 'm', type }] })
+    const read = (status: number, json: Json, headers: Answer['headers']) => {
+      const reading = readResult(dialect, answer(status, json, headers), 1_000)
+      return reading.type === 'failed' ? reading.error : reading.type
+    }
+    const no = { 'x-fal-retryable': 'false' }
+    const vain = { code: 'invalid_input', retryable: false, providerText: expect.any(String) }
+    for (const headers of [
+      no,
+      { 'x-fal-needs-retry': 'false' },
+      { 'x-fal-needs-retry': '0' },
+      { 'x-fal-retryable': 'False' },
+    ]) {
+      expect(read(500, typed('internal_server_error'), headers)).toMatchObject(vain)
+    }
+    expect(read(500, typed('internal_server_error'), no)).toMatchObject({
+      message: 'fal failed, and says that the same request would fail again (HTTP 500)',
+      hint: expect.stringContaining('provider_order'),
+    })
+    for (const type of ['generation_timeout', 'downstream_service_error', 'no_media_generated'])
+      expect(read(504, typed(type), no)).toMatchObject(vain)
+    // It is the model's own word: no gateway says so.
+    expect(read(500, { detail: 'Internal Server Error' }, no)).toMatchObject(vain)
+    // What is told by its type or status stays that.
+    expect(read(422, typed('content_policy_violation'), no)).toMatchObject({ code: 'content_rejected' })
+    expect(read(422, typed('file_download_error'), no)).toMatchObject({ code: 'input_fetch_failed' })
+    expect(read(429, { detail: 'slow' }, no)).toBe('unreachable')
+    const others: Answer['headers'][] = [
+      {},
+      { 'x-fal-retryable': 'true' },
+      { 'x-fal-retryable': 'true', 'x-fal-needs-retry': '0' },
+    ]
+    for (const headers of others)
+      expect(read(500, typed('internal_server_error'), headers)).toMatchObject({ code: 'provider_error' })
+  })
+
+  test('an empty result is worth one more job, and the second ends the step', async () => {
+    const bench = await openBench(spec)
+    const empty: Reply = { status: 422, json: { detail: [{ loc: ['body'], msg: 'm', type: 'no_media_generated' }] } }
+    const tried = async (jobsBefore: number) => {
+      const started = await bench.provider.start(bench.job({ jobsBefore }), bench.signal)
+      if (started.type !== 'accepted') throw new Error(started.type)
+      bench.clock.advance(10_000)
+      bench.standIn.disturb({ status: 200, json: { status: 'COMPLETED' } }, empty)
+      return bench.provider.check(started.jobRef, bench.signal)
+    }
+    expect(await tried(0)).toMatchObject({ type: 'failed', error: { code: 'provider_error', retryable: true } })
+    expect(await tried(1)).toMatchObject({ type: 'failed', error: { code: 'output_invalid', retryable: false } })
+    await bench.stop()
   })
 
   test('a result that cannot be fetched now is not a failed job', () => {

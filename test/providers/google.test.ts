@@ -34,6 +34,7 @@ protocolContract(
   {
     kind: 'sync',
     failures: { input: 'content_rejected', output: 'content_rejected', empty: 'provider_error' },
+    ran: ['output', 'empty'],
     cancel: unsupported,
     find: 'none',
     webhooks: 'none',
@@ -123,7 +124,7 @@ describe('google', () => {
       'SPII',
     ]) {
       expect(readPicture(dialect, answer({ candidates: [{ finishReason }] }))).toMatchObject({
-        type: 'refused',
+        type: 'ended',
         error: { code: 'content_rejected', message: 'google refused the output' },
       })
     }
@@ -131,6 +132,27 @@ describe('google', () => {
       const candidates = [{ finishReason, content: { parts: [{ text: 'no' }] } }]
       expect(readPicture(dialect, answer({ candidates }))).toMatchObject({ error: { code: 'provider_error' } })
     }
+  })
+
+  test('an answer without a picture is worth one more try, and the second ends the step', async () => {
+    const bench = await openBench({ ...spec, order: picture })
+    bench.standIn.always({ type: 'fail', how: 'empty' })
+    const tried = async (jobsBefore: number) => {
+      const started = await bench.provider.start(bench.job({ jobsBefore }), bench.signal)
+      if (started.type !== 'accepted') throw new Error(started.type)
+      return bench.provider.check(started.jobRef, bench.signal)
+    }
+    const message = 'google answered without a picture'
+    expect(await tried(0)).toMatchObject({
+      type: 'failed',
+      error: { code: 'provider_error', retryable: true, message },
+    })
+    expect(await tried(1)).toMatchObject({
+      type: 'failed',
+      error: { code: 'output_invalid', retryable: false, message },
+    })
+    expect(await tried(1)).toMatchObject({ error: { providerText: 'STOP' } })
+    await bench.stop()
   })
 
   test('the key opens the download at the API and stays there when it redirects', async () => {
@@ -236,6 +258,10 @@ describe('google', () => {
       error: { code: 'content_rejected' },
     })
     const samples = [{ video: { uri: 'https://x.example/v.mp4' } }]
+    // A film that is there is a film, whatever stands beside it.
+    for (const error of [null, { code: 13, message: 'Internal error' }])
+      expect(read({ error, response: { generatedSamples: samples } })).toMatchObject({ type: 'succeeded' })
+    expect(read({ error: null, response: null })).toMatchObject({ type: 'failed', error: { code: 'output_invalid' } })
     const partly = { generatedSamples: samples, raiMediaFilteredCount: 1, raiMediaFilteredReasons: ['r'] }
     expect(read({ response: { generateVideoResponse: partly } })).toMatchObject({ type: 'succeeded' })
   })

@@ -16,8 +16,9 @@ import * as runway from '../../src/providers/runway.ts'
 const KEY = 'sk-test-0123456789abcdef'
 /** Has no key: what it says cannot be one of ours. */
 const KEYLESS = 'comfyui'
+const LINK = 'https://x.example/a.png'
 const unhooked = { callbackUrl: null }
-const image = { ...unhooked, providerModel: 'fal-ai/x', role: 'text_to_image' as const }
+const image = { ...unhooked, providerModel: 'fal-ai/x', role: 'text_to_image' as const, jobsBefore: 0 }
 
 const STARTS: Readonly<Record<string, (answer: Answer) => Submitted>> = {
   bfl: answer => bfl.readStart(bfl.bflDialect(KEY), answer, unhooked, 0),
@@ -169,6 +170,48 @@ describe('any answer to a poll', () => {
       )
     })
   }
+})
+
+describe('a field that is null', () => {
+  /** Complete answers, as the documents show them; each with a null in every place that may be absent. */
+  const finished: [keyof typeof CHECKS, Json][] = [
+    ['bfl', { id: 'x1', status: 'Ready', result: { sample: LINK }, details: null, error: null, cost: null }],
+    ['byteplus', { id: 'x1', status: 'succeeded', error: null, content: { video_url: LINK }, usage: null }],
+    [
+      'fal result',
+      { images: [{ url: LINK, content_type: null }], image: null, video: null, videos: null, error: null },
+    ],
+    ['replicate', { id: 'x1', status: 'succeeded', output: LINK, error: null, data_removed: null }],
+    [
+      'google',
+      {
+        ...{ name: 'models/veo/operations/op1', done: true, error: null },
+        response: { generateVideoResponse: null, generatedSamples: [{ video: { uri: LINK } }] },
+      },
+    ],
+    ['runway', { id: 'x1', status: 'SUCCEEDED', output: [LINK], failure: null, failureCode: null }],
+    ['dashscope', { output: { task_status: 'SUCCEEDED', video_url: LINK, results: null, code: null }, code: null }],
+    [
+      'comfyui',
+      {
+        a1b2: {
+          status: null,
+          outputs: { 9: { images: [{ filename: 'x.png', subfolder: null, type: null }], gifs: null } },
+        },
+      },
+    ],
+  ]
+  for (const [name, json] of finished) {
+    test(`is one that is absent: ${name} has its output`, () => {
+      expect(CHECKS[name]?.({ status: 200, headers: {}, json, at: 0 })).toMatchObject({ type: 'succeeded' })
+    })
+  }
+
+  test('is one that is absent: a history without the job has not finished it, and an error that is none says nothing', () => {
+    expect(CHECKS.comfyui?.({ status: 200, headers: {}, json: { a1b2: null }, at: 0 })).toMatchObject({ type: 'lost' })
+    const broken: Answer = { status: 500, headers: {}, json: { error: null }, at: 0 }
+    expect(comfyui.readStart(broken).type).toBe('unknown')
+  })
 })
 
 describe('the words of a provider', () => {

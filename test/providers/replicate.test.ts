@@ -60,6 +60,9 @@ const answer = (status: number, json: Json | undefined, headers: Answer['headers
   at: Date.parse('2026-11-22T10:00:00Z'),
 })
 
+/** A submit whose answer was lost. */
+const LOST = { token: 'tok', stepId: 's', providerModel: 'a/b', role: 'text_to_image' } as const
+
 describe('replicate', () => {
   test('wraps the input; an official model stands in the path, a version in the body', () => {
     const own = { body: order.body, callbackUrl: 'https://us.example/h' }
@@ -129,7 +132,7 @@ describe('replicate', () => {
   })
 
   test('a page of the list that is not ours to read proves nothing, an older one ends the search', () => {
-    const attempt = { token: 'tok', stepId: 's', providerModel: 'a/b', startedAt: Date.parse('2026-11-22T10:00:00Z') }
+    const attempt = { ...LOST, startedAt: Date.parse('2026-11-22T10:00:00Z') }
     const one = (created_at: string, more: Record<string, Json> = {}) => ({
       id: 'p1',
       model: 'a/b',
@@ -148,7 +151,7 @@ describe('replicate', () => {
   })
 
   test('the job is found by its mark, however old the page says that it and those before it are', () => {
-    const attempt = { token: 'tok', stepId: 's', providerModel: 'a/b', startedAt: Date.parse('2026-11-22T10:00:00Z') }
+    const attempt = { ...LOST, startedAt: Date.parse('2026-11-22T10:00:00Z') }
     const old = { model: 'a/b', created_at: '2026-11-22T09:00:00Z' }
     const mine = { ...old, id: 'p2', webhook: 'https://us.example/tok' }
     const others = [
@@ -163,7 +166,7 @@ describe('replicate', () => {
   })
 
   test('a clock of ours that is ahead makes no job too old to be ours', () => {
-    const attempt = { token: 'tok', stepId: 's', providerModel: 'a/b', startedAt: Date.parse('2026-11-22T10:00:00Z') }
+    const attempt = { ...LOST, startedAt: Date.parse('2026-11-22T10:00:00Z') }
     // Created when our clock said 10:00:05.
     const job = { id: 'p1', model: 'a/b', created_at: '2026-11-22T09:58:05Z' }
     const read = (date?: string) =>

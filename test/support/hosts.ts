@@ -1,5 +1,5 @@
 /**
- * The whole application before stand-ins of four providers, over real HTTP, on a clock that a test moves on.
+ * The whole application before stand-ins of five providers, over real HTTP, on a clock that a test moves on.
  *
  * 1. Time jumps only over a wait that the API itself tells, and over an answer that does not come: nothing that is on its
  *    way is cut short.
@@ -11,6 +11,7 @@ import { openTrap, type Trap } from './providers/bench.ts'
 import { BflStandIn } from './providers/bfl.ts'
 import { BytePlusStandIn } from './providers/byteplus.ts'
 import { FalStandIn } from './providers/fal.ts'
+import { GoogleStandIn } from './providers/google.ts'
 import { ReplicateStandIn } from './providers/replicate.ts'
 import type { Hook, StandIn, StandInOptions } from './providers/stand-in.ts'
 import { until } from './server.ts'
@@ -19,6 +20,7 @@ export interface SeenAttempt {
   provider: string
   outcome: string
   error: { code: string } | null
+  cost: { estimated_usd: number | null; actual_usd: number | null; basis: string }
 }
 
 export interface SeenStep {
@@ -56,11 +58,12 @@ const VARIABLES = {
   byteplus: { key: 'ARK_API_KEY', base: 'ARK_BASE_URL' },
   fal: { key: 'FAL_KEY', base: 'FAL_BASE_URL' },
   replicate: { key: 'REPLICATE_API_TOKEN', base: 'REPLICATE_BASE_URL' },
+  google: { key: 'GEMINI_API_KEY', base: 'GEMINI_BASE_URL' },
 } as const
 export type HostId = keyof typeof VARIABLES
 
 export interface HostsOptions {
-  /** Those that the application has a key for; by default all. */
+  /** Those that the application has a key for; by default all that read links to pictures themselves. */
   keys?: readonly HostId[]
   /** Webhooks: they come, or the application only gives its address and they are lost. Without: it is not reachable. */
   webhooks?: 'come' | 'are lost'
@@ -73,7 +76,8 @@ export class Hosts {
   readonly byteplus = new BytePlusStandIn(this.#options())
   readonly fal = new FalStandIn(this.#options())
   readonly replicate = new ReplicateStandIn(this.#options())
-  readonly all: readonly StandIn[] = [this.bfl, this.byteplus, this.fal, this.replicate]
+  readonly google = new GoogleStandIn(this.#options())
+  readonly all: readonly StandIn[] = [this.bfl, this.byteplus, this.fal, this.replicate, this.google]
   /** Another host, to which nothing should ever come. */
   declare trap: Trap
   declare app: RunningApp
@@ -89,7 +93,7 @@ export class Hosts {
     const hosts = new Hosts(webhooks)
     await Promise.all(hosts.all.map(standIn => standIn.start()))
     hosts.trap = await openTrap()
-    const ids = keys ?? (Object.keys(VARIABLES) as HostId[])
+    const ids: readonly HostId[] = keys ?? ['bfl', 'byteplus', 'fal', 'replicate']
     const pointed = Object.fromEntries(ids.map(id => [id, { ...VARIABLES[id], standIn: hosts[id] }]))
     const reachable: Record<string, string> = webhooks ? { BABYCHAIN_PUBLIC_URL: PUBLIC } : {}
     const clock: Clock = hosts.clock

@@ -49,7 +49,8 @@ export async function find(deps: EffectDeps, step: Step, attempt: Attempt, signa
   const lookup = step.status === 'submitting' ? step.lookup : null
   if (!provider) return { type: 'step.still_unknown', askAt: null }
   const { token, providerModel, startedAt } = attempt
-  const found = await lookUp(deps, provider, { token, providerModel, startedAt, stepId: step.id }, signal)
+  const { id: stepId, role } = step
+  const found = await lookUp(deps, provider, { token, stepId, providerModel, role, startedAt }, signal)
   if (found.type === 'found')
     return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
   const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null

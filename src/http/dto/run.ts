@@ -71,6 +71,7 @@ export function presentRun(run: Run, view: View): RunDto {
 
 export function presentEvent(event: RunEvent, runId: string, view: View): EventDto {
   const { attempt, provider, providerModel, progress, retryAt, error, outputs, resumedFrom } = event.data
+  const present = event.type === 'step.unknown' ? presentUnknown : presentFailure
   return {
     seq: event.seq,
     type: event.type,
@@ -83,7 +84,7 @@ export function presentEvent(event: RunEvent, runId: string, view: View): EventD
       ...(providerModel === undefined ? {} : { provider_model: providerModel }),
       ...(progress === undefined ? {} : { progress }),
       ...(retryAt === undefined ? {} : { retry_at: iso(retryAt) }),
-      ...(error === undefined ? {} : { error: presentFailure(error) }),
+      ...(error === undefined ? {} : { error: present(error) }),
       ...(outputs === undefined ? {} : { outputs: outputs.map(output => presentOutput(output, view)) }),
       ...(resumedFrom === undefined ? {} : { resumed_from: resumedFrom }),
     },
@@ -135,7 +136,7 @@ function presentProgress(step: Step): Pick<StepDto, 'phase' | 'progress' | 'retr
   switch (step.status) {
     case 'submitting': {
       const { lookup } = step
-      const unclear = lookup ? { retry_at: iso(lookup.askAt), error: presentFailure(lookup.error) } : {}
+      const unclear = lookup ? { retry_at: iso(lookup.askAt), error: presentUnknown(lookup.error) } : {}
       return { ...none, phase: 'submitting', ...unclear }
     }
     case 'running':
@@ -225,6 +226,12 @@ function presentFailure(error: StepError): FailureDto {
     ...(httpStatus === undefined ? {} : { http_status: httpStatus }),
     ...(providerText === undefined ? {} : { provider_text: providerText }),
   }
+}
+
+/** Why nobody knows what became of a submit. What is to be done when an attempt fails that way is not to be done now. */
+function presentUnknown(error: StepError): FailureDto {
+  const hint = 'Nothing to do: the job is looked up at the provider, and is not sent again as long as it may be there.'
+  return presentFailure({ ...error, hint })
 }
 
 function presentDelivery(delivery: Delivery): CallbackDto {

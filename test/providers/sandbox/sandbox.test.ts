@@ -421,6 +421,7 @@ async function openRig(role: Role, painter?: Painter): Promise<Rig> {
       return {
         ...ids,
         attemptNo: 1,
+        jobsBefore: 0,
         providerModel: model,
         role: own,
         body,

@@ -106,6 +106,7 @@ export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<
         stepId: 'step',
         token,
         attemptNo: 1,
+        jobsBefore: 0,
         callbackUrl: null,
         ...spec.order,
         async stash(bytes) {

@@ -1,0 +1,42 @@
+/** The first steps tick what was done, and only that. */
+import { expect, test } from 'bun:test'
+import type { Page } from 'playwright-core'
+import { leave, openLab } from '../support/lab.ts'
+
+const { server, visit } = openLab()
+
+async function ticked(page: Page): Promise<string[]> {
+  const list = page.locator('.checklist')
+  await list.locator('summary').click()
+  return list.locator('li.done > span:last-child').allInnerTexts()
+}
+
+test('who runs and resumes in the Lab has not called the API, in whatever browser; who calls it has', async () => {
+  const first = await visit('/')
+  const { page } = first
+  await page.getByLabel('Prompt').first().fill('A boat #slow=20s')
+  await page.locator('.runbar .primary:not([disabled])').click()
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click()
+  await page.getByRole('button', { name: 'Resume', exact: true }).click()
+  await page.getByText(/resumed from/).waitFor()
+  const second = await visit('/')
+  for (const { page: each } of [first, second]) {
+    const listed = each.waitForResponse(/\/api\/v1\/runs\?limit=30/)
+    await each.goto(server.url)
+    await (await listed).finished()
+    expect((await ticked(each)).join()).not.toContain('called the API')
+  }
+  const input = {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
+    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
+  }
+  await server.post('/api/v1/chains/chain101/runs', { input })
+  for (const { page: each } of [first, second]) {
+    await each.goto(server.url)
+    await each.locator('.checklist summary').click()
+    await each.locator('.checklist li.done').getByText('called the API').waitFor()
+  }
+  await leave(first)
+  await leave(second)
+}, 60_000)

@@ -1,0 +1,93 @@
+/** The page of a run keeps up with it: what passes is waited for and said, what is final is said as well. */
+import { describe, expect, test } from 'bun:test'
+import type { Page } from 'playwright-core'
+import { leave, openLab } from '../support/lab.ts'
+
+const { server, visit } = openLab()
+
+const PAUSED = 'Live view paused, the run is not'
+
+async function createRun(film: string): Promise<string> {
+  const input = {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
+    image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
+  }
+  const answer = await server.post('/api/v1/chains/chain101/runs', { input })
+  return ((await answer.json()) as { id: string }).id
+}
+
+function refusal(status: number, detail: string, headers: Record<string, string> = {}) {
+  return {
+    status,
+    headers: { 'content-type': 'application/problem+json', ...headers },
+    body: JSON.stringify({ detail }),
+  }
+}
+
+/** Refuses the first request for the events, and tells when each one came. */
+async function refuseFirst(page: Page, answer: ReturnType<typeof refusal>): Promise<number[]> {
+  const came: number[] = []
+  await page.route(/\/events\?/, route => {
+    came.push(performance.now())
+    return came.length === 1 ? route.fulfill(answer) : route.continue()
+  })
+  return came
+}
+
+describe('a live view that is refused', () => {
+  for (const status of [408, 429, 503])
+    test(`with ${status} says that it is paused, comes back when it was told to, and shows the run to its end`, async () => {
+      const here = await visit('/settings')
+      const { page } = here
+      const came = await refuseFirst(page, refusal(status, 'Not now.', { 'retry-after': '2' }))
+      const id = await createRun('It turns #slow=4s')
+      await page.goto(`${server.url}/runs/${id}`)
+      await page.locator('.notice').getByText(PAUSED).waitFor()
+      await page.locator('.statusbar .line.live').waitFor()
+      await page.locator('.notice').waitFor({ state: 'detached' })
+      expect((came[1] ?? 0) - (came[0] ?? 0)).toBeGreaterThan(1_900)
+      await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+      await page.locator('.statusbar .line.ended').waitFor()
+      await leave(here)
+    }, 60_000)
+
+  test('shows what the run does although its events stay refused', async () => {
+    const here = await visit('/settings')
+    const { page } = here
+    await page.route(/\/events\?/, route => route.fulfill(refusal(429, 'Too many streams.', { 'retry-after': '1' })))
+    const id = await createRun('It turns #slow=2s')
+    await page.goto(`${server.url}/runs/${id}`)
+    await page.locator('.notice').getByText(PAUSED).waitFor()
+    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await page.locator('.notice').getByText(PAUSED).waitFor({ state: 'detached' })
+    await leave(here)
+  }, 60_000)
+
+  for (const status of [403, 404])
+    test(`with ${status} says that it has ended, although nothing is wrong with the run`, async () => {
+      const here = await visit('/settings')
+      const { page } = here
+      const came = await refuseFirst(page, refusal(status, 'You may not read this.'))
+      const id = await createRun('It turns #slow=2s')
+      await page.goto(`${server.url}/runs/${id}`)
+      await page.getByRole('alert').getByText('Live view ended, the run has not: You may not read this.').waitFor()
+      await page.locator('.statusbar').getByText('live view ended').waitFor()
+      expect(came).toHaveLength(1)
+      await leave(here)
+    }, 60_000)
+})
+
+test('a run that cannot be asked for while its events come is behind, and says so until it is not', async () => {
+  const id = await createRun('It turns #slow=3s')
+  const here = await visit(`/runs/${id}`)
+  const { page } = here
+  await page.locator('[data-step=image_to_video][data-state=running]').waitFor({ timeout: 20_000 })
+  await page.route(new RegExp(`/runs/${id}$`), route => route.fulfill(refusal(429, 'Too many requests.')))
+  await page.locator('.notice').getByText(PAUSED).waitFor({ timeout: 20_000 })
+  await page.locator('.statusbar .line.paused').waitFor()
+  await page.unroute(new RegExp(`/runs/${id}$`))
+  await page.locator('[data-status=succeeded]').waitFor()
+  await page.locator('.notice').waitFor({ state: 'detached' })
+  await leave(here)
+}, 60_000)
