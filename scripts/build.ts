@@ -23,7 +23,7 @@ import { parseArgs } from 'node:util'
 const root = join(import.meta.dir, '..')
 const released = ['linux-x64', 'linux-arm64']
 
-/** Builds one target (this machine's when none is named) and returns the line to print: file, target, size, time. */
+/** Builds one target (this machine's when none is named) and returns the line to print: file, target, size, time of the build. */
 async function build(target?: string): Promise<string> {
   const started = performance.now()
   const outfile = resolve(values.outfile ?? join(root, 'dist', target ? `babychain-${target}` : 'babychain'))
@@ -48,7 +48,7 @@ async function build(target?: string): Promise<string> {
   for (const output of outputs) if (output.kind === 'sourcemap') await rm(output.path, { force: true })
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const megabytes = (Bun.file(outfile).size / 1e6).toFixed(1)
-  return `${relative(root, outfile)}  ${target ?? `${process.platform}-${process.arch}`}  ${megabytes} MB  ${seconds} s`
+  return `${relative(root, outfile)}  ${target ?? `${process.platform}-${process.arch}`}  ${megabytes} MB  built in ${seconds} s`
 }
 
 const { values } = parseArgs({

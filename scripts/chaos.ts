@@ -7,7 +7,7 @@
  *   bun run chaos --disk                   a disk that refuses, fails, fills up or dawdles (Linux, strace, root)
  *   bun run chaos --sources                the sources instead of the binary
  *
- * Ends with 1 when anything was lost or doubled.
+ * Ends with 1 when anything was lost or doubled, or when nothing was played; with 2 when it was mistyped.
  */
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -16,6 +16,7 @@ import { chaos, spread, told } from '../test/support/chaos.ts'
 import { playDisks } from '../test/support/disk-faults.ts'
 import { killAtEveryCommit } from '../test/support/kill-commits.ts'
 import { POINTS, playPoints } from '../test/support/kill-points.ts'
+import { positive } from './arguments.ts'
 
 const { values } = parseArgs({
   args: Bun.argv.slice(2),
@@ -27,6 +28,8 @@ const { values } = parseArgs({
     disk: { type: 'boolean' },
   },
 })
+const count = positive('kills', values.kills)
+const runs = values.runs === undefined ? 2 * count : positive('runs', values.runs)
 const command = values.sources ? [process.execPath, join(import.meta.dir, '../src/main.ts')] : [await builtBinary()]
 const wrong: string[] = []
 if (values.points) wrong.push(...(await points()))
@@ -36,12 +39,12 @@ for (const each of wrong) console.error(`WRONG  ${each}`)
 process.exit(wrong.length === 0 ? 0 : 1)
 
 async function kills(): Promise<string[]> {
-  const count = Number(values.kills)
-  const report = await chaos({ kills: count, runs: Number(values.runs ?? 2 * count), command, note: console.log })
+  const report = await chaos({ kills: count, runs, command, note: console.log })
   console.log(told(report))
   const { lost, doubleSubmits, secondIds, silent, unverified } = report
   const counts = Object.entries({ doubleSubmits, secondIds, silent, unverified }).filter(([, n]) => n > 0)
-  return [...lost.map(id => `lost: ${id}`), ...counts.map(([name, n]) => `${name}: ${n}`)]
+  const none = report.kills === 0 || report.runs === 0 ? ['nothing was played'] : []
+  return [...none, ...lost.map(id => `lost: ${id}`), ...counts.map(([name, n]) => `${name}: ${n}`)]
 }
 
 async function points(): Promise<string[]> {

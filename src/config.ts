@@ -28,7 +28,7 @@ export interface Config {
   s3: S3Access
   retentionMs: number | null
   resubmitUnknown: boolean
-  /** The operator's word that a restored database may go on: `now`, or the number that the refused start names. */
+  /** The operator's word that a restored database may go on: the number that the refused start names, or `now` (`serve --resume`). */
   resume: string | null
   providerOrder: readonly string[]
   concurrency: Readonly<Record<string, number>>
@@ -80,7 +80,7 @@ export function readConfig(env: Env): ConfigResult {
     s3: s3Access(env),
     retentionMs: days === 0 ? null : days * 86_400_000,
     resubmitUnknown: read.oneOf('BABYCHAIN_RESUBMIT_UNKNOWN', ['0', '1'] as const) === '1',
-    resume: read.text('BABYCHAIN_RESUME'),
+    resume: read.resume(),
     providerOrder: read.providerOrder(),
     concurrency: read.concurrency(),
     modelIds: read.pairs('BABYCHAIN_MODEL_IDS'),
@@ -214,6 +214,12 @@ class Reader {
         'BABYCHAIN_API_KEY must have 20 characters or more and 512 at most, of printable ASCII without blanks and commas',
       )
     return key
+  }
+
+  /** The number only: `now` would stay in the environment and be the word for every restore to come. */
+  resume(): string | null {
+    const starts = this.integer('BABYCHAIN_RESUME', 1, Number.MAX_SAFE_INTEGER)
+    return starts === null ? null : String(starts)
   }
 
   callbackSecret(): string | null {

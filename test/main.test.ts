@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,6 +17,7 @@ import { join } from 'node:path'
 import pkg from '../package.json' with { type: 'json' }
 import { StorageUnavailable } from '../src/core/ports.ts'
 import { wordsOf } from '../src/main/words.ts'
+import { openSqliteStore } from '../src/store/sqlite/open.ts'
 import { smallRun } from './support/chaos.ts'
 import { providerKey } from './support/secrets.ts'
 import { API_KEY, until } from './support/server.ts'
@@ -87,6 +89,20 @@ test('check finds a folder of workflows that is not there, and a database that i
   const well = await run(['check'], { COMFYUI_WORKFLOWS: join(data, 'flows') })
   expect(well).toMatchObject({ code: 0, out: expect.stringContaining(`ok     ComfyUI: workflows in ${data}`) })
 })
+
+test('check holds what Litestream keeps here against the last write before its own, and claims nothing of the bucket', async () => {
+  const data = makeDir()
+  await (await openSqliteStore({ dataDir: data, now: Date.now })).close()
+  const folder = join(data, '.babychain.db-litestream')
+  mkdirSync(folder)
+  writeFileSync(join(folder, '0.wal'), 'x')
+  const line = async () => /^.*replication: .*$/m.exec((await run(['check'], { BABYCHAIN_DATA_DIR: data })).out)?.[0]
+  expect(await line()).toMatch(
+    /^ok {5}replication: .* has its last write .* whether it reached the bucket, Litestream's log/,
+  )
+  utimesSync(join(folder, '0.wal'), Date.now() / 1_000 - 3_600, Date.now() / 1_000 - 3_600)
+  expect(await line()).toMatch(/^note {3}replication: .* is 3[56]\d\d s older than its last write/)
+}, 30_000)
 
 test('check takes a single workflow for a file, and names the models that have none or a wrong one', async () => {
   const data = makeDir()
@@ -222,6 +238,31 @@ test.each([
     }
   },
   30_000,
+)
+
+test.skipIf(Bun.which('npm') === null).each(['start', 'dev'])(
+  'npm run %s passes a SIGTERM on: the server drains and is gone',
+  async script => {
+    const [data, port] = [makeDir(), freePort()]
+    const env = envOf({ PORT: String(port), BABYCHAIN_DATA_DIR: data })
+    const log = join(makeDir(), 'log.txt')
+    const child = Bun.spawn(['npm', 'run', script], {
+      ...{ cwd: join(import.meta.dir, '..'), env, stdin: 'ignore', stdout: Bun.file(log), stderr: 'ignore' },
+    })
+    let pid: number | null = null
+    try {
+      await until('it serves', async () => (await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => null))?.ok)
+      pid = (JSON.parse(readFileSync(join(data, 'babychain.pid'), 'utf8')) as { pid: number }).pid
+      child.kill('SIGTERM')
+      await child.exited
+      expect([child.exitCode, readFileSync(log, 'utf8')]).toEqual([0, expect.stringContaining('"msg":"stopped"')])
+      expect(existsSync(join(data, 'babychain.pid'))).toBe(false)
+    } finally {
+      child.kill('SIGKILL')
+      if (pid !== null && existsSync(join(data, 'babychain.pid'))) process.kill(pid, 'SIGKILL')
+    }
+  },
+  60_000,
 )
 
 test('health finds a server that listens on an IPv6 address', async () => {

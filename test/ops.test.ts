@@ -55,6 +55,19 @@ test.skipIf(promtool === null)('the alerts fire at what they are for, by their o
   expect([ran.exitCode, `${ran.stdout}${ran.stderr}`]).toEqual([0, expect.stringContaining('SUCCESS')])
 })
 
+test('the scrapes of the runbook are of the jobs that the alerts name, and of where Litestream listens', () => {
+  const [, text = ''] = /```yaml\n(scrape_configs:[\s\S]*?)```/.exec(read('docs/operations.md')) ?? []
+  const { scrape_configs } = Bun.YAML.parse(text) as {
+    scrape_configs: { job_name: string; static_configs: { targets: string[] }[] }[]
+  }
+  const named = rules.flatMap(rule => [...rule.expr.matchAll(/job="(\w+)"/g)].map(([, job = '']) => job))
+  expect(new Set(scrape_configs.map(({ job_name }) => job_name))).toEqual(new Set(named))
+  const { addr } = Bun.YAML.parse(read('litestream.yml')) as { addr: string }
+  expect(scrape_configs.at(-1)?.static_configs[0]?.targets).toEqual([addr])
+  // Prometheus and whoever else is on this machine; nobody beyond it.
+  expect(addr).toStartWith('127.0.0.1:')
+})
+
 test('the panels of the dashboard do not overlap', () => {
   const places = panels.map(({ gridPos: { x, y } }) => `${x}/${y}`)
   expect(new Set(places).size).toBe(panels.length)
@@ -104,6 +117,30 @@ test("the runbook's start without provider keys leaves none out", () => {
   const unset = [...line.matchAll(/-u (\w+)/g)].map(match => match[1])
   const keys = VARIABLES.filter(({ meaning }) => meaning.startsWith('key of '))
   expect(unset).toEqual(keys.map(({ name }) => name))
+})
+
+test('the lines of the runbook that restore run as the user of the server, with its environment, at its place', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'babychain-ops-'))
+  const tool = (name: string, script: string) =>
+    writeFileSync(join(dir, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+  // The end of its words is all that the image would be asked for.
+  tool('docker', 'echo docker "$@"')
+  tool('runuser', '[ "$1 $2 $3" = "-u babychain --" ] && shift 3 && exec "$@"')
+  tool('litestream', 'echo "$BUCKET_NAME: $*"')
+  writeFileSync(join(dir, 'env'), 'BUCKET_NAME=drill\n')
+  const lines = read('docs/operations.md').match(/^ +(\(set -a|docker run).* restore .*$/gm) ?? []
+  const ran = lines.map(line =>
+    Bun.spawnSync(['sh', '-c', line.replace('/etc/babychain.env', join(dir, 'env'))], {
+      env: { PATH: `${dir}:/usr/bin:/bin` },
+    }).stdout.toString(),
+  )
+  rmSync(dir, { recursive: true })
+  expect(ran).toEqual([
+    'drill: restore -config /etc/litestream.yml /var/lib/babychain/babychain.db\n',
+    expect.stringMatching(
+      / --entrypoint litestream babychain restore -config \/etc\/litestream\.yml \/data\/babychain\.db\n$/,
+    ),
+  ])
 })
 
 test('the volume that Fly makes is the one that is mounted, and the head of its file sets what links begin with', () => {

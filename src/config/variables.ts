@@ -105,7 +105,7 @@ export const VARIABLES: readonly Variable[] = [
   },
   {
     name: 'BABYCHAIN_RESUME',
-    meaning: 'lets a restored database go on; the number that the refused start names, or `serve --resume`',
+    meaning: 'lets a restored database go on: the number that the refused start names (or type `serve --resume`)',
     default: '',
   },
   {

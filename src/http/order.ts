@@ -268,7 +268,7 @@ function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError
       pointer: `/input/chain_models/${planned.key}_model`,
       code: 'no_route',
       detail: `no provider here can run ${model.id} (${reasons.join('; ')})`,
-      hint: `Set one of the keys and restart, or choose another model: GET /api/v1/models says which are configured.`,
+      hint: 'Set what one of them lacks and restart, or choose another model: GET /api/v1/models says which can run.',
     },
   ]
 }

@@ -1,8 +1,10 @@
 /** Looks at everything that a server needs, and says for each finding what to do. Exit code 0 when nothing must be done. */
 import { existsSync, statfsSync, statSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import pino from 'pino'
+import { isInstalled } from '../app/installation.ts'
 import { workflowGaps } from '../app/providers.ts'
+import { localCopy } from '../app/readiness.ts'
 import { createApp } from '../app.ts'
 import { type Config, redacted } from '../config.ts'
 import { serverOf } from './address.ts'
@@ -17,6 +19,8 @@ interface Finding {
 const FEW_BYTES = 1 << 30
 
 export async function check(config: Config): Promise<number> {
+  // Looked at first: opening the database writes to it.
+  const copy = replication(config)
   const findings = [
     ...(await database(config)),
     disk(config),
@@ -24,7 +28,7 @@ export async function check(config: Config): Promise<number> {
     ...workflows(config),
     callbackSecret(config),
     publicUrl(config),
-    replication(config),
+    copy,
   ]
   const marks = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' }
   for (const { level, what, advice } of findings)
@@ -33,12 +37,15 @@ export async function check(config: Config): Promise<number> {
   return findings.some(finding => finding.level === 'wrong') ? 1 : 0
 }
 
-/** Opens everything that a server opens, writes a probe, and closes again; a running server is asked instead. */
+/**
+ * Opens everything that a server opens, writes a probe, and closes again; a running server is asked instead. Makes no database, and
+ * does not let a restored one go on: what the first start after a loss is for is left to it.
+ */
 async function database(config: Config): Promise<Finding[]> {
-  if (!existsSync(resolve(config.dataDir)))
-    return [{ level: 'note', what: 'database: not made yet', advice: 'The first start makes it.' }]
   try {
-    const app = await createApp({ ...config, port: 0 }, { log: pino({ level: 'silent' }) })
+    if (!isInstalled(config))
+      return [{ level: 'note', what: 'database: not made yet', advice: 'The first start makes it.' }]
+    const app = await createApp({ ...config, port: 0, resume: null }, { log: pino({ level: 'silent' }) })
     const ready = await app.fetch(new Request('http://localhost/readyz'))
     const body = (await ready.json()) as { checks: { name: string; ok: boolean; detail?: string }[] }
     await app.stop()
@@ -57,6 +64,8 @@ async function database(config: Config): Promise<Finding[]> {
           advice: `A server is running; ask it: curl ${serverOf(config)}/readyz`,
         },
       ]
+    if (error instanceof Error && error.name === 'DatabaseRestored')
+      return [{ level: 'wrong', what: `database: ${message}`, advice: 'Give the word to `serve`; `check` takes none.' }]
     return [{ level: 'wrong', what: `database: ${message}`, advice: 'The server cannot start before this is mended.' }]
   }
 }
@@ -138,9 +147,17 @@ function publicUrl(config: Config): Finding {
   }
 }
 
+/** A second or two are Litestream's pace. */
+const FEW_SECONDS = 10
+
 function replication(config: Config): Finding {
-  const trace = join(resolve(config.dataDir), '.babychain.db-litestream')
-  if (existsSync(trace)) return { level: 'ok', what: 'replication: Litestream has been at work on this database' }
-  const advice = 'A lost disk loses the runs: run the server under Litestream, see litestream.yml.'
-  return { level: 'note', what: 'replication: none seen', advice }
+  const { behind, detail } = localCopy(resolve(config.dataDir), Date.now())
+  if (behind === null) {
+    const advice = 'A lost disk loses the runs: run the server under Litestream, see litestream.yml.'
+    return { level: 'note', what: 'replication: none seen', advice }
+  }
+  if (behind < FEW_SECONDS) return { level: 'ok', what: `replication: ${detail}` }
+  const advice =
+    'What was written since is in no copy. Litestream sends it when it runs beside the server; its log says why it does not.'
+  return { level: 'note', what: `replication: ${detail}`, advice }
 }

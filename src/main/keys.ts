@@ -7,11 +7,11 @@
  * 3. It makes no installation: in the wrong folder it would print a key that no server knows.
  * 4. `reseal` is for when the API cannot be opened at all: the master key is lost.
  */
-import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import pino from 'pino'
 import { ask as askServer } from '../app/ask.ts'
+import { isInstalled } from '../app/installation.ts'
 import { reseal } from '../app/reseal.ts'
 import { type App, createApp } from '../app.ts'
 import type { Config } from '../config.ts'
@@ -157,21 +157,20 @@ async function resealed(config: Config): Promise<number> {
   return 0
 }
 
-/** @throws KeysRefused where no server has ever been started */
-function mustExist({ dataDir }: Config): void {
-  const dir = resolve(dataDir)
-  if (existsSync(join(dir, 'babychain.db'))) return
+/** @throws KeysRefused where no server has ever been started, DatabaseGone and the like where the database is lost */
+function mustExist(config: Config): void {
+  if (isInstalled(config)) return
   throw new KeysRefused(
-    `there is no installation in ${dir}. Set BABYCHAIN_DATA_DIR to the data directory of the server; its first start makes it.`,
+    `there is no installation in ${resolve(config.dataDir)}. Set BABYCHAIN_DATA_DIR to the data directory of the server; its first start makes it.`,
   )
 }
 
 /** Asks the API in this process, or that of the running server. */
 async function withApi<T>(config: Config, use: (ask: Ask) => Promise<T>): Promise<T> {
   mustExist(config)
-  // No run is begun here, so the mode is nothing to ask for.
-  const open = (apiKey: string | null) =>
-    createApp({ ...config, apiKey, port: 0, isModeNamed: true }, { log: pino({ level: 'silent' }) })
+  // No run is begun here, so the mode is nothing to ask for; and whether runs of a restored database go on is not said here.
+  const order = { ...config, port: 0, isModeNamed: true, resume: null }
+  const open = (apiKey: string | null) => createApp({ ...order, apiKey }, { log: pino({ level: 'silent' }) })
   const app = await open(config.apiKey).catch(async (error: unknown): Promise<App | Error> => {
     if (error instanceof Error && error.name === 'DataDirLocked') return error
     // Here it may be the key of whoever asks a server, and need not be the bootstrap key.

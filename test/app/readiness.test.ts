@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, afterEach, describe, expect, test } from 'bun:test'
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -43,13 +43,49 @@ test('it tells the size of the database, the free disk and the lag of the event 
   expect(await detail('event loop')).toMatch(/^lag p99 \d+ ms, max \d+ ms/)
 })
 
-test('it tells how old the replica is, and an old one does not make it unready', async () => {
-  expect(await detail('replica')).toBe('no Litestream seen')
+describe('the replica', () => {
+  const [database, wal] = ['babychain.db', 'babychain.db-wal'].map(name => join(dataDir, name)) as [string, string]
   const folder = join(dataDir, '.babychain.db-litestream', 'generations', 'a', 'wal')
-  mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, '0.wal'), 'x')
-  for (const path of [join(folder, '0.wal'), folder, join(folder, '..'), join(folder, '../..')])
-    utimesSync(path, NOW / 1_000 - 90, NOW / 1_000 - 90)
-  expect(await detail('replica')).toBe('Litestream wrote 90 s ago')
-  expect((await ask()).ok).toBe(true)
+  const copy = join(folder, '0.wal')
+  const write = (path: string, secondsAgo: number, text = 'x') => {
+    writeFileSync(path, text)
+    utimesSync(path, NOW / 1_000 - secondsAgo, NOW / 1_000 - secondsAgo)
+  }
+  afterEach(() => {
+    for (const path of [wal, join(dataDir, '.babychain.db-litestream')]) rmSync(path, { recursive: true, force: true })
+  })
+
+  test('is not seen where Litestream never was', async () => {
+    expect(await detail('replica')).toBe('no Litestream seen')
+  })
+
+  test('of an idle server does not grow old, and of the bucket nothing is claimed', async () => {
+    mkdirSync(folder, { recursive: true })
+    write(wal, 90)
+    write(copy, 90)
+    // A checkpoint adds nothing that would have to be copied.
+    write(database, 20)
+    expect(await detail('replica')).toBe(
+      "Litestream's copy beside the database has its last write (90 s ago); whether it reached the bucket, Litestream's log and metrics tell",
+    )
+  })
+
+  test('that stands still is told against the last write, and does not make it unready', async () => {
+    mkdirSync(folder, { recursive: true })
+    write(wal, 2)
+    write(copy, 90)
+    expect(await detail('replica')).toStartWith(
+      "Litestream's copy beside the database is 88 s older than its last write (2 s ago);",
+    )
+    expect((await ask()).ok).toBe(true)
+  })
+
+  test('is looked at before the probe writes, and against the file where the WAL is empty', async () => {
+    mkdirSync(folder, { recursive: true })
+    write(copy, 60)
+    write(wal, 0, '')
+    write(database, 60)
+    const store = { probe: async () => write(wal, 0) }
+    expect(await detail('replica', { store })).toContain('has its last write (60 s ago)')
+  })
 })

@@ -1,12 +1,13 @@
 /** A lost master key: nothing is made in its place by itself, and a word goes on without it. */
 import { afterEach, expect, test } from 'bun:test'
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openSecrets } from '../../src/app/access.ts'
 import { reseal } from '../../src/app/reseal.ts'
 import { type Config, readConfig } from '../../src/config.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { RunningApp } from '../support/app.ts'
+import { creation, queuedRun } from '../support/store-runs.ts'
 import { systemClock } from '../support/system-clock.ts'
 
 const apps: RunningApp[] = []
@@ -90,4 +91,21 @@ test('a key of the environment is taken as it is, and so is the secret of the fi
   expect(await reseal(config())).toMatchObject({ file: null, secret: null })
   expect(existsSync(file)).toBe(false)
   expect(await secretsOf('bootstrap', dir, Buffer.from(two, 'base64'))).toEqual([secret.slice('whsec_'.length)])
+})
+
+test('a restored database is resealed without letting its runs go on: the next start asks', async () => {
+  const { file, dir, config } = await installation()
+  const store = await openSqliteStore({ dataDir: dir, now: systemClock.now })
+  await store.create(creation(queuedRun()))
+  await store.close()
+  // A copy is another file, and the master key was on the volume that is gone.
+  const database = join(dir, 'babychain.db')
+  copyFileSync(database, `${database}.copy`)
+  renameSync(`${database}.copy`, database)
+  rmSync(file)
+  expect(await reseal(config())).toMatchObject({ file, keys: expect.arrayContaining(['bootstrap']) })
+  const open = (resume: string | null) => openSqliteStore({ dataDir: dir, now: systemClock.now, resume })
+  const { name, message } = (await open(null).catch(error => error)) as Error
+  expect([name, message]).toEqual(['DatabaseRestored', expect.stringContaining('1 of its runs are under way')])
+  await (await open(/BABYCHAIN_RESUME=(\d+)/.exec(message)?.[1] ?? null)).close()
 })

@@ -13,7 +13,7 @@ import { readJobs } from '../support/sandbox-jobs.ts'
 import { Receiver, ServerProcess, until } from '../support/server.ts'
 
 const PATH = '/api/v1/chains/chain101/runs'
-/** A machine that is busy with other tests may send late; what was measured is printed. */
+/** Beyond this no drill may lose anything, however busy the machine; what was measured is printed. */
 const SLACK_MS = 1_500
 
 interface Seen {
@@ -80,24 +80,35 @@ function writing(to: ServerProcess): { acked: { id: string; at: number }[]; stop
   }
 }
 
-const DRILLS: { name: string; syncMs: number; replica: (dir: string) => Pick<ReplicaOrder, 'folder' | 'env'> }[] = [
-  { name: 'files, every second', syncMs: 1_000, replica: dir => ({ folder: join(dir, 'replica') }) },
-  { name: 'a bucket, every 250 ms', syncMs: 250, replica: () => ({ env: bucket() }) },
+/** What is promised to be lost at most (ms), at the pace that is shipped and at a shorter one. */
+const DRILLS: {
+  name: string
+  syncMs: number
+  mostMs: number
+  replica: (dir: string) => Pick<ReplicaOrder, 'folder' | 'env'>
+}[] = [
+  { name: 'files, every second', syncMs: 1_000, mostMs: 1_000, replica: dir => ({ folder: join(dir, 'replica') }) },
+  { name: 'a bucket, every 250 ms', syncMs: 250, mostMs: 300, replica: () => ({ env: bucket() }) },
 ]
+/** A machine that is busy with other tests may send late, so a promise may need a second and a third drill. */
+const MOST_DRILLS = 3
 
-describe.each(DRILLS)('a replica of $name', ({ name, syncMs, replica }) => {
-  test('gives everything back but the last moment, and the restored runs end', async () => {
-    const s = server(`media-${syncMs}`)
+describe.each(DRILLS)('a replica of $name', ({ name, syncMs, mostMs, replica }) => {
+  /** Gives what was lost (ms). */
+  async function drill(n: number): Promise<number> {
+    const s = server(`media-${syncMs}-${n}`)
+    let litestream: Litestream | null = null
     try {
       await s.start()
       const database = join(s.dataDir, 'babychain.db')
-      const litestream = await Litestream.prepare({ dir: s.dir, database, syncMs, ...replica(s.dir) })
+      litestream = await Litestream.prepare({ dir: s.dir, database, syncMs, ...replica(s.dir) })
       litestream.replicate()
       await until('the first snapshot is out', () => post(s, 0, '#moderate').then(() => snapshotIsOut(s.dir)), 30_000)
 
       const slow = await Promise.all([1, 2, 3, 4].map(seed => post(s, seed, '#slow=4s')))
       const load = writing(s)
       await Bun.sleep(2_500)
+      await until('enough is written', async () => load.acked.length > 20)
       await Promise.all([s.kill(), litestream.kill()])
       const died = performance.now()
       await load.stop()
@@ -126,11 +137,75 @@ describe.each(DRILLS)('a replica of $name', ({ name, syncMs, replica }) => {
       expect(load.acked.length).toBeGreaterThan(20)
       expect(lostMs).toBeLessThanOrEqual(syncMs + SLACK_MS)
       expect(paidTwice).toBe(0)
+      return lostMs
     } finally {
+      await litestream?.kill()
       await s.close()
     }
-  }, 180_000)
+  }
+
+  test('gives everything back but the last moment, and the restored runs end', async () => {
+    let least = Number.POSITIVE_INFINITY
+    for (let n = 0; n < MOST_DRILLS && least > mostMs; n += 1) {
+      // What the drill before left would be taken for this one's.
+      s3.objects.clear()
+      least = Math.min(least, await drill(n))
+    }
+    expect(least).toBeLessThanOrEqual(mostMs)
+  }, 360_000)
 })
+
+test('a bucket that takes nothing shows in what the alert asks for, and not beside the database', async () => {
+  const dying = miniS3()
+  const s = server('media-dying')
+  const metricsPort = freePort()
+  let litestream: Litestream | null = null
+  try {
+    await s.start()
+    const env = { ...bucket(), AWS_ENDPOINT_URL_S3: dying.endpoint }
+    const database = join(s.dataDir, 'babychain.db')
+    litestream = await Litestream.prepare({ dir: s.dir, database, syncMs: 250, env, metricsPort })
+    litestream.replicate()
+    const metrics = async () => (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
+    const look = async () => {
+      const text = await metrics()
+      const taken = Number(/^litestream_replica_operation_total\{operation="PUT".* (\S+)$/m.exec(text)?.[1] ?? 0)
+      const written = Number(/^litestream_total_wal_bytes\{.* (\S+)$/m.exec(text)?.[1] ?? 0)
+      return { taken, written, tried: dying.requests.PUT ?? 0 }
+    }
+    await until('it answers', () => metrics().catch(() => null))
+    await until('the bucket takes', () => post(s, 0, '#moderate').then(async () => (await look()).taken > 1), 30_000)
+    const asked =
+      (await Bun.file(join(import.meta.dir, '../../ops/alerts.yml')).text()).match(/\blitestream_\w+/g) ?? []
+    expect(asked.length).toBeGreaterThan(1)
+    for (const name of asked) expect(await metrics()).toContain(`\n${name}{`)
+
+    dying.failNext(Number.POSITIVE_INFINITY)
+    /** Writes until it is copied beside the database, and a PUT of it is refused. */
+    const refused = async () => {
+      const before = await look()
+      const isRefused = async () => {
+        await post(s, 1, '#moderate')
+        const { written, tried } = await look()
+        return written > before.written && tried > before.tried
+      }
+      await until('a PUT is refused', isRefused, 30_000)
+      return (await look()).taken
+    }
+    // What was on its way when the bucket died may still be counted.
+    const taken = await refused()
+    expect(await refused()).toBe(taken)
+    // What lies on this disk is as fresh as ever, so of the bucket nothing is said.
+    const { checks } = await s.json<{ checks: { name: string; detail?: string }[] }>('/readyz')
+    expect(checks.find(({ name }) => name === 'replica')?.detail).toMatch(
+      /^Litestream's copy beside the database (has|is \d s older than) its last write .*; whether it reached the bucket,/,
+    )
+  } finally {
+    await litestream?.kill()
+    await s.close()
+    await dying.close()
+  }
+}, 90_000)
 
 test('an answer takes hardly longer with Litestream beside the server', async () => {
   const s = server('media-latency')
@@ -152,6 +227,12 @@ test('an answer takes hardly longer with Litestream beside the server', async ()
     await s.close()
   }
 }, 60_000)
+
+function freePort(): number {
+  const socket = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } })
+  socket.stop(true)
+  return socket.port
+}
 
 async function answers(s: ServerProcess): Promise<{ p50: number; p99: number }> {
   const times: number[] = []

@@ -46,16 +46,23 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the log of submits is believed after a power cut',
     file: 'src/store/sqlite/send-log.ts',
-    from: 'return isWhole ? tokens : null',
-    to: 'return tokens',
+    from: 'return isWhole ? lines : null',
+    to: 'return lines',
     by: 'test/store/send-log.test.ts',
   },
   {
     name: 'what may have been sent is not carried to the next start',
     file: 'src/store/sqlite/send-log.ts',
-    from: '[this.#head, ...this.#open]',
-    to: '[this.#head]',
+    from: '[this.#head, eventsIn(this.#db), ...this.#open]',
+    to: '[this.#head, eventsIn(this.#db)]',
     by: 'test/store/send-log.test.ts',
+  },
+  {
+    name: 'a database that was put back in its file goes on',
+    file: 'src/store/sqlite/lineage.ts',
+    from: '!isOutrun && continues(',
+    to: 'continues(',
+    by: 'test/store/sqlite-lineage.test.ts',
   },
   {
     name: 'an unknown submit is sent again',

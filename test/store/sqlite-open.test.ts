@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { setPragmas } from '../../src/store/sqlite/database.ts'
-import { DatabaseCorrupt, DataDirLocked, DataDirUnusable } from '../../src/store/sqlite/errors.ts'
+import { asOpeningError, DatabaseCorrupt, DataDirLocked, DataDirUnusable } from '../../src/store/sqlite/errors.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { creation, queuedRun, T0 } from '../support/store-runs.ts'
 import { openTempStore, tempDir } from '../support/store-temp.ts'
@@ -83,9 +83,49 @@ test('a missing volume, a file in place of a directory, and a place where nothin
 test('a database file that may not be opened is an error that says so', async () => {
   const dir = newDir()
   mkdirSync(join(dir, 'babychain.db'))
-  expect((await refusal(open(dir))).message).toMatch(/cannot be opened \(SQLITE_CANTOPEN/)
+  const { name, message } = await refusal(open(dir))
+  expect(message).toMatch(/cannot be opened \(SQLITE_CANTOPEN/)
+  expect([name, message]).toEqual(['DataDirUnusable', expect.stringContaining(`${join(dir, 'babychain.db')} cannot`)])
+  expect(message).toEndWith('to the user of this process, and start again.')
   chmodSync(dir, 0o700)
 })
+
+test('what stops an opening is said of the opening: no write was asked for', () => {
+  const fault = (code: string) => Object.assign(new Error(code), { code })
+  const said = (error: Error) => String(asOpeningError(error, '/d/babychain.db'))
+  expect(said(fault('SQLITE_READONLY'))).toMatch(
+    /^DataDirUnusable: the database \/d\/babychain.db .*READONLY\): give it,/,
+  )
+  expect(said(new Error("EACCES: permission denied, open '/d/babychain.mark.new'"))).toMatch(
+    /^DataDirUnusable: .*mark\.new': give it,.* to the user of this process/,
+  )
+  expect(said(fault('SQLITE_FULL'))).toBe(
+    'StorageUnavailable: the database /d/babychain.db cannot be opened: the disk is full (SQLITE_FULL)',
+  )
+  expect(said(fault('SQLITE_NOTADB'))).toStartWith('DatabaseCorrupt: ')
+  expect(said(new Error('a bug'))).toBe('Error: a bug')
+})
+
+const isRoot = process.getuid?.() === 0
+test.skipIf(isRoot && Bun.which('setpriv') === null)(
+  'a lock that another user made keeps nobody out, so nothing is opened with it',
+  async () => {
+    const dataDir = newDir()
+    writeFileSync(join(dataDir, 'babychain.lock'), '')
+    chmodSync(join(dataDir, 'babychain.lock'), 0o444)
+    chmodSync(dataDir, 0o777)
+    // Root may write everything: then it is somebody else who tries.
+    const who = isRoot ? ['setpriv', '--reuid=65534', '--clear-groups'] : []
+    await using child = Bun.spawn([...who, process.execPath, program.pathname, dataDir], {
+      ...{ stdout: 'pipe', stderr: 'inherit', timeout: 10_000 },
+    })
+    const said = await new Response(child.stdout).text()
+    expect([await child.exited, said.slice(0, 500)]).toEqual([
+      3,
+      expect.stringMatching(/cannot be written .*babychain\.lock/),
+    ])
+  },
+)
 
 test('a second store on the same directory is refused and told the process; the first goes on', async () => {
   const { store, dataDir, dispose } = await openTempStore()

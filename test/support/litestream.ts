@@ -14,6 +14,8 @@ export interface ReplicaOrder {
   /** A folder for a replica of files; else the bucket that the environment names. */
   folder?: string
   env?: Readonly<Record<string, string>>
+  /** Where its metrics are to be had; by default nowhere. */
+  metricsPort?: number
 }
 
 export class Litestream {
@@ -23,8 +25,9 @@ export class Litestream {
 
   /** Writes the configuration that is shipped, with another database, pace and, if wanted, a folder for a replica. */
   static async prepare(order: ReplicaOrder): Promise<Litestream> {
-    const { dir, database, syncMs, folder } = order
+    const { dir, database, syncMs, folder, metricsPort } = order
     let text = (await Bun.file(shipped).text())
+      .replace(/^addr: \S+/m, metricsPort === undefined ? '' : `addr: 127.0.0.1:${metricsPort}`)
       .replace('path: /data/babychain.db', `path: ${database}`)
       .replace('monitor-interval: 250ms', `monitor-interval: ${Math.min(250, Math.round(syncMs / 5))}ms`)
       .replace('sync-interval: 1s', `sync-interval: ${syncMs}ms`)

@@ -9,7 +9,7 @@
 import { Database } from 'bun:sqlite'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { asStorageError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
+import { asOpeningError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
 import { countStart, refuseGone } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
@@ -67,7 +67,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const dataDir = resolve(order.dataDir)
   makeDirectory(dataDir)
   const lock = lockDataDir(dataDir)
-  const file = join(dataDir, 'babychain.db')
+  const file = fileIn(dataDir)
   let db: Database | null = null
   let sends: SendLog
   try {
@@ -96,7 +96,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   } catch (error) {
     db?.close(true)
     lock.release()
-    throw asStorageError(error, file)
+    throw asOpeningError(error, file)
   }
   const opened = db
   return {
@@ -114,6 +114,19 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     },
   }
 }
+
+/**
+ * Whether a database is in the directory. Asking makes nothing: what lay there would keep a restore from filling the place.
+ * @throws DatabaseGone, DatabaseCorrupt, DataDirUnusable where one was, and is not there
+ */
+export function isMade(dataDir: string): boolean {
+  const file = fileIn(dataDir)
+  refuseHalfRestored(file)
+  refuseGone({ dataDir, file, resume: null })
+  return Boolean(statSync(file, { throwIfNoEntry: false })?.size)
+}
+
+const fileIn = (dataDir: string): string => join(dataDir, 'babychain.db')
 
 /** Sets what the promises rest on; throws DataDirUnusable when a setting does not hold. */
 export function setPragmas(db: Database): void {

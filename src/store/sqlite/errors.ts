@@ -102,9 +102,25 @@ export function isDamage(error: unknown): boolean {
 
 /** The error as the port names it; what is not about storage comes back as it is. */
 export function asStorageError(error: unknown, file: string): unknown {
+  return named(error, file, 'the write was not made')
+}
+
+/** The same for an opening, where no write was asked for. A file that a restore made belongs to whoever typed it. */
+export function asOpeningError(error: unknown, file: string): unknown {
+  const code = sqliteCode(error)
+  if (/^SQLITE_(CANTOPEN|READONLY)/.test(code ?? ''))
+    return new DataDirUnusable(`the database ${file} cannot be opened (${code}): ${GIVE}`)
+  if (error instanceof Error && /^(EACCES|EPERM)\b/.test(error.message))
+    return new DataDirUnusable(`${error.message}: ${GIVE}`)
+  return named(error, file, `the database ${file} cannot be opened`)
+}
+
+const GIVE = 'give it, and what else lies in its directory, to the user of this process, and start again.'
+
+function named(error: unknown, file: string, what: string): unknown {
   const code = sqliteCode(error)
   if (code === null) return error
   if (isDamage(error)) return new DatabaseCorrupt(file, code)
   const found = passing.find(([pattern]) => pattern.test(code))
-  return found ? new StorageUnavailable(`the write was not made: ${found[1]} (${code})`, { cause: error }) : error
+  return found ? new StorageUnavailable(`${what}: ${found[1]} (${code})`, { cause: error }) : error
 }

@@ -6,7 +6,7 @@
  *    of a locked file gives its POSIX locks away.
  */
 import { Database } from 'bun:sqlite'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { DataDirLocked, DataDirUnusable, sqliteCode } from './errors.ts'
@@ -18,9 +18,12 @@ export interface DataDirLock {
 /** Takes the lock or throws DataDirLocked. The directory must exist. */
 export function lockDataDir(dataDir: string): DataDirLock {
   const note = join(dataDir, 'babychain.pid')
+  const file = join(dataDir, 'babychain.lock')
   let db: Database | null = null
   try {
-    db = new Database(join(dataDir, 'babychain.lock'), { create: true, readwrite: true })
+    // A file that may only be read is locked against nobody, and SQLite says nothing of it.
+    if (existsSync(file)) accessSync(file, constants.W_OK)
+    db = new Database(file, { create: true, readwrite: true })
     db.run('BEGIN EXCLUSIVE')
     writeFileSync(note, JSON.stringify({ pid: process.pid, host: hostname() }))
   } catch (error) {
@@ -30,8 +33,8 @@ export function lockDataDir(dataDir: string): DataDirLock {
       throw new DataDirLocked(dataDir, pid, host)
     }
     throw new DataDirUnusable(
-      `the data directory ${dataDir} cannot be written (${error instanceof Error ? error.message : error}). ` +
-        'Mount it writable and give this user the right to write there, or set BABYCHAIN_DATA_DIR.',
+      `the data directory ${dataDir} cannot be written (${error instanceof Error ? error.message : error}). Mount it writable, give ` +
+        'it and what lies in it to the user of this process, or set BABYCHAIN_DATA_DIR.',
     )
   }
   const held = db
