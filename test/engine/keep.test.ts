@@ -234,6 +234,13 @@ describe('what came is judged in one place', () => {
     expect(await copied([() => invalid(true), good])).toMatchObject({ fault: 'spoiled', outputs: [{ sha256: '' }] })
   })
 
+  test('a film whose copy broke off is not given up for the picture beside it', async () => {
+    const broken = (): Kept => {
+      throw new Error('it broke')
+    }
+    expect(await copied([() => invalid(false), broken])).toMatchObject({ fault: 'spoiled', outputs: [] })
+  })
+
   test('bytes that came with the answer stay what they are', async () => {
     expect(await copied([() => invalid(true)], [{ url: 'stash:t/0' }])).toMatchObject({ fault: 'final' })
   })

@@ -51,7 +51,7 @@ export async function keepOutputs(
         ? { ok: true, output: there }
         : await copy(deps, attempt, { id, kind: step.kind, from }, signal)
       if (copied.ok) outputs.push(copied.output)
-      else lost = lost && PATIENCE[lost.fault] >= PATIENCE[copied.fault] ? lost : copied
+      else lost = patient(lost, copied)
       // The step shows it, and an operator must hear of it: the provider's links live for minutes.
       if (isRefusal(copied)) deps.gate.refused('keep', new StorageUnavailable(copied.error.message), { runId: run.id })
     }
@@ -61,7 +61,7 @@ export async function keepOutputs(
   } catch (error) {
     if (!signal.aborted) deps.observer.fault('keep', error, { runId: run.id, provider: attempt.provider })
     const broken = { error: stepError('output_fetch_failed', 'the copy broke off'), fault: 'spoiled' } as const
-    return failed(deps, step, lost ?? broken, outputs)
+    return failed(deps, step, patient(lost, broken), outputs)
   } finally {
     unwatched()
   }
@@ -75,6 +75,7 @@ type Download = Extract<Kept, { ok: true }> | ({ ok: false } & Lost)
 
 /** Of several outputs, the one that is worth the longest wait decides what is done next; one that is final holds nobody up. */
 const PATIENCE: Record<KeepFault, number> = { away: 3, dead: 2, spoiled: 1, final: 0 }
+const patient = (a: Lost | null, b: Lost): Lost => (a && PATIENCE[a.fault] >= PATIENCE[b.fault] ? a : b)
 
 const isRefusal = (copied: Download): copied is Extract<Download, { ok: false }> =>
   !copied.ok && copied.error.code === 'storage_unavailable'
