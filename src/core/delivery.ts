@@ -111,8 +111,10 @@ export interface ClaimOrder {
   perHost: number
   /** How many are in flight per host, less the places that it may take beyond `perHost`: below 0 for a host that is trusted. */
   inFlight: Readonly<Record<string, number>>
-  /** Hosts that may not be claimed now. */
-  closed: readonly string[]
+  /** Hosts that may not be claimed now. They may be thousands: a claim asks for those that it comes across. */
+  closed: Pick<readonly string[], 'includes'>
+  /** Hosts of which no more than one may be in flight, instead of `perHost`; asked for in the same way. */
+  probed: Pick<readonly string[], 'includes'>
   /** At most this many per API key, those in flight included, whose numbers follow. */
   perKey: number
   inFlightOfKeys: Readonly<Record<string, number>>

@@ -124,17 +124,8 @@ export class Outbox implements Post {
   /** Something may be due. */
   wake(): void {
     if (this.#stopped) return
-    if (this.#claiming !== null) {
-      this.#again = true
-      return
-    }
-    this.#claiming = this.#round().finally(() => {
-      this.#claiming = null
-      if (this.#again) {
-        this.#again = false
-        this.wake()
-      }
-    })
+    this.#again = true
+    this.#claiming ??= this.#rounds()
   }
 
   /** Claims what is due and sends it, until nothing is; resolves when all of it is settled. */
@@ -160,11 +151,23 @@ export class Outbox implements Post {
     disarm()
   }
 
+  /** One claim for all that woke us meanwhile: attempts end together, those of one commit. */
+  async #rounds(): Promise<void> {
+    try {
+      while (this.#again && !this.#stopped) {
+        await null
+        this.#again = false
+        await this.#round()
+      }
+    } finally {
+      this.#claiming = null
+    }
+  }
+
   async #round(): Promise<void> {
     const { clock, store, observer } = this.#deps
     try {
-      const claimed = await this.#claim()
-      if (claimed > 0) this.#again = true
+      await this.#claim()
       const next = await store.nextDeliveryAt()
       const now = clock.now()
       this.#isLevel = next === null || next > now
@@ -193,10 +196,10 @@ export class Outbox implements Post {
     nap()
   }
 
-  async #claim(): Promise<number> {
+  async #claim(): Promise<void> {
     const { store, clock } = this.#deps
     const limit = PLACES - this.#sending.size - this.#booked
-    if (limit <= 0) return 0
+    if (limit <= 0) return
     const at = clock.now()
     const claimed = await store.claim({
       at,
@@ -205,21 +208,19 @@ export class Outbox implements Post {
       limit,
       retries: PLACES_OF_RETRIES - this.#retrying,
       perHost: PLACES_PER_HOST,
-      inFlight: this.#load(at),
-      closed: this.#breakers.closed(at),
+      inFlight: this.#load(),
+      closed: { includes: host => this.#breakers.isClosed(host, at) },
+      probed: { includes: host => this.#breakers.awaitsProbe(host, at) },
       perKey: PLACES_PER_KEY,
       inFlightOfKeys: Object.fromEntries(this.#inFlightOfKeys),
     })
     for (const delivery of claimed) this.#launch(delivery)
-    return claimed.length
   }
 
   /** How many are in flight per host, as if each of them had the same number of places. */
-  #load(at: number): Record<string, number> {
+  #load(): Record<string, number> {
     const load = Object.fromEntries(this.#inFlight)
     for (const [host, more] of this.#earned) load[host] = (load[host] ?? 0) - more
-    for (const host of this.#breakers.awaitingProbe(at))
-      load[host] = (this.#inFlight.get(host) ?? 0) + PLACES_PER_HOST - 1
     return load
   }
 

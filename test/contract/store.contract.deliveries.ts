@@ -516,7 +516,7 @@ async function deliver(subject: Subject, wishes: Partial<NewDelivery>[]): Promis
 function claimOrder(more: Partial<ClaimOrder> = {}): ClaimOrder {
   return {
     ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, retries: 64, perHost: 64 },
-    ...{ inFlight: {}, closed: [], perKey: 64, inFlightOfKeys: {} },
+    ...{ inFlight: {}, closed: [], probed: [], perKey: 64, inFlightOfKeys: {} },
     ...more,
   }
 }

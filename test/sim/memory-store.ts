@@ -177,7 +177,8 @@ export class MemoryStore implements Store {
     const rank = ({ delivery: { host } }: DeliveryRecord): number => ranks.get(host) ?? 0
     const mayTake = (record: DeliveryRecord): boolean => {
       const { host, apiKeyId, attempts } = record.delivery
-      const isFree = rank(record) < perHost - (inFlight[host] ?? 0) && (keys.get(apiKeyId) ?? 0) < perKey
+      const places = order.probed.includes(host) ? 1 : perHost
+      const isFree = rank(record) < places - (inFlight[host] ?? 0) && (keys.get(apiKeyId) ?? 0) < perKey
       return isFree && (attempts === 0 || retries > 0)
     }
     let due = [...this.#open().deliveries.values()]

@@ -298,8 +298,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a closed callback host is asked by as many as it has places',
     file: 'src/engine/outbox.ts',
-    from: 'for (const host of this.#breakers.awaitingProbe(at))',
-    to: 'for (const host of [] as string[])',
+    from: 'probed: { includes: host => this.#breakers.awaitsProbe(host, at) }',
+    to: 'probed: []',
     by: 'test/engine/receivers.test.ts',
   },
   {

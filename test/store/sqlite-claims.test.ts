@@ -48,7 +48,7 @@ async function claim(more: Partial<ClaimOrder>): Promise<{ hosts: string[]; rows
   Object.assign(read, { rows: 0, times: 0 })
   const claimed = await temp.store.claim({
     ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, retries: 32, perHost: 4 },
-    ...{ inFlight: {}, closed: [], perKey: 48, inFlightOfKeys: {} },
+    ...{ inFlight: {}, closed: [], probed: [], perKey: 48, inFlightOfKeys: {} },
     ...more,
   })
   return { hosts: claimed.map(each => each.host), ...read }

@@ -55,7 +55,16 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
   await store.due(T0, 5, run.id)
   await store.attemptByToken('t')
   for await (const _ of store.watch(run.id, 0, new AbortController().signal));
-  const places = { limit: 5, retries: 5, perHost: 4, inFlight: {}, closed: [], perKey: 5, inFlightOfKeys: {} }
+  const places = {
+    limit: 5,
+    retries: 5,
+    perHost: 4,
+    inFlight: {},
+    closed: [],
+    probed: [],
+    perKey: 5,
+    inFlightOfKeys: {},
+  }
   await store.claim({ at: T0, leaseUntil: T0, leaseToken: 'L', ...places })
   await store.freeLeases()
   await store.nextDeliveryAt()

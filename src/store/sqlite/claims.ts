@@ -4,34 +4,23 @@
  * 1. Rank by rank: every host has its first before any has its second; of each key, and of retries, no more than their share.
  * 2. What may not be claimed now (its key is at its limit, or it is a retry and they have no places) takes nobody's place:
  *    its host is read on behind it.
- * 3. A first look is a walk over the hosts that have waiting deliveries, and of each host no more rows than it has
- *    places: ten thousand deliveries for one dead host cost nothing.
+ * 3. A first look is at the hosts that have something due, and of each host at no more rows than it has places: neither
+ *    ten thousand deliveries for one dead host cost anything, nor one for each of ten thousand (`due-hosts.ts`).
  * 4. Reading on has a limit for each claim. Beyond it the next claims go on: within a host from where its reading ended,
  *    and with the hosts that had none of it before any other reads on again. The oldest rows are looked at each time.
  */
 import type { Database } from 'bun:sqlite'
 import type { ClaimOrder } from '../../core/delivery.ts'
-
-/** A delivery that may be claimed. */
-interface Candidate {
-  rowid: number
-  api_key_id: string
-  ready_at: number
-  attempts: number
-}
+import { type DueHost, DueHosts, type DueRow, type Kind } from './due-hosts.ts'
 
 /** A place in the order in which the deliveries of a host are read. */
-type Place = Pick<Candidate, 'ready_at' | 'rowid'>
+type Place = Pick<DueRow, 'ready_at' | 'rowid'>
 
 /** The due deliveries of a host, oldest first, as far as they are read. */
-interface Line {
+interface Line extends DueHost {
   host: string
-  /** How many of them may be taken. */
-  room: number
   taken: number
-  /** When the next one was due. */
-  readyAt: number
-  rows: Candidate[]
+  rows: DueRow[]
   next: number
   /** How often it was read: the first look, and then on. */
   looks: number
@@ -44,9 +33,13 @@ const READ_ON = 512
 const STEP = 32
 /** What a step counts for at least: to ask for no row is work as well. */
 const LEAST = 16
+/** Hosts of which it is remembered where reading on ended. */
+const REMEMBERED = 1_000
 
 export class Claims {
   readonly #sql: ReturnType<typeof statements>
+  /** To be told of what is written. */
+  readonly due: DueHosts
   /** Where reading on ended without finding enough. A restart forgets it, and begins with the oldest ones again. */
   readonly #readTo = new Map<string, Place>()
   /** Hosts for which nothing was left to read on: until each had its turn, no other host reads on. */
@@ -54,6 +47,7 @@ export class Claims {
 
   constructor(db: Database) {
     this.#sql = statements(db)
+    this.due = new DueHosts(db)
   }
 
   /** The rowids of those to lease. */
@@ -62,10 +56,11 @@ export class Claims {
     const used = new Map(Object.entries(order.inFlightOfKeys))
     const reading = { at, left: READ_ON, denied: new Set<string>() }
     let retriesLeft = order.retries
-    const mayTake = ({ api_key_id, attempts }: Candidate): boolean =>
-      (used.get(api_key_id) ?? 0) < perKey && (attempts === 0 || retriesLeft > 0)
+    const mayTake = ({ api_key_id, isRetry }: Kind): boolean =>
+      (used.get(api_key_id) ?? 0) < perKey && (!isRetry || retriesLeft > 0)
     const chosen: number[] = []
-    let lines = this.#lines(order)
+    const all = this.#lines(order, mayTake)
+    let lines = all
     while (lines.length > 0 && chosen.length < limit) {
       const again: Line[] = []
       for (const line of lines.sort((a, b) => a.readyAt - b.readyAt)) {
@@ -82,32 +77,38 @@ export class Claims {
       lines = again
     }
     this.#waiting = reading.denied
+    const taken = new Set(chosen)
+    for (const line of all) {
+      if (line.looks === 0) continue
+      const isAll = line.looks === 1 && line.isOver
+      const left = line.rows.filter(row => !taken.has(row.rowid))
+      const hadTurn = line.taken > 0 || line.looks > 1 || reading.denied.has(line.host)
+      this.due.served(line.host, line, left, isAll, hadTurn)
+    }
     return chosen
   }
 
-  /** The hosts that have due deliveries, and places for them. */
-  #lines({ at, perHost, inFlight, closed }: ClaimOrder): Line[] {
-    const hosts = this.#sql.hosts.all()
-    if (this.#readTo.size > 0) {
-      const known = new Set(hosts.map(each => each.host))
-      for (const host of this.#readTo.keys()) if (!known.has(host)) this.#readTo.delete(host)
-    }
-    const room = (host: string): number => (closed.includes(host) ? 0 : perHost - (inFlight[host] ?? 0))
-    return hosts
-      .filter(each => each.ready_at <= at && room(each.host) > 0)
-      .map(({ host, ready_at: readyAt }) => {
-        const unread = { rows: [], next: 0, looks: 0, isOver: false }
-        return { host, room: room(host), taken: 0, readyAt, ...unread }
-      })
+  /** Hosts that have due deliveries, and places for them. */
+  #lines(order: ClaimOrder, mayTake: (kind: Kind) => boolean): Line[] {
+    const { perHost, inFlight, probed } = order
+    const room = (host: string): number => (probed.includes(host) ? 1 : perHost) - (inFlight[host] ?? 0)
+    const found = this.due.find(order, room, mayTake)
+    this.#waiting = new Set([...this.#waiting].filter(host => found.has(host)))
+    return [...found].map(([host, due]) => {
+      const unread = { rows: [], next: 0, looks: 0, isOver: false }
+      return { ...due, host, taken: 0, ...unread }
+    })
   }
 
   /** The oldest one that may be taken, of those that are not passed yet. */
-  #first(line: Line, mayTake: (row: Candidate) => boolean, reading: Reading): Candidate | null {
+  #first(line: Line, mayTake: (kind: Kind) => boolean, reading: Reading): DueRow | null {
+    // What it was found for may have no places left by now.
+    if (!line.groups.some(group => mayTake(group.kind))) return null
     for (;;) {
       const row = line.rows[line.next]
       if (row) {
         line.next += 1
-        if (mayTake(row)) return row
+        if (mayTake({ api_key_id: row.api_key_id, isRetry: row.attempts > 0 })) return row
       } else if (line.isOver || !this.#look(line, reading)) return null
     }
   }
@@ -126,13 +127,20 @@ export class Claims {
       line.isOver = line.rows.length < STEP
       reading.left -= Math.max(LEAST, line.rows.length)
     } else {
-      if (looks > 1) this.#readTo.set(host, last)
+      if (looks > 1) this.#remember(host, last)
       return false
     }
     line.next = 0
     line.looks += 1
     if (line.isOver) this.#readTo.delete(host)
     return true
+  }
+
+  #remember(host: string, last: Place): void {
+    this.#readTo.delete(host)
+    this.#readTo.set(host, last)
+    const [oldest] = this.#readTo.keys()
+    if (oldest !== undefined && this.#readTo.size > REMEMBERED) this.#readTo.delete(oldest)
   }
 
   #mayReadOn({ host, looks }: Line, reading: Reading): boolean {
@@ -157,22 +165,11 @@ function later(a: Place, b: Place = a): Place {
 
 function statements(db: Database) {
   return {
-    /** By a walk through the index: each host with deliveries that wait, and when its first one may be claimed. */
-    hosts: db.prepare<{ host: string; ready_at: number }, []>(
-      `WITH RECURSIVE hosts (host) AS (
-         SELECT min(host) FROM deliveries WHERE status = 'pending'
-         UNION ALL
-         SELECT (SELECT min(d.host) FROM deliveries d WHERE d.status = 'pending' AND d.host > hosts.host)
-         FROM hosts WHERE hosts.host IS NOT NULL
-       )
-       SELECT host, (SELECT min(d.ready_at) FROM deliveries d WHERE d.status = 'pending' AND d.host = hosts.host) AS ready_at
-       FROM hosts WHERE host IS NOT NULL`,
-    ),
-    first: db.prepare<Candidate, [host: string, at: number, count: number]>(
+    first: db.prepare<DueRow, [host: string, at: number, count: number]>(
       `SELECT rowid, api_key_id, ready_at, attempts FROM deliveries WHERE host = ? AND status = 'pending' AND ready_at <= ?
        ORDER BY ready_at, rowid LIMIT ?`,
     ),
-    after: db.prepare<Candidate, [host: string, at: number, readyAt: number, rowid: number, count: number]>(
+    after: db.prepare<DueRow, [host: string, at: number, readyAt: number, rowid: number, count: number]>(
       `SELECT rowid, api_key_id, ready_at, attempts FROM deliveries WHERE host = ?1 AND status = 'pending'
          AND ready_at <= ?2 AND (ready_at, rowid) > (?3, ?4)
        ORDER BY ready_at, rowid LIMIT ?5`,

@@ -93,11 +93,15 @@ export class DeliveryTables {
 
   /** With a lease it is as if it had been claimed at once. */
   insert(order: NewDelivery, lease: Lease | null): void {
+    const { host, apiKeyId, dueAt } = order
+    const attempts = lease ? 1 : 0
+    const readyAt = lease?.until ?? dueAt
     this.#sql.insert.run(
-      ...[order.id, order.runId, order.apiKeyId, order.type, order.url, order.host, order.body],
-      ...[lease ? 1 : 0, order.dueAt, lease?.until ?? order.dueAt, lease?.token ?? null],
+      ...[order.id, order.runId, apiKeyId, order.type, order.url, host, order.body],
+      ...[attempts, dueAt, readyAt, lease?.token ?? null],
       ...[order.createdAt, order.createdAt],
     )
+    this.#claims.due.add(host, apiKeyId, attempts, readyAt)
     this.#counters.move(null, 'deliveries.pending')
   }
 
@@ -111,6 +115,11 @@ export class DeliveryTables {
       .sort((a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
   }
 
+  /** The transaction of a claim was taken back: what it had leased is due as before. */
+  claimFailed(): void {
+    this.#claims.due.readAgain()
+  }
+
   settle(settlement: Settlement): boolean {
     const { deliveryId, leaseToken, at, status, dueAt, counts, attempt, hostChange } = settlement
     if (status === 'pending' && dueAt === null) throw new Error(`delivery ${deliveryId} waits for no time`)
@@ -119,6 +128,7 @@ export class DeliveryTables {
       ...[deliveryId, leaseToken],
     )
     const late = held.changes === 0
+    if (status === 'pending' && dueAt !== null) this.#claims.due.readAgain(dueAt)
     if (hostChange) this.#changeHost(hostChange)
     // The log of a delivery that is not there has no place.
     if (late && !this.#sql.exists.get(deliveryId)) return false
@@ -145,6 +155,7 @@ export class DeliveryTables {
 
   freeLeases(): void {
     this.#sql.free.run()
+    this.#claims.due.readAgain()
   }
 
   nextReadyAt(): number | null {
@@ -198,6 +209,7 @@ export class DeliveryTables {
 
   #ask(row: StateRow, trigger: Trigger, dueAt: number, at: number): void {
     this.#sql.ask.run(...[trigger, row.status, row.due_at, dueAt, at, row.id])
+    this.#claims.due.readAgain(dueAt)
     this.#counters.move(`deliveries.${row.status as DeliveryStatus}`, 'deliveries.pending')
   }
 }

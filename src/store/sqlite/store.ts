@@ -178,7 +178,17 @@ export class SqliteStore implements Store {
   // ── Deliveries ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async claim(order: ClaimOrder): Promise<ClaimedDelivery[]> {
-    return this.#group.write(() => this.#deliveries.claim(order))
+    let isMade = false
+    const claim = (): ClaimedDelivery[] => {
+      // Made once already: the transaction was taken back.
+      if (isMade) this.#deliveries.claimFailed()
+      isMade = true
+      return this.#deliveries.claim(order)
+    }
+    return this.#group.write(claim).catch(error => {
+      this.#deliveries.claimFailed()
+      throw error
+    })
   }
 
   async settle(settlement: Settlement): Promise<boolean> {

@@ -1,0 +1,189 @@
+/** What a claim costs where thousands of hosts wait: counted in rows and statements, and in questions about closed hosts. */
+import { Database } from 'bun:sqlite'
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import type { ClaimedDelivery, ClaimOrder, NewDelivery } from '../../src/core/delivery.ts'
+import { cancelTurn, creation, deliveryOf, queuedRun, T0 } from '../support/store-runs.ts'
+import { openTempStore, type TempStore } from '../support/store-temp.ts'
+
+let temp: TempStore
+/** What is asked of the deliveries: statements, and rows that they give. */
+let asked = 0
+const { prepare } = Database.prototype
+
+beforeEach(async () => {
+  Database.prototype.prepare = function (this: Database, sql: string, ...more: []) {
+    const statement = prepare.call(this, sql, ...more)
+    if (!/FROM deliveries/.test(sql)) return statement
+    const { all, get } = statement
+    statement.all = (...values) => {
+      const rows = all.apply(statement, values)
+      asked += 1 + rows.length
+      return rows
+    }
+    statement.get = (...values) => {
+      asked += 1
+      return get.apply(statement, values)
+    }
+    return statement
+  } as typeof prepare
+  try {
+    temp = await openTempStore()
+  } finally {
+    Database.prototype.prepare = prepare
+  }
+})
+afterEach(async () => {
+  await temp.dispose()
+})
+
+async function deliver(wishes: Partial<NewDelivery>[]): Promise<NewDelivery[]> {
+  return Promise.all(
+    wishes.map(async wish => {
+      const run = queuedRun()
+      await temp.store.create(creation(run))
+      const delivery = deliveryOf(run, wish)
+      await temp.store.commit(cancelTurn(run, delivery))
+      return delivery
+    }),
+  )
+}
+
+async function claim(more: Partial<ClaimOrder> = {}): Promise<ClaimedDelivery[]> {
+  asked = 0
+  return temp.store.claim({
+    ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, retries: 32, perHost: 4 },
+    ...{ inFlight: {}, closed: [], probed: [], perKey: 48, inFlightOfKeys: {} },
+    ...more,
+  })
+}
+
+const hostsOf = (claimed: readonly ClaimedDelivery[]) => claimed.map(each => each.host)
+const many = (count: number, wish: Partial<NewDelivery> = {}) =>
+  Array.from({ length: count }, (_, n) => ({ host: `h${n}:443`, ...wish }))
+const settlement = (id: string, dueAt: number) => ({
+  ...{ deliveryId: id, leaseToken: 'L', at: T0 + 9, status: 'pending' as const, dueAt, counts: true, hostChange: null },
+  attempt: {
+    ...{ no: 1, trigger: 'schedule' as const, startedAt: T0, durationMs: 20, ip: null, httpStatus: 500 },
+    ...{ errorClass: 'http_5xx', reply: null, nextAt: dueAt, reason: 'schedule' },
+  },
+})
+
+test('two thousand hosts with nothing due cost a claim nothing', async () => {
+  await deliver(many(2_000, { dueAt: T0 + 3_600_000 }))
+  await deliver([{ host: 'due:443' }])
+  expect(hostsOf(await claim())).toEqual(['due:443'])
+  expect(asked).toBeLessThan(10)
+  await claim()
+  expect(asked).toBeLessThan(10)
+})
+
+test('two thousand hosts of a key at its limit, all due, are neither walked nor in the way of another key', async () => {
+  await deliver(many(2_000, { apiKeyId: 'key_many', dueAt: T0 - 1_000 }))
+  await deliver([{ host: 'other:443', apiKeyId: 'key_b' }])
+  const full = { inFlightOfKeys: { key_many: 48 } }
+  for (let n = 0; n < 3; n += 1) await claim({ ...full, limit: 0 })
+  expect(hostsOf(await claim(full))).toEqual(['other:443'])
+  expect(asked).toBeLessThan(10)
+  // With one place for the key, it looks at some of them.
+  expect(await claim({ inFlightOfKeys: { key_many: 47 } })).toHaveLength(1)
+  expect(asked).toBeLessThan(200)
+})
+
+test('retries without places at a thousand hosts do not hold up what is new, of the same key', async () => {
+  const old = await deliver(many(1_280))
+  for (let n = 0; n < old.length; n += 64) await claim({ perKey: 64, leaseUntil: T0 + 1 })
+  await Promise.all(old.map(({ id }) => temp.store.settle(settlement(id, T0 + 10))))
+  await deliver([{ host: 'new:443', dueAt: T0 + 20 }])
+  for (let n = 0; n < 3; n += 1) await claim({ at: T0 + 20, limit: 0 })
+  expect(hostsOf(await claim({ at: T0 + 20, retries: 0 }))).toEqual(['new:443'])
+  expect(asked).toBeLessThan(10)
+})
+
+test('closed hosts by the thousand are asked about in parts, stand before nobody, and come back when they are open', async () => {
+  const closed = new Set(many(1_500).map(each => each.host))
+  await deliver(many(1_500, { dueAt: T0 - 1_000 }))
+  let questions = 0
+  const order = {
+    closed: {
+      includes: (host: string) => {
+        questions += 1
+        return closed.has(host)
+      },
+    },
+  }
+  for (let n = 0; n < 3; n += 1) expect(await claim(order)).toEqual([])
+  await deliver([{ host: 'healthy:443' }])
+  questions = 0
+  expect(hostsOf(await claim(order))).toEqual(['healthy:443'])
+  expect(asked).toBeLessThan(10)
+  expect(questions).toBeLessThan(1_100)
+  closed.delete('h700:443')
+  const found: string[] = []
+  for (let n = 0; n < 4; n += 1) found.push(...hostsOf(await claim(order)))
+  expect(found).toEqual(['h700:443'])
+})
+
+test('after a start with thousands of them due they are read in parts, and what is new does not wait for that', async () => {
+  const old = await deliver(many(3_000, { apiKeyId: 'key_many', dueAt: T0 - 1_000 }))
+  await temp.store.freeLeases()
+  const order = { limit: 1, perKey: 9_999 }
+  const found = [...(await claim(order))]
+  expect(asked).toBeLessThan(2_100)
+  await deliver([{ host: 'new:443', dueAt: T0 + 1, apiKeyId: 'key_b' }])
+  const full = { inFlightOfKeys: { key_many: 9_999 } }
+  expect(hostsOf(await claim({ ...order, ...full, at: T0 + 2 }))).toEqual(['new:443'])
+  for (let n = 0; n < 60; n += 1) found.push(...(await claim({ ...order, limit: 64, at: T0 + 3 + n })))
+  expect(new Set(found.map(each => each.id))).toEqual(new Set(old.map(each => each.id)))
+})
+
+test('each of hundreds of hosts of a key has its turn before any has its second', async () => {
+  await deliver([...many(300), ...many(300)])
+  const found: string[] = []
+  for (let n = 0; n < 30; n += 1) found.push(...hostsOf(await claim({ limit: 10, perHost: 1 })))
+  expect(new Set(found).size).toBe(300)
+  expect(found).toHaveLength(300)
+})
+
+test('of hundreds of keys with dozens of hosts each a claim looks at some', async () => {
+  const keys = Array.from({ length: 200 }, (_, n) => `key_${n}`)
+  await deliver(keys.flatMap((apiKeyId, k) => many(12).map(({ host }) => ({ apiKeyId, host: `k${k}.${host}` }))))
+  for (let n = 0; n < 3; n += 1) await claim({ limit: 1 })
+  expect(await claim()).toHaveLength(64)
+  expect(asked).toBeLessThan(1_100)
+})
+
+test('what becomes due behind a claim is found: after an attempt, a resend, a restart, and a clock that was set back', async () => {
+  const [one, two, three] = await deliver([
+    { host: 'a:443', dueAt: T0 - 5 },
+    { host: 'b:443', dueAt: T0 - 5 },
+    { host: 'c:443', dueAt: T0 + 50 },
+  ])
+  await claim({ at: T0 + 5 })
+  await temp.store.settle(settlement(one!.id, T0 - 3))
+  expect((await claim({ at: T0 + 9 })).map(each => each.id)).toEqual([one!.id])
+  await temp.store.settle(settlement(two!.id, T0 + 3_600_000))
+  await temp.store.resend(two!.id, T0 + 4)
+  expect((await claim({ at: T0 + 9 })).map(each => each.id)).toEqual([two!.id])
+  // It looks so far ahead that it knows the third, may not take it, and forgets it when the clock is set back.
+  expect(await claim({ at: T0 + 60, closed: ['c:443'] })).toEqual([])
+  expect(await claim({ at: T0 + 20 })).toEqual([])
+  expect((await claim({ at: T0 + 55 })).map(each => each.id)).toEqual([three!.id])
+  await temp.store.freeLeases()
+  expect(new Set((await claim({ at: T0 + 56 })).map(each => each.id))).toEqual(new Set([one!.id, two!.id, three!.id]))
+})
+
+test('what was claimed in a transaction that was taken back is claimed anew, and by the next claim where that failed as well', async () => {
+  const [delivery] = await deliver([{}])
+  const broken = { ...settlement(delivery!.id, T0), dueAt: null }
+  const made = await Promise.allSettled([claim(), claim({ leaseToken: 'L2' }), temp.store.settle(broken)])
+  expect(made.map(each => (each.status === 'fulfilled' ? each.value : 'refused'))).toMatchObject([
+    [{ id: delivery!.id, leaseToken: 'L' }],
+    [],
+    'refused',
+  ])
+  await temp.store.freeLeases()
+  temp.store.db.run(`CREATE TRIGGER no_lease BEFORE UPDATE ON deliveries BEGIN SELECT raise(FAIL, 'no'); END`)
+  await expect(claim()).rejects.toThrow()
+  temp.store.db.run('DROP TRIGGER no_lease')
+  expect(await claim()).toMatchObject([{ id: delivery!.id }])
+})
