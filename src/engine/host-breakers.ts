@@ -27,8 +27,9 @@ const REMEMBERED = 99
 const TIMEOUTS = 5
 /** What went wrong before a byte left us, or because we stopped. */
 const OURS: ReadonlySet<string> = new Set(['egress_down', 'aborted', 'internal'])
-/** Above this many failing hosts the old ones are looked through. */
+/** Above this many failing hosts the old ones are forgotten, a few with each failure: more than there can be new ones. */
 const MOST_HOSTS = 1_000
+const LOOKED_THROUGH = 2
 
 export class HostBreakers {
   #hosts = new Map<string, Host>()
@@ -41,21 +42,13 @@ export class HostBreakers {
     }
   }
 
-  /** Hosts that may not be tried at `at`. */
-  closed(at: number): string[] {
-    return [...this.#hosts.keys()].filter(name => this.isClosed(name, at))
-  }
-
+  /** Whether the host may not be tried at `at`. */
   isClosed(name: string, at: number): boolean {
     const host = this.#hosts.get(name)
     return host !== undefined && (host.closedUntil > at || host.probing)
   }
 
-  /** Hosts whose pause is over: one attempt decides. */
-  awaitingProbe(at: number): string[] {
-    return [...this.#hosts.keys()].filter(name => this.awaitsProbe(name, at))
-  }
-
+  /** Whether its pause is over: one attempt decides. */
   awaitsProbe(name: string, at: number): boolean {
     const host = this.#hosts.get(name)
     return host !== undefined && host.closedUntil > 0 && host.closedUntil <= at && !host.probing
@@ -119,9 +112,14 @@ export class HostBreakers {
   /** Hosts whose failures are long over are forgotten: whoever names hosts must not fill our memory. */
   #trim(at: number): void {
     if (this.#hosts.size <= MOST_HOSTS) return
+    let left = LOOKED_THROUGH
     for (const [name, host] of this.#hosts) {
+      if (left === 0) return
+      left -= 1
       const newest = host.recent.at(-1)?.at ?? 0
-      if (!host.probing && host.closedUntil <= at && at - newest >= WINDOW_MS) this.#hosts.delete(name)
+      this.#hosts.delete(name)
+      // What is kept is looked at again after all others.
+      if (host.probing || host.closedUntil > at || at - newest < WINDOW_MS) this.#hosts.set(name, host)
     }
   }
 }

@@ -100,33 +100,44 @@ test('an account without credit closes the way at once', () => {
 test('five time-outs close a callback host for a minute, then one probe decides', () => {
   const breakers = new HostBreakers()
   for (let i = 0; i < 5; i += 1) breakers.learn('slow:443', 'timeout', 1_000)
-  expect(breakers.closed(2_000)).toEqual(['slow:443'])
-  expect(breakers.closed(61_000)).toEqual([])
+  expect(breakers.isClosed('slow:443', 2_000)).toBe(true)
+  expect(breakers.isClosed('slow:443', 61_000)).toBe(false)
   breakers.begin('slow:443', 61_000)
-  expect(breakers.closed(61_001)).toEqual(['slow:443'])
+  expect(breakers.isClosed('slow:443', 61_001)).toBe(true)
   breakers.learn('slow:443', null, 61_002)
-  expect(breakers.closed(61_003)).toEqual([])
+  expect(breakers.isClosed('slow:443', 61_003)).toBe(false)
 })
 
 test('failures that were on their way when a callback host closed do not lengthen its pause', () => {
   const breakers = new HostBreakers()
   for (let i = 0; i < 32; i += 1) breakers.learn('busy:443', 'timeout', 1_000 + i)
-  expect(breakers.closed(61_003)).toEqual(['busy:443'])
-  expect(breakers.closed(61_004)).toEqual([])
-  expect(breakers.awaitingProbe(61_004)).toEqual(['busy:443'])
+  expect(breakers.isClosed('busy:443', 61_003)).toBe(true)
+  expect(breakers.isClosed('busy:443', 61_004)).toBe(false)
+  expect(breakers.awaitsProbe('busy:443', 61_004)).toBe(true)
   breakers.begin('busy:443', 61_004)
   for (const each of ['timeout', 'http_5xx']) breakers.learn('busy:443', each, 61_005)
-  expect(breakers.closed(61_005 + 119_999)).toEqual(['busy:443'])
-  expect(breakers.closed(61_005 + 120_000)).toEqual([])
+  expect(breakers.isClosed('busy:443', 61_005 + 119_999)).toBe(true)
+  expect(breakers.isClosed('busy:443', 61_005 + 120_000)).toBe(false)
 })
 
 test('seven failures of ten attempts since the first failure close a host, six do not', () => {
-  const closedAfter = (attempts: string): string[] => {
+  const isClosedAfter = (attempts: string): boolean => {
     const breakers = new HostBreakers()
     for (const [i, each] of [...attempts].entries()) breakers.learn('h', each === 'F' ? 'http_5xx' : null, 1_000 + i)
-    return breakers.closed(2_000)
+    return breakers.isClosed('h', 2_000)
   }
-  expect(closedAfter('FSSSFFFFFF')).toEqual(['h'])
-  expect(closedAfter('FSSSSFFFFF')).toEqual([])
-  expect(closedAfter('FFFFFFFFF')).toEqual([])
+  expect(isClosedAfter('FSSSFFFFFF')).toBe(true)
+  expect(isClosedAfter('FSSSSFFFFF')).toBe(false)
+  expect(isClosedAfter('FFFFFFFFF')).toBe(false)
+})
+
+test('thousands of callback hosts are forgotten when their failures are long over, in the course of half as many new ones', () => {
+  const breakers = new HostBreakers()
+  const fail = (host: string, at: number) => breakers.learn(host, 'timeout', at)
+  for (let n = 0; n < 3_000; n += 1) for (let i = 0; i < 5; i += 1) fail(`old${n}`, 0)
+  const known = (at: number) =>
+    Array.from({ length: 3_000 }, (_, n) => breakers.awaitsProbe(`old${n}`, at)).filter(Boolean)
+  expect(known(60_000)).toHaveLength(3_000)
+  for (let n = 0; n < 1_600; n += 1) fail('new', 300_000 + n)
+  expect(known(302_000).length).toBeLessThanOrEqual(1_000)
 })
