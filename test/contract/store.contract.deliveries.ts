@@ -145,6 +145,16 @@ function claiming(subject: Subject): void {
     expect([...byHost(claimed)]).toEqual([['a:443', 1]])
   })
 
+  test('of a host that is probed no more than one is in flight, whatever it has waiting', async () => {
+    const { store } = subject
+    await deliver(
+      subject,
+      Array.from({ length: 18 }, (_, n) => ({ host: ['a:443', 'b:443', 'c:443'][n % 3]! })),
+    )
+    const order = claimOrder({ perHost: 4, probed: ['a:443', 'b:443', 'z:1'], inFlight: { 'b:443': 1 } })
+    expect(Object.fromEntries(byHost(await store.claim(order)))).toEqual({ 'a:443': 1, 'c:443': 4 })
+  })
+
   test('a host that has earned more places takes all of them in one claim', async () => {
     const { store } = subject
     const wishes = Array.from({ length: 40 }, (_, n) => ({ host: n < 30 ? 'quick:443' : `h${n % 2}:443` }))

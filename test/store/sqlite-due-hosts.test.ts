@@ -2,6 +2,7 @@
 import { Database } from 'bun:sqlite'
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import type { ClaimedDelivery, ClaimOrder, NewDelivery } from '../../src/core/delivery.ts'
+import { seeded } from '../support/runs.ts'
 import { cancelTurn, creation, deliveryOf, queuedRun, T0 } from '../support/store-runs.ts'
 import { openTempStore, type TempStore } from '../support/store-temp.ts'
 
@@ -186,4 +187,51 @@ test('what was claimed in a transaction that was taken back is claimed anew, and
   await expect(claim()).rejects.toThrow()
   temp.store.db.run('DROP TRIGGER no_lease')
   expect(await claim()).toMatchObject([{ id: delivery!.id }])
+})
+
+test('whatever came before, a claim with places for all leaves nothing that is due', async () => {
+  const random = seeded(5)
+  const upTo = (n: number) => Math.floor(random() * n)
+  const host = () => `h${upTo(6)}:443`
+  let at = T0
+  const known: NewDelivery[] = []
+  const held: { id: string; leaseToken: string }[] = []
+  const take = async (more: Partial<ClaimOrder>) =>
+    held.push(...(await claim({ at, leaseUntil: at + 100, leaseToken: `L${held.length}.${upTo(1e9)}`, ...more })))
+  const moves = [
+    async () => {
+      known.push(
+        ...(await deliver(
+          Array.from({ length: 5 }, () => ({ host: host(), apiKeyId: `key_${upTo(3)}`, dueAt: at + upTo(60) - 40 })),
+        )),
+      )
+    },
+    () => take({ closed: [host(), host()], perHost: 2, retries: upTo(4), limit: 1 + upTo(8) }),
+    () =>
+      take({ perKey: 1 + upTo(6), inFlightOfKeys: { key_0: 3 }, inFlight: { 'h0:443': upTo(6) }, probed: [host()] }),
+    async () => {
+      for (const { id, leaseToken } of held.splice(0, 4))
+        await temp.store.settle({ ...settlement(id, at + upTo(40) - 20), at, leaseToken, counts: upTo(5) > 0 })
+    },
+    async () => known[0] && temp.store.resend(known[upTo(known.length)]!.id, at),
+    () => temp.store.freeLeases(),
+    () =>
+      Promise.allSettled([
+        take({}),
+        temp.store.settle({ ...settlement('none', T0), dueAt: null }),
+        take({ perHost: 1 }),
+      ]),
+    async () => {
+      at += upTo(60) - 15
+    },
+  ]
+  const due = temp.store.db.query<{ n: number }, [number]>(
+    `SELECT count(*) AS n FROM deliveries WHERE status = 'pending' AND ready_at <= ?`,
+  )
+  for (let n = 0; n < 600; n += 1) {
+    await moves[upTo(moves.length)]?.()
+    if (n % 10 !== 9) continue
+    await take({ limit: 2_000, retries: 2_000, perHost: 2_000, perKey: 2_000 })
+    expect([n, due.get(at)?.n]).toEqual([n, 0])
+  }
 })
