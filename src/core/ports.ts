@@ -365,7 +365,7 @@ export interface Observer {
     ms: number
   }): void
   /** Something that should not happen happened and was survived. */
-  fault(where: string, error: unknown, context?: Readonly<Record<string, string>>): void
+  fault(where: string, error: unknown, context?: Readonly<Record<string, string | number>>): void
 }
 
 export interface EngineStats {

@@ -84,7 +84,7 @@ export async function perform(
   if (!step) return null
   const { clock } = deps
   const said = await carryOut(deps, live, step, effect, stop).catch(error => {
-    deps.observer.fault(effect.type, error, { runId: run.id })
+    deps.observer.fault(effect.type, error, { runId: run.id, stepId: effect.stepId, attempt: effect.attempt })
     return brokenOff(deps, step, effect)
   })
   return said && { ...said, stepId: effect.stepId, attempt: effect.attempt, at: clock.now(), jitter: clock.random() }
@@ -246,7 +246,12 @@ async function sendOff(
     return answerOf(deps, provider, step, route, await provider.start({ ...order, stash, sending }, signal))
   } catch (error) {
     if (held) return refused(held)
-    deps.observer.fault('submit', error, { runId: run.id, provider: attempt.provider })
+    deps.observer.fault('submit', error, {
+      runId: run.id,
+      stepId: step.id,
+      attempt: attempt.no,
+      provider: attempt.provider,
+    })
     if (!began) return refused(stepError('internal', 'the request could not be made'))
     const lost = stepError('outcome_unknown', 'the submit broke on our side', { provider: attempt.provider })
     return { type: 'step.submit_unknown', error: lost, askAt: firstLookAt(deps, provider) }
@@ -307,7 +312,7 @@ async function poll(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
         return again(checked.error, checked.pollAfterMs)
     }
   } catch (error) {
-    deps.observer.fault('poll', error, { provider: attempt.provider })
+    deps.observer.fault('poll', error, { stepId: step.id, attempt: attempt.no, provider: attempt.provider })
     return again(stepError('network_error', 'the poll broke'), BROKEN_PAUSE_MS)
   }
 }

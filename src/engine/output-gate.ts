@@ -70,7 +70,7 @@ export class OutputGate {
   }
 
   /** Storage did not take something: an operator hears of it, now and as long as it lasts. */
-  refused(where: string, error: StorageUnavailable, context: { runId?: string } = {}): void {
+  refused(where: string, error: StorageUnavailable, context: Readonly<Record<string, string | number>> = {}): void {
     const { clock, observer } = this.#deps
     observer.fault(where, error, context)
     this.#isOpen = false

@@ -53,13 +53,24 @@ export async function keepOutputs(
       if (copied.ok) outputs.push(copied.output)
       else lost = patient(lost, copied)
       // The step shows it, and an operator must hear of it: the provider's links live for minutes.
-      if (isRefusal(copied)) deps.gate.refused('keep', new StorageUnavailable(copied.error.message), { runId: run.id })
+      if (isRefusal(copied))
+        deps.gate.refused('keep', new StorageUnavailable(copied.error.message), {
+          runId: run.id,
+          stepId: step.id,
+          attempt: attempt.no,
+        })
     }
     if (lost && (lost.fault !== 'final' || outputs.length === 0)) return failed(deps, step, lost, outputs)
     deps.gate.stored()
     return { type: 'media.kept', outputs }
   } catch (error) {
-    if (!signal.aborted) deps.observer.fault('keep', error, { runId: run.id, provider: attempt.provider })
+    if (!signal.aborted)
+      deps.observer.fault('keep', error, {
+        runId: run.id,
+        stepId: step.id,
+        attempt: attempt.no,
+        provider: attempt.provider,
+      })
     const broken = { error: stepError('output_fetch_failed', 'the copy broke off'), fault: 'spoiled' } as const
     return failed(deps, step, patient(lost, broken), outputs)
   } finally {

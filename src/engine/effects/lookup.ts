@@ -35,7 +35,7 @@ export async function surelyUnsent(
     try {
       return await deps.store.isUnsent(attempt.token)
     } catch (error) {
-      deps.observer.fault('find', error, { runId: live.run.id })
+      deps.observer.fault('find', error, { runId: live.run.id, stepId: step.id, attempt: attempt.no })
       const leftMs = deadlineOf(live.run, step) - clock.now()
       if (leftMs > 0) await within(clock, Math.min(leftMs, growing(STORAGE_PAUSE_MS, tries)), stop, ended)
       if (leftMs <= 0 || stop.aborted) return false
