@@ -3,7 +3,9 @@
  *
  * 1. It asks for the least that they can cost, at the cheapest providers and without a second attempt: what is refused here
  *    would fail whatever goes well, and its first steps would be paid for nothing.
- * 2. The engine looks again before each submit: what runs side by side spend together shows only there.
+ * 2. A job that a resume takes over costs nothing: it is paid. What is bought in its place, should it have nothing to give, is
+ *    looked at before its submit only.
+ * 3. The engine looks again before each submit: what runs side by side spend together shows only there.
  */
 import type { KeyDesk, Principal } from './deps.ts'
 import type { RequestError } from './problem.ts'

@@ -17,7 +17,7 @@ import { presentEvent } from './dto/run.ts'
 import { type Authorized, type Context, type Exchange, guarded } from './exchange.ts'
 import * as docs from './openapi/runs.ts'
 import { ApiProblem, parameterProblem } from './problem.ts'
-import { ownRun } from './runs.ts'
+import { ownRun, removedFrom } from './runs.ts'
 import { createShares, type Shares } from './shares.ts'
 
 export function eventRoutes(context: Context) {
@@ -130,13 +130,15 @@ function stream(
 const encoder = new TextEncoder()
 
 async function pump(
-  { store, links, clock }: ApiDeps,
+  deps: ApiDeps,
   run: Run,
   after: number,
   signal: AbortSignal,
   send: (text: string) => Promise<void>,
 ): Promise<void> {
-  const view = { link: (id: string) => links.media(id, clock.now()) }
+  const { store, links, clock } = deps
+  const removed = await removedFrom(deps, run)
+  const view = { link: (id: string) => links.media(id, clock.now()), removed }
   for await (const event of store.watch(run.id, after, signal)) {
     const data = JSON.stringify(presentEvent(event, run.id, view))
     await send(`id: ${event.seq}\nevent: ${event.type}\ndata: ${data}\n\n`)

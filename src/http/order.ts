@@ -9,7 +9,7 @@
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
-import { obstacleOf, priceAt } from '../core/offers.ts'
+import { lackOf, obstacleOf, priceAt } from '../core/offers.ts'
 import { revise } from '../core/revise.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import { checkCost, type PricedStep } from './costs.ts'
@@ -160,6 +160,7 @@ export async function examineFork(
     ...checkProviders(deps, keys, steps, order.provider_order),
     ...(await checkPictures(deps, principal, again)),
     ...again.flatMap(step => checkRoutes(deps, step)),
+    ...(revised.ok ? checkTakenOver(deps, revised.run.steps) : []),
     ...(isClear ? checkCost(deps.keys, principal, pricesOf(deps, again), forked.maxCostUsd) : []),
   ]
   if (errors.length > 0 || !revised.ok) return { ok: false, errors }
@@ -271,6 +272,27 @@ function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError
       hint: 'Set what one of them lacks and restart, or choose another model: GET /api/v1/models says which can run.',
     },
   ]
+}
+
+/** Whether the providers of jobs that a resume goes on with can be asked for them. */
+function checkTakenOver(deps: ApiDeps, steps: readonly Step[]): RequestError[] {
+  return steps.flatMap(step => {
+    if (step.status !== 'running') return []
+    const { provider: id } = step.attempt
+    const lack = lackOf(
+      deps.providers.find(provider => provider.id === id),
+      `in mode ${deps.mode}`,
+    )
+    if (lack === null) return []
+    return [
+      {
+        pointer: '/from_step_key',
+        code: 'no_route',
+        detail: `the job of ${step.key} is at ${id}, which cannot be asked for it (${lack.replace(/\.$/, '')})`,
+        hint: `Set what it lacks and restart; or send "from_step_key": "${step.key}" to pay for another job.`,
+      },
+    ]
+  })
 }
 
 /** What each step costs at each provider that could run it; a step that has none is told elsewhere. */

@@ -193,12 +193,18 @@ export async function ownRun({ engine }: ApiDeps, exchange: Authorized): Promise
 }
 
 /** The run with its links and, when it has ended, with what became of its callback. */
-export async function shown({ store, links, clock }: ApiDeps, run: Run): Promise<RunDto> {
+export async function shown(deps: ApiDeps, run: Run): Promise<RunDto> {
+  const { store, links, clock } = deps
   const at = clock.now()
   const sent = run.callback && isEnded(run) ? await store.deliveriesOf(run.id) : []
-  const isOld = isEnded(run) && at - run.updatedAt >= SHORTEST_RETENTION_MS
-  const removed = isOld ? await removedOf(store, run.steps) : undefined
-  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0], ...(removed && { removed }) })
+  const removed = await removedFrom(deps, run)
+  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0], removed })
+}
+
+/** Media of a run that are stored no more. */
+export async function removedFrom({ store, clock }: ApiDeps, run: Run): Promise<ReadonlySet<string>> {
+  const isOld = isEnded(run) && clock.now() - run.updatedAt >= SHORTEST_RETENTION_MS
+  return isOld ? removedOf(store, run.steps) : new Set()
 }
 
 /** Nothing is removed earlier, so younger runs need no look. */

@@ -135,6 +135,40 @@ describe('resume', () => {
     expect((await world.runToEnd(anew.id)).status).toBe('succeeded')
   })
 
+  test('does not go on with a job whose provider cannot be asked here, and says what to set or to name', async () => {
+    let missing: string | null = null
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      providers: deps.providers.map(({ id }) => ({
+        id,
+        get missing() {
+          return missing
+        },
+      })),
+    }))
+    other.provider.instant = false
+    const id = await other.run(seed)
+    await other.until(async () => (await other.engine.run(id))?.steps[0]?.status === 'running')
+    other.provider.cancel = async () => 'unsupported'
+    await other.ask('POST', `/api/v1/runs/${id}/cancel`)
+    await other.runToEnd(id)
+    missing = 'set the key'
+    const refused = await other.ask('POST', `/api/v1/runs/${id}/resume`)
+    const { errors } = (await refused.json()) as { errors: { pointer: string; code: string; detail: string }[] }
+    expect(refused.status).toBe(400)
+    expect(errors).toContainEqual(
+      expect.objectContaining({
+        pointer: '/from_step_key',
+        code: 'no_route',
+        detail: `the job of text_to_image is at ${other.provider.id}, which cannot be asked for it (set the key)`,
+        hint: expect.stringContaining('"from_step_key": "text_to_image"'),
+      }),
+    )
+    missing = null
+    expect((await other.ask('POST', `/api/v1/runs/${id}/resume`)).status).toBe(202)
+    await other.close()
+  })
+
   test('may begin at a finished step, prefer another provider and allow more money', async () => {
     const id = await failed()
     world.provider.instant = true

@@ -358,7 +358,7 @@ test('while a lost submit is looked up, nobody is told to resume, nor that it is
     const view = { link: (id: string) => id }
     const data = { attempt: 1, provider: 'byteplus', error }
     const event = { seq: 3, at: T0, type: 'step.unknown', stepKey: 'text_to_image', data } as const
-    const hint = expect.stringMatching(/is looked up at the provider, and is not sent again as long as it may be there/)
+    const hint = expect.stringMatching(/is looked up at the provider before anything is sent again/)
     const looked = { code, message: error.message, hint }
     expect(presentRun(run, view).steps[0]).toMatchObject({ phase: 'submitting', error: looked })
     expect(presentEvent(event, run.id, view).data).toMatchObject({ error: looked })

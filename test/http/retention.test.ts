@@ -49,6 +49,8 @@ test('an output that was removed says so, in one run and in the list', async () 
   const { steps } = await world.json<Run>('GET', `/api/v1/runs/${id}`)
   await world.store.removeMedia([steps[0]?.outputs?.[0]?.media_id ?? ''], world.clock.now())
   expect(await available()).toEqual([[false], [false]])
+  const told = await (await world.ask('GET', `/api/v1/runs/${id}/events`)).text()
+  expect(told.match(/"available":\w+/g)).toEqual(['"available":false'])
   await world.close()
 })
 

@@ -230,7 +230,7 @@ function presentFailure(error: StepError): FailureDto {
 
 /** Why nobody knows what became of a submit. What is to be done when an attempt fails that way is not to be done now. */
 function presentUnknown(error: StepError): FailureDto {
-  const hint = 'Nothing to do: the job is looked up at the provider, and is not sent again as long as it may be there.'
+  const hint = 'Nothing to do: the job is looked up at the provider before anything is sent again.'
   return presentFailure({ ...error, hint })
 }
 
