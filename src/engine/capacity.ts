@@ -111,6 +111,14 @@ export class Capacity {
     if (this.#submitting.get(provider)?.delete(holder)) this.#serve(provider)
   }
 
+  /**
+   * The answer to the submit is lost, and the job, if there is one, keeps its place. Gives the time when the line is to be
+   * resumed, if that was a breaker's probe.
+   */
+  lost(way: Way, holder: string, at: number): number | null {
+    return this.#breakers.lose(way, holder, at)
+  }
+
   /** The provider took a job: the way is open, whatever becomes of that. */
   took(way: Way): void {
     if (this.#breakers.close(way)) this.#serve(way.provider)

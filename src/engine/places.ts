@@ -92,6 +92,8 @@ export class Places {
       if (step.status === 'running' && was.status === 'submitting') capacity.took(wayOf(after, step, step.attempt))
       if (step.status === 'keeping' && was.status !== 'keeping')
         capacity.learn(wayOf(after, step, step.attempt), step.id, null, clock.now())
+      if (step.status === 'submitting' && step.lookup !== null)
+        this.#learnNothing(wayOf(after, step, step.attempt), step.id)
       if (!holdsPlace(step)) this.#vacate(step.id)
       else if (was.status === 'submitting' && !isSubmit(step)) capacity.submitted(was.attempt.provider, step.id)
     })
@@ -121,6 +123,12 @@ export class Places {
     if (!error || submittedAt !== null) return
     const way = wayOf(run, step, attempt)
     this.#resumeAt(way, capacity.learn(way, step.id, error, clock.now()))
+  }
+
+  /** What became of the submit is not known: it tells nothing of the way. */
+  #learnNothing(way: Way, stepId: string): void {
+    const { capacity, clock } = this.#deps
+    this.#resumeAt(way, capacity.lost(way, stepId, clock.now()))
   }
 
   /** Those in line have no timer of their own: it outlives this run. */

@@ -118,6 +118,44 @@ describe('a provider that is down', () => {
       },
     ))
 
+  test('for want of credit is left alone by all keys: each would lose a run by it', () => {
+    let isPaid = false
+    const unpaid = stepError('insufficient_credit', 'no credit', { httpStatus: 402 })
+    return inWorld(
+      () => (isPaid ? { type: 'work' } : { type: 'refuse', error: unpaid }),
+      async (world, submits) => {
+        for (const [i, id] of ids('run', 10).entries()) {
+          await create(world, [id], `key${i}`)
+          await world.settle(() => false, 1_000)
+        }
+        expect(submits).toHaveLength(1)
+        isPaid = true
+        await world.settle(() => false, 5 * MINUTE)
+        const seconds = await secondsOf(world, ids('run', 10))
+        expect(seconds.map(each => each !== null)).toEqual([false, ...Array<boolean>(9).fill(true)])
+      },
+    )
+  })
+
+  test('and loses the answer to its probe is probed again after a pause, by another', () => {
+    let asked = 0
+    return inWorld(
+      (_, world) => {
+        for (const each of world.providers) if (each instanceof RemoteProvider) each.canFind = false
+        asked += 1
+        if (asked <= 8) return { type: 'refuse', error: busy }
+        return asked === 9 ? { type: 'drop' } : { type: 'work' }
+      },
+      async world => {
+        await create(world, ids('run', 8), 'A')
+        await world.settle(() => false, 5 * MINUTE)
+        const seconds = await secondsOf(world, ids('run', 8))
+        expect(seconds.filter(each => each === null)).toHaveLength(1)
+        for (const each of seconds) expect(each ?? 0).toBeLessThan(65)
+      },
+    )
+  })
+
   test('and is up again serves all who waited, at the next probe', () => {
     let isDown = true
     return inWorld(
