@@ -16,6 +16,7 @@ import {
   chooseModel,
   choosing,
   draft,
+  dropAside,
   errors,
   estimate,
   hindrance,
@@ -89,12 +90,16 @@ export function Compose() {
 }
 
 function Aside() {
-  if (!putAside.value) return null
+  const [newest] = putAside.value
+  if (!newest) return null
   return (
     <p class="notice" role="status">
-      Another draft stands here; yours is put aside.{' '}
+      {newest.own ? 'Another draft stands here; yours is put aside.' : 'Your draft is back; the other is put aside.'}{' '}
       <button type="button" class="quiet" onClick={bringBack}>
         bring it back
+      </button>{' '}
+      <button type="button" class="quiet" onClick={dropAside}>
+        drop it
       </button>
     </p>
   )

@@ -4,6 +4,7 @@
  * 1. `body` is exactly what Run sends and what the snippets show; there is no second form of it.
  * 2. While it changes, the server says what is wrong and what it would cost (estimate); the page has no rules of its own.
  * 3. It is kept in this browser until it runs, so that a reload or a sign-in loses nothing.
+ * 4. What somebody changed and did not run is theirs: the request of a run puts it aside, and never in the place of another.
  */
 import { batch, computed, effect, signal } from '@preact/signals'
 import type { ChainDto, EstimateDto, ModelDto } from '../http/dto/catalog.ts'
@@ -25,6 +26,8 @@ export interface Draft {
   /** What the page has no field for, from a run that is run again. */
   metadata: Record<string, string>
   providerOrder: Record<string, string[]>
+  /** Somebody changed it here, and it has not run since: only this is worth putting aside. */
+  own: boolean
 }
 
 export interface Choice {
@@ -34,6 +37,7 @@ export interface Choice {
 }
 
 const KEPT = 'babychain.draft'
+const KEPT_ASIDE = 'babychain.aside'
 const FIRST_MODEL: Readonly<Record<string, string>> = {
   text_to_image: 'bfl/flux-2-flex',
   image_to_image: 'bytedance/seedream-4.5',
@@ -109,8 +113,13 @@ export function mistakes([first, ...more]: readonly RequestErrorDto[]): string {
   return `${first?.detail ?? ''}${more.length ? ` (and ${more.length} more)` : ''}`
 }
 
+/** Whatever somebody changes goes through here; what the page fills in by itself does not. */
+export function edit(change: Partial<Draft>): void {
+  draft.value = { ...draft.value, ...change, own: true }
+}
+
 export function chooseChain(slug: string): void {
-  draft.value = { ...draft.value, slug }
+  edit({ slug })
   void completeModels()
 }
 
@@ -125,7 +134,7 @@ export async function chooseModel(step: string, id: string): Promise<void> {
     const { [step]: _, ...others } = choosing.value
     batch(() => {
       choosing.value = others
-      adopt(step, detail)
+      edit(adopted(step, detail))
     })
   } catch (error) {
     if (!(error instanceof ApiFailure)) throw error
@@ -133,20 +142,16 @@ export async function chooseModel(step: string, id: string): Promise<void> {
   }
 }
 
-function adopt(step: string, model: ModelDto): void {
+function adopted(step: string, model: ModelDto): Pick<Draft, 'models' | 'params'> {
   const { value } = draft
   const wired = (chain.value?.steps.find(each => each.step_key === step)?.depends_on.length ?? 0) > 0
   const before = details.value.get(value.models[step] ?? '') ?? null
   const params = carryOver(before, value.params[step] ?? {}, model, { prompt: FIRST_PROMPT[step] ?? '', wired })
-  draft.value = {
-    ...value,
-    models: { ...value.models, [step]: model.id },
-    params: { ...value.params, [step]: params },
-  }
+  return { models: { ...value.models, [step]: model.id }, params: { ...value.params, [step]: params } }
 }
 
 export function setParams(step: string, params: Params): void {
-  draft.value = { ...draft.value, params: { ...draft.value.params, [step]: params } }
+  edit({ params: { ...draft.value.params, [step]: params } })
 }
 
 let completing = new AbortController()
@@ -166,7 +171,8 @@ export async function completeModels(): Promise<void> {
       const id = stays ? had : firstModel(step)
       const model = await untilAnswered(() => detailOf(id), { gone, failing })
       gone.throwIfAborted()
-      if (!stays && draft.value.models[step.step_key] === had) adopt(step.step_key, model)
+      if (!stays && draft.value.models[step.step_key] === had)
+        draft.value = { ...draft.value, ...adopted(step.step_key, model) }
     }
   } catch (error) {
     if (gone.aborted) return
@@ -181,10 +187,10 @@ function firstModel(step: ChainDto['steps'][number]): string {
   return able.includes(wished) ? wished : (able[0] ?? wished)
 }
 
-/** A draft that was begun and has not run, while another stands in its place. */
-export const putAside = signal<Draft | null>(null)
-/** What the newest order sent. */
-let ran: Draft | null = null
+/** Drafts in whose place another stands, newest first. */
+export const putAside = signal<readonly Draft[]>(keptAside())
+/** Who has so many begun requests looks for none of them; the oldest goes. */
+const MOST_ASIDE = 10
 
 /** The request of a run, to be changed and run again. @throws Error when its chain is not known here */
 export function composeFrom(run: RunDto): void {
@@ -192,8 +198,7 @@ export function composeFrom(run: RunDto): void {
   const template = chains.value.find(each => each.slug === run.chain_slug || each.aliases.includes(run.chain_slug))
   if (!template) throw new Error(`This server has no chain ${run.chain_slug}.`)
   const { steps } = template
-  const begun = draft.value !== ran && Object.keys(draft.value.models).length > 0
-  if (begun) putAside.value = draft.value
+  putAside.value = ownOf([draft.value, ...putAside.value]).slice(0, MOST_ASIDE)
   replaceDraft({
     slug: template.slug,
     models: Object.fromEntries(steps.map(step => [step.step_key, given.chain_models?.[step.model_field] ?? ''])),
@@ -202,15 +207,22 @@ export function composeFrom(run: RunDto): void {
     maxCostUsd: run.max_cost_usd === null ? '' : String(run.max_cost_usd),
     metadata: run.metadata,
     providerOrder: run.provider_order,
+    own: false,
   })
 }
 
-/** The draft that was put aside, and this one in its place: neither is lost by a mistake. */
+const ownOf = (drafts: readonly Draft[]): Draft[] => drafts.filter(each => each.own)
+
+/** The draft that was put aside last, and this one behind the others: none is lost by a mistake. */
 export function bringBack(): void {
-  const back = putAside.value
+  const [back, ...others] = putAside.value
   if (!back) return
-  putAside.value = draft.value
+  putAside.value = [...others, draft.value]
   replaceDraft(back)
+}
+
+export function dropAside(): void {
+  putAside.value = ownOf(putAside.value.slice(1))
 }
 
 function replaceDraft(next: Draft): void {
@@ -223,8 +235,16 @@ function replaceDraft(next: Draft): void {
 export async function startRun(): Promise<RunDto> {
   const sent = draft.value
   const run = await order(`/api/v1/chains/${sent.slug}/runs`, body.value)
-  ran = sent
+  if (draft.value === sent) makeRoom()
   return run
+}
+
+/** What has run is kept as its run: the draft that it put aside stands here again. */
+function makeRoom(): void {
+  const [back, ...others] = ownOf(putAside.value)
+  putAside.value = others
+  if (back) replaceDraft(back)
+  else draft.value = { ...draft.value, own: false }
 }
 
 function kept(): Draft {
@@ -236,6 +256,7 @@ function kept(): Draft {
     maxCostUsd: '',
     metadata: {},
     providerOrder: {},
+    own: false,
   }
   try {
     return { ...empty, ...(JSON.parse(localStorage.getItem(KEPT) ?? '{}') as Partial<Draft>) }
@@ -244,21 +265,33 @@ function kept(): Draft {
   }
 }
 
+function keptAside(): Draft[] {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT_ASIDE) ?? '[]') as Draft[]
+  } catch {
+    return []
+  }
+}
+
 /** A picture pasted as text can be larger than all that a browser keeps for a page; it lives as long as the page. */
 const LONGEST_KEPT = 200_000
 
-effect(() => {
+function keep(where: Storage, name: string, what: unknown): void {
   const tooLong = (value: unknown) => typeof value === 'string' && value.length > LONGEST_KEPT
-  const text = JSON.stringify(draft.value, (_, value: unknown) => {
+  const text = JSON.stringify(what, (_, value: unknown) => {
     if (Array.isArray(value)) return value.filter(each => !tooLong(each))
     return tooLong(value) ? undefined : value
   })
   try {
-    localStorage.setItem(KEPT, text)
+    where.setItem(name, text)
   } catch {
     // No room, or none given: then the draft is not there after a reload, and nothing else is lost.
   }
-})
+}
+
+// First what is put aside, in this tab alone: another one has its own.
+effect(() => keep(sessionStorage, KEPT_ASIDE, ownOf(putAside.value)))
+effect(() => keep(localStorage, KEPT, draft.value))
 
 /** As long as somebody types, nobody wants to be corrected. */
 const PAUSE_MS = 300

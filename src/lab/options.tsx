@@ -1,6 +1,6 @@
 /** What is asked for beside the steps: the callback, the limit, and what came along from a run that is run again. */
 import { session } from './api.ts'
-import { draft, errors } from './draft.ts'
+import { draft, edit, errors } from './draft.ts'
 import { roleName } from './format.ts'
 
 export function Options() {
@@ -15,7 +15,7 @@ export function Options() {
           type="url"
           value={draft.value.webhookUrl}
           placeholder="https://your-app.example.com/hook (optional)"
-          onInput={event => (draft.value = { ...draft.value, webhookUrl: event.currentTarget.value.trim() })}
+          onInput={event => edit({ webhookUrl: event.currentTarget.value.trim() })}
         />
         {urlErrors.map(error => (
           <small class="wrong" key={error.code}>
@@ -33,7 +33,7 @@ export function Options() {
           step="0.01"
           value={draft.value.maxCostUsd}
           placeholder="no limit"
-          onInput={event => (draft.value = { ...draft.value, maxCostUsd: event.currentTarget.value })}
+          onInput={event => edit({ maxCostUsd: event.currentTarget.value })}
         />
         {costErrors.map(error => (
           <small class="wrong" key={error.code}>
@@ -53,12 +53,7 @@ function InboxButton() {
   const used = draft.value.webhookUrl === url
   return (
     <span class="adds">
-      <button
-        type="button"
-        class="quiet"
-        aria-pressed={used}
-        onClick={() => (draft.value = { ...draft.value, webhookUrl: used ? '' : url })}
-      >
+      <button type="button" class="quiet" aria-pressed={used} onClick={() => edit({ webhookUrl: used ? '' : url })}>
         {used ? '✓ ' : ''}built-in inbox
       </button>
       <a class="quiet as-button" href="/lab/inbox">
@@ -88,13 +83,7 @@ function AlsoSent() {
     <fieldset class="also" aria-label="Also sent">
       <legend>Also sent</legend>
       {rows.map(({ text, drop }) => (
-        <button
-          type="button"
-          class="chip"
-          key={text}
-          title="do not send this"
-          onClick={() => (draft.value = { ...draft.value, ...drop() })}
-        >
+        <button type="button" class="chip" key={text} title="do not send this" onClick={() => edit(drop())}>
           {text} ×
         </button>
       ))}

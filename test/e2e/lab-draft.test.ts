@@ -21,6 +21,18 @@ const tab = (page: Page, title: string, name: 'Form' | 'JSON') =>
 const prompt = (page: Page) => page.getByLabel('Prompt').first()
 const again = (page: Page) => page.getByRole('button', { name: 'Run again with changes' })
 
+const back = (page: Page) => page.getByRole('button', { name: 'bring it back' })
+const drop = (page: Page) => page.getByRole('button', { name: 'drop it' })
+
+/** By links alone, as the page itself leads there: nothing is loaded anew. */
+async function runAgain(page: Page, id: string): Promise<void> {
+  await page.getByRole('link', { name: 'runs', exact: true }).click()
+  await page.locator(`a[href="/runs/${id}"]`).click()
+  await again(page).click()
+  await page.waitForURL(`${server.url}/`)
+  await ready(page)
+}
+
 async function createRun(words: string): Promise<string> {
   const input = {
     chain_models: { text_to_image_model: 'bfl/flux-2-max', image_to_video_model: 'bytedance/seedance-1.5-pro' },
@@ -115,6 +127,149 @@ describe('a run that is run again', () => {
     await ready(page)
     expect(await prompt(page).inputValue()).toBe('A boat that has run')
     expect(await page.getByRole('button', { name: 'bring it back' }).count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+
+  test('never puts the untouched request of another run in the place of words of one’s own', async () => {
+    const [one, other] = [await createRun('Boat one'), await createRun('Boat other')]
+    const here = await compose()
+    const { page } = here
+    await prompt(page).fill('My own words')
+    await runAgain(page, one)
+    await runAgain(page, other)
+    await back(page).click()
+    expect(await prompt(page).inputValue()).toBe('My own words')
+    await leave(here)
+  }, 60_000)
+
+  test('puts one changed draft beside another, and each can be brought back', async () => {
+    const [one, other] = [await createRun('Boat one'), await createRun('Boat other')]
+    const here = await compose()
+    const { page } = here
+    await prompt(page).fill('My own words')
+    await runAgain(page, one)
+    await prompt(page).fill('Boat one, changed')
+    await runAgain(page, other)
+    await back(page).click()
+    expect(await prompt(page).inputValue()).toBe('Boat one, changed')
+    await back(page).click()
+    expect(await prompt(page).inputValue()).toBe('My own words')
+    await leave(here)
+  }, 60_000)
+
+  test('still has what it put aside after a reload', async () => {
+    const id = await createRun('A boat to run again')
+    const here = await compose()
+    const { page } = here
+    await prompt(page).fill('My own words')
+    await runAgain(page, id)
+    await page.reload()
+    await ready(page)
+    expect(await prompt(page).inputValue()).toBe('A boat to run again')
+    await back(page).click()
+    expect(await prompt(page).inputValue()).toBe('My own words')
+    await page.reload()
+    await ready(page)
+    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await back(page).count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+
+  test('puts aside a callback and a model that were chosen, too', async () => {
+    const id = await createRun('A boat to run again')
+    const here = await compose()
+    const { page } = here
+    await page.getByLabel('Final callback').fill('https://example.com/mine')
+    await runAgain(page, id)
+    await back(page).click()
+    expect(await page.getByLabel('Final callback').inputValue()).toBe('https://example.com/mine')
+    await leave(here)
+    const there = await compose()
+    const model = there.page.getByLabel('Model of text-to-image')
+    await model.selectOption('bfl/flux-2-pro')
+    await ready(there.page)
+    await runAgain(there.page, id)
+    expect(await model.inputValue()).toBe('bfl/flux-2-max')
+    await back(there.page).click()
+    expect(await model.inputValue()).toBe('bfl/flux-2-pro')
+    await leave(there)
+  }, 60_000)
+
+  test('announces no draft that nobody wrote', async () => {
+    const id = await createRun('A boat to run again')
+    const fresh = await visit(`/runs/${id}`)
+    await again(fresh.page).click()
+    await fresh.page.waitForURL(`${server.url}/`)
+    await ready(fresh.page)
+    expect(await back(fresh.page).count()).toBe(0)
+    await leave(fresh)
+    const untouched = await compose()
+    await runAgain(untouched.page, id)
+    expect(await prompt(untouched.page).inputValue()).toBe('A boat to run again')
+    expect(await back(untouched.page).count()).toBe(0)
+    await leave(untouched)
+  }, 60_000)
+
+  test('announces no draft that has run before a reload', async () => {
+    const here = await compose()
+    const { page } = here
+    await prompt(page).fill('A boat that has run')
+    await ready(page)
+    await runButton(page).click()
+    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await page.reload()
+    await again(page).click()
+    await page.waitForURL(`${server.url}/`)
+    await ready(page)
+    expect(await prompt(page).inputValue()).toBe('A boat that has run')
+    expect(await back(page).count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+
+  test('gives its place back once it has run', async () => {
+    const id = await createRun('A boat to run again')
+    const here = await compose()
+    const { page } = here
+    await prompt(page).fill('My own words')
+    await runAgain(page, id)
+    await back(page).waitFor()
+    await runButton(page).click()
+    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await page.getByRole('link', { name: 'compose', exact: true }).click()
+    await ready(page)
+    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await back(page).count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+
+  test('is not announced once the draft that was brought back has run', async () => {
+    const id = await createRun('A boat to run again')
+    const here = await compose()
+    const { page } = here
+    await prompt(page).fill('My own words')
+    await runAgain(page, id)
+    await back(page).click()
+    await ready(page)
+    await runButton(page).click()
+    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await page.getByRole('link', { name: 'compose', exact: true }).click()
+    await ready(page)
+    expect(await back(page).count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+
+  test('lets the draft go that is dropped, for good', async () => {
+    const id = await createRun('A boat to run again')
+    const here = await compose()
+    const { page } = here
+    await prompt(page).fill('My own words')
+    await runAgain(page, id)
+    await drop(page).click()
+    await back(page).waitFor({ state: 'detached' })
+    await page.reload()
+    await ready(page)
+    expect(await prompt(page).inputValue()).toBe('A boat to run again')
+    expect(await back(page).count()).toBe(0)
     await leave(here)
   }, 60_000)
 })
