@@ -63,12 +63,15 @@ interface LogProps {
 export function DeliveryLog({ id, version, refresh }: LogProps) {
   const detail = useSignal<DeliveryDetail | null>(null)
   const said = useSignal<string | null>(null)
+  /** Of the newest thing that was tried: what works now needs no word about before. */
+  const failure = useSignal<string | null>(null)
   const act = async (what: () => Promise<void>) => {
     try {
       await what()
+      failure.value = null
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
-      said.value = error.missing ? 'Deliveries are not available on this server.' : error.message
+      failure.value = error.missing ? 'Deliveries are not available on this server.' : error.message
     }
   }
   const show = () =>
@@ -77,6 +80,7 @@ export function DeliveryLog({ id, version, refresh }: LogProps) {
     })
   const again = () => {
     said.value = null
+    failure.value = null
     return act(async () => {
       await resend(id)
       said.value = 'Sent again, with the same webhook-id.'
@@ -98,9 +102,9 @@ export function DeliveryLog({ id, version, refresh }: LogProps) {
           resend
         </button>
       </p>
-      {said.value && (
+      {(failure.value ?? said.value) && (
         <p class="note" role="status">
-          {said.value}
+          {failure.value ?? said.value}
         </p>
       )}
       {detail.value && (

@@ -27,7 +27,9 @@ function loadEarlier(): void {
   void api<RunListDto>('GET', '/api/v1/runs?status=succeeded&limit=12')
     .then(list => {
       const outputs = list.data.flatMap(run => run.steps.flatMap(step => step.outputs ?? []))
-      const pictures = outputs.filter(output => output.mime.startsWith('image/')).map(output => output.media_id)
+      const pictures = outputs
+        .filter(output => output.available && output.mime.startsWith('image/'))
+        .map(output => output.media_id)
       earlier.value = [...new Set(pictures)].slice(0, 8).map(id => `media:${id}`)
     })
     .catch(() => {}) // a convenience: without it, one writes the reference

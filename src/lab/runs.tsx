@@ -202,7 +202,7 @@ function Age({ at }: { at: string }) {
 
 function RunRow({ run }: { run: RunDto }) {
   const outputs = run.steps.flatMap(step => step.outputs ?? [])
-  const picture = outputs.find(output => output.mime.startsWith('image/'))
+  const picture = outputs.find(output => output.available && output.mime.startsWith('image/'))
   const took = (isOver(run) ? Date.parse(run.ended_at ?? run.updated_at) : now.value) - Date.parse(run.created_at)
   return (
     <li class={run.status}>

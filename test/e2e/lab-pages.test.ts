@@ -138,7 +138,86 @@ class OwnServer {
   }
 }
 
+describe('the attempts of a delivery', () => {
+  async function visitDelivered() {
+    const id = await createRun()
+    const run = await done(id)
+    const here = await visit('/settings')
+    const { page } = here
+    const url = 'https://example.com/hook'
+    const callback = {
+      id: 'msg_1',
+      status: 'delivered',
+      attempts: 1,
+      delivered_at: run.ended_at,
+      last_error: null,
+      url,
+    }
+    const tried = { started_at: run.ended_at, duration_ms: 5, http_status: 204, error_class: null, trigger: 'schedule' }
+    let busy = true
+    await page.route(new RegExp(`/api/v1/runs/${id}`), route =>
+      route.fulfill({ json: { ...run, webhook_url: url, callback } }),
+    )
+    await page.route(/\/api\/v1\/deliveries\/msg_1$/, route =>
+      busy
+        ? route.fulfill({
+            status: 503,
+            headers: { 'content-type': 'application/problem+json' },
+            body: JSON.stringify({ detail: 'The database is busy.' }),
+          })
+        : route.fulfill({ json: { ...callback, attempt_log: [{ ...tried, reply: null }], payload: {} } }),
+    )
+    await page.route(/\/api\/v1\/deliveries\/msg_1\/resend$/, route => route.fulfill({ status: 202, json: callback }))
+    await page.goto(`${server.url}/runs/${id}`)
+    const heal = () => {
+      busy = false
+    }
+    return { here, heal, pane: page.getByRole('region', { name: 'Callback' }) }
+  }
+
+  test('take a failure back once they are shown', async () => {
+    const { here, heal, pane } = await visitDelivered()
+    const show = pane.getByRole('button', { name: 'show the attempts' })
+    await show.click()
+    await pane.getByText('The database is busy.').waitFor()
+    heal()
+    await show.click()
+    await pane.locator('.tries li').waitFor()
+    await pane.getByText('The database is busy.').waitFor({ state: 'detached', timeout: 5_000 })
+    await leave(here)
+  }, 60_000)
+
+  test('say after a failure still that it was sent again', async () => {
+    const { here, heal, pane } = await visitDelivered()
+    await pane.getByRole('button', { name: 'resend' }).click()
+    await pane.getByText('The database is busy.').waitFor()
+    heal()
+    await pane.getByRole('button', { name: 'show the attempts' }).click()
+    await pane.getByText('Sent again').waitFor({ timeout: 5_000 })
+    expect(await pane.getByText('The database is busy.').count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+})
+
 describe('the list of runs', () => {
+  test('asks for no picture that has been removed', async () => {
+    const id = await createRun()
+    await done(id)
+    const here = await visit('/settings')
+    const { page } = here
+    await page.route(/\/api\/v1\/runs\?/, async route => {
+      const answer = await route.fetch()
+      const list = (await answer.json()) as { data: RunDto[] }
+      for (const output of list.data.flatMap(run => run.steps.flatMap(step => step.outputs ?? [])))
+        output.available = false
+      await route.fulfill({ json: list })
+    })
+    await page.goto(`${server.url}/runs`)
+    await page.locator(`a[href="/runs/${id}"] .thumb`).waitFor({ state: 'attached' })
+    expect(await page.locator('.thumb img').count()).toBe(0)
+    await leave(here)
+  }, 60_000)
+
   test('follows a run that has left its filter to its end', async () => {
     const id = await createRun('A pier in fog #slow=3s')
     const here = await visit('/runs?status=running')
@@ -216,6 +295,26 @@ test('earlier outputs are those of now, whenever a form is opened', async () => 
   await page.getByRole('link', { name: 'compose', exact: true }).click()
   const media = steps[0]?.outputs?.[0]?.media_id
   await page.locator(`.earlier img[src="/api/v1/media/${media}"]`).first().waitFor({ state: 'attached' })
+  await leave(here)
+}, 60_000)
+
+test('of the earlier outputs none is offered that has been removed', async () => {
+  const [left, gone] = [await done(await createRun('A boat that is left')), await done(await createRun('A boat gone'))]
+  const here = await visit('/settings')
+  const { page } = here
+  await page.route(/\/api\/v1\/runs\?/, async route => {
+    const list = (await (await route.fetch()).json()) as { data: RunDto[] }
+    const removed = list.data.find(run => run.id === gone.id)?.steps.flatMap(step => step.outputs ?? [])
+    for (const output of removed ?? []) output.available = false
+    await route.fulfill({ json: list })
+  })
+  await page.goto(server.url)
+  await page.locator('.card').nth(1).waitFor()
+  await page.locator('.chain', { hasText: 'chain202' }).click()
+  const offered = (run: RunDto) =>
+    page.locator(`.earlier img[src="/api/v1/media/${run.steps[0]?.outputs?.[0]?.media_id}"]`)
+  await offered(left).first().waitFor({ state: 'attached' })
+  expect(await offered(gone).count()).toBe(0)
   await leave(here)
 }, 60_000)
 
