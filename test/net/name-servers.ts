@@ -5,7 +5,7 @@ import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
 /** The addresses of a name (of both families; none is an answer too), or what is said in their place. */
-export type Said = readonly string[] | 'no such name' | 'failure' | 'refused' | 'silence'
+export type Said = readonly string[] | 'no such name' | 'failure' | 'refused' | 'malformed' | 'unknown' | 'silence'
 
 export type NameServer = {
   /** `address:port`. */
@@ -17,7 +17,7 @@ export type NameServer = {
   readonly close: () => void
 }
 
-const CODES = { 'no such name': 3, failure: 2, refused: 5 } as const
+const CODES = { malformed: 1, failure: 2, 'no such name': 3, unknown: 4, refused: 5 } as const
 const TYPES: Readonly<Record<number, string>> = { 1: 'A', 2: 'NS', 28: 'AAAA' }
 
 /** `says` is asked for each question, for the root (`''`) too. */

@@ -126,6 +126,9 @@ describe('a name server', () => {
     ['refused', 'failure', 'dns_error'],
     ['failure', [], 'dns_error'],
     ['failure', 'refused', 'dns_error'],
+    ['failure', 'malformed', 'dns_error'],
+    ['failure', 'unknown', 'dns_error'],
+    ['failure', 'no such name', 'dns_error'],
     ['silence', [], 'dns_error'],
     ['failure', 'failure', 'egress_down'],
     ['silence', 'failure', 'egress_down'],
@@ -134,6 +137,28 @@ describe('a name server', () => {
     const server = await nameServer(name => (name === '' ? toRoot : toName))
     const limitMs = toName === 'silence' && toRoot !== 'silence' ? 60_000 : 400
     const names = createNames(createNameServer([server.place], noFiles), limitMs)
+    expect(await found(names('a.example.com'))).toBe(errorClass)
+  })
+
+  // First it gives this name; from then on it says that of it.
+  test.each<[string, string, Said, string]>([
+    ['gives a name that it gave before', 'b.example.com', [PUBLIC], 'dns_error'],
+    ['says that a name that it gave before is gone', 'b.example.com', 'no such name', 'dns_error'],
+    ['fails for a name that it gave before', 'b.example.com', 'failure', 'egress_down'],
+    ['is silent for a name that it gave before', 'b.example.com', 'silence', 'egress_down'],
+    ['gives a name of our own network', 'vault', [PUBLIC], 'egress_down'],
+    ['gives a name of the search list', 'store.other', [PUBLIC], 'egress_down'],
+  ])('that fails for the root, and %s, is judged by that', async (_what, host, later, errorClass) => {
+    const files = { ...noFiles, resolver: join(dir, 'own.conf') }
+    writeFileSync(files.resolver, 'search svc.test\n')
+    const gives = ['b.example.com', 'vault.svc.test', 'store.other.svc.test']
+    let known: Said = [PUBLIC]
+    const server = await nameServer(name =>
+      gives.includes(name) ? known : name === 'store.other' ? 'no such name' : 'failure',
+    )
+    const names = createNames(createNameServer([server.place], files), later === 'silence' ? 400 : 2000)
+    expect(await found(names(host))).toEqual([`4 ${PUBLIC}`])
+    known = later
     expect(await found(names('a.example.com'))).toBe(errorClass)
   })
 

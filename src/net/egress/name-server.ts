@@ -38,6 +38,7 @@ export function createNameServer(servers: readonly string[] | undefined, files =
     signal.addEventListener('abort', () => resolver.cancel(), { once: true })
     return resolver
   }
+  let given: string | undefined
   return {
     ask: async (host, signal) => {
       const known = hosts().get(host) ?? (isLoopbackName(host) ? LOOPBACK : undefined)
@@ -46,7 +47,10 @@ export function createNameServer(servers: readonly string[] | undefined, files =
       let error: unknown
       for (const name of spellings(host, search())) {
         try {
-          return await bothFamilies(name, open(signal))
+          const addresses = await bothFamilies(name, open(signal))
+          // Short names and those of the search list are of our own network, and tell nothing of the way out of it.
+          if (name === host && host.includes('.')) given = host
+          return addresses
         } catch (caught) {
           if (!isNoSuchName(caught)) throw caught
           error = caught
@@ -54,17 +58,33 @@ export function createNameServer(servers: readonly string[] | undefined, files =
       }
       throw error
     },
-    // Every name server has the servers of the root in its memory, or is entitled to say that it does not give them.
-    isAlive: signal =>
-      open(signal)
-        .resolveNs('.')
-        .then(() => true, isAnswer),
+    // Every name server has the servers of the root in its memory, or is entitled to say that it does not give them. One
+    // that says SERVFAIL cannot ask the world, or never knew the root: the name that it gave last tells which.
+    isAlive: async signal => {
+      const resolver = open(signal)
+      const said = await codeOf(resolver.resolveNs('.'))
+      if (said !== 'ESERVFAIL' || given === undefined) return ANSWERS.has(said)
+      return ANSWERS.has(await codeOf(resolver.resolve4(given)))
+    },
   }
 }
 
-// A name server that cannot ask the world says SERVFAIL. Everything else that it says is said by one that can.
-function isAnswer(error: unknown): boolean {
-  return isNoSuchName(error) || (error instanceof Error && 'code' in error && error.code === 'EREFUSED')
+// What a name server says, and not what c-ares says for want of it. SERVFAIL is said by one that cannot ask the world, too.
+const ANSWERS: ReadonlySet<string> = new Set([
+  'found',
+  'ENODATA',
+  'ENOTFOUND',
+  'EFORMERR',
+  'ENOTIMP',
+  'EREFUSED',
+  'EBADRESP',
+])
+
+function codeOf(asked: Promise<unknown>): Promise<string> {
+  return asked.then(
+    () => 'found',
+    (error: { code?: unknown }) => String(error.code),
+  )
 }
 
 async function bothFamilies(name: string, resolver: Resolver): Promise<readonly Address[]> {
