@@ -3,18 +3,16 @@
  *
  * 1. Only what cannot be opened is made anew: with the right key nothing changes.
  * 2. A file of the master key that is there is never replaced.
- * 3. A restored database stays one: the word that lets its runs go on is asked for by the start that follows.
+ * 3. It is no start: whether a database was restored is for the start that follows, which finds what it would have found without this,
+ *    also where this broke off.
  * 4. The bootstrap key comes last: until it opens no server starts, so that a reseal which broke off is begun again.
  */
 import { resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import { DatabaseRestored } from '../store/sqlite/errors.ts'
-import { forgetStarts } from '../store/sqlite/lineage.ts'
 import { newestTime } from '../store/sqlite/newest.ts'
 import { openSqliteStore } from '../store/sqlite/open.ts'
-import type { SqliteStore } from '../store/sqlite/store.ts'
 import { openSecrets } from './access.ts'
-import { createClock, type SystemClock } from './clock.ts'
+import { createClock } from './clock.ts'
 import { BOOTSTRAP } from './keyring.ts'
 import { masterKey } from './secrets.ts'
 
@@ -31,7 +29,7 @@ export interface Resealed {
 export async function reseal(config: Config): Promise<Resealed> {
   const dataDir = resolve(config.dataDir)
   const clock = createClock()
-  const store = await openAsItIs(dataDir, clock)
+  const store = await openSqliteStore({ dataDir, now: clock.now, isStart: false })
   try {
     clock.notBefore(newestTime(store.db))
     const master = masterKey(config.masterKey, dataDir)
@@ -48,16 +46,4 @@ export async function reseal(config: Config): Promise<Resealed> {
   } finally {
     await store.close()
   }
-}
-
-/** Opens also what was restored, without letting it go on. */
-async function openAsItIs(dataDir: string, { now }: SystemClock): Promise<SqliteStore> {
-  try {
-    return await openSqliteStore({ dataDir, now })
-  } catch (error) {
-    if (!(error instanceof DatabaseRestored)) throw error
-  }
-  const store = await openSqliteStore({ dataDir, now, resume: 'now' })
-  forgetStarts(dataDir)
-  return store
 }

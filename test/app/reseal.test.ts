@@ -1,6 +1,17 @@
 /** A lost master key: nothing is made in its place by itself, and a word goes on without it. */
+import { Database } from 'bun:sqlite'
 import { afterEach, expect, test } from 'bun:test'
-import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openSecrets } from '../../src/app/access.ts'
 import { reseal } from '../../src/app/reseal.ts'
@@ -108,4 +119,40 @@ test('a restored database is resealed without letting its runs go on: the next s
   const { name, message } = (await open(null).catch(error => error)) as Error
   expect([name, message]).toEqual(['DatabaseRestored', expect.stringContaining('1 of its runs are under way')])
   await (await open(/BABYCHAIN_RESUME=(\d+)/.exec(message)?.[1] ?? null)).close()
+})
+
+test('a reseal leaves what the next start is judged by as it was', async () => {
+  const { dir, config } = await installation()
+  const traces = () => {
+    const store = new Database(join(dir, 'babychain.db'), { readonly: true })
+    const starts = store.query("SELECT value FROM settings WHERE name = 'starts'").get()
+    store.close()
+    return [starts, ...['babychain.mark', 'babychain.sends'].map(name => readFileSync(join(dir, name), 'utf8'))]
+  }
+  const before = traces()
+  await reseal(config())
+  expect(traces()).toEqual(before)
+})
+
+test.each([
+  ['for want of a log', (dir: string) => mkdirSync(join(dir, 'babychain.sends.new'))],
+  ['at the master key', (dir: string) => mkdirSync(join(dir, 'master.key'))],
+])('a restored database whose reseal breaks off %s does not go on without the word', async (_what, breakIn) => {
+  const { dir, config } = await installation()
+  const store = await openSqliteStore({ dataDir: dir, now: systemClock.now })
+  await store.create(creation(queuedRun()))
+  await store.close()
+  const other = mkdtempSync(join(tmpdir(), 'babychain-reseal-'))
+  try {
+    copyFileSync(join(dir, 'babychain.db'), join(other, 'babychain.db'))
+    breakIn(other)
+    await reseal({ ...config(), dataDir: other }).catch(() => {})
+    expect(existsSync(join(other, 'babychain.mark'))).toBe(false)
+    rmSync(join(other, 'babychain.sends.new'), { recursive: true, force: true })
+    await expect(openSqliteStore({ dataDir: other, now: systemClock.now })).rejects.toThrow(
+      /1 of its runs are under way/,
+    )
+  } finally {
+    rmSync(other, { recursive: true, force: true })
+  }
 })

@@ -2,7 +2,7 @@
  * Opens the database of a data directory, or says in a sentence why not.
  *
  * 1. The order is: directory, lock, pragmas (set and read back), damage check, checkpoint, migrations, lineage, send log. A
- *    fault frees the lock.
+ *    fault frees the lock. What is no start leaves out the last two: it neither asks nor leaves anything behind for the one that follows.
  * 2. A promise rests on every pragma; one that does not read back as it was set stops the start.
  * 3. Nothing is repaired: a damaged file is left as it is, for a person to look at.
  */
@@ -13,7 +13,7 @@ import { asOpeningError, DatabaseCorrupt, DataDirUnusable, isDamage } from './er
 import { countStart, refuseGone } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
-import { bootOfMachine, isOutrun, SendLog, type Sends } from './send-log.ts'
+import { bootOfMachine, isOutrun, NO_SENDS, SendLog, type Sends } from './send-log.ts'
 
 export interface DatabaseOrder {
   dataDir: string
@@ -23,6 +23,8 @@ export interface DatabaseOrder {
   migrations?: string
   /** The operator's word that a restored database may go on: `now`, or the number that the refusal named. */
   resume?: string | null
+  /** False where no run may go on: a restored database opens as well, and stays one. */
+  isStart?: boolean
   /** The database may not grow beyond this many pages; for tests of a full disk. */
   maxPages?: number
   /** The boot of this machine, for tests of a power cut; null where nobody can tell. */
@@ -69,7 +71,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const lock = lockDataDir(dataDir)
   const file = fileIn(dataDir)
   let db: Database | null = null
-  let sends: SendLog
+  let log: SendLog | null
   try {
     refuseHalfRestored(file)
     refuseGone({ dataDir, file, resume: order.resume ?? null })
@@ -80,19 +82,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     makeDurable(db)
     const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
     if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
-    const warn = (facts: object, message: string): void => order.log?.warn(facts, message)
-    const lineage = countStart({
-      db,
-      dataDir,
-      file,
-      now: order.now(),
-      // Asked first: a log that cannot be read stops the start, which then must not count.
-      isOutrun: isOutrun(db, dataDir),
-      resume: order.resume ?? null,
-      warn,
-    })
-    const boot = order.boot === undefined ? bootOfMachine() : order.boot
-    sends = new SendLog({ db, dataDir, boot, ...lineage })
+    log = order.isStart === false ? null : beginStart(db, order)
   } catch (error) {
     db?.close(true)
     lock.release()
@@ -101,9 +91,9 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const opened = db
   return {
     db: opened,
-    sends,
+    sends: log ?? NO_SENDS,
     close() {
-      sends.close()
+      log?.close()
       try {
         opened.run('PRAGMA wal_checkpoint(TRUNCATE)')
       } catch (error) {
@@ -113,6 +103,23 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
       lock.release()
     },
   }
+}
+
+/** @throws DatabaseRestored, DataDirUnusable */
+function beginStart(db: Database, order: DatabaseOrder): SendLog {
+  const dataDir = resolve(order.dataDir)
+  const lineage = countStart({
+    db,
+    dataDir,
+    file: fileIn(dataDir),
+    now: order.now(),
+    // Asked first: a log that cannot be read stops the start, which then must not count.
+    isOutrun: isOutrun(db, dataDir),
+    resume: order.resume ?? null,
+    warn: (facts, message) => order.log?.warn(facts, message),
+  })
+  const boot = order.boot === undefined ? bootOfMachine() : order.boot
+  return new SendLog({ db, dataDir, boot, ...lineage })
 }
 
 /**

@@ -12,7 +12,7 @@
  * 5. A snapshot of the whole disk brings the mark back too, and is not recognized.
  */
 import type { Database } from 'bun:sqlite'
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseGone, DatabaseRestored, DataDirUnusable } from './errors.ts'
 
@@ -68,11 +68,6 @@ export function countStart({ db, dataDir, file, now, isOutrun, resume, warn }: L
   writeFileSync(`${path}.new`, JSON.stringify({ file: identityOf(file), starts: starts + 1 } satisfies Mark))
   renameSync(`${path}.new`, path)
   return { start: starts + 1, continues: goesOn }
-}
-
-/** The next start takes the database for one that was brought back, and asks for the word. */
-export function forgetStarts(dataDir: string): void {
-  rmSync(join(dataDir, MARK), { force: true })
 }
 
 function continues(mark: Mark | null, file: string, starts: number): boolean {

@@ -24,6 +24,15 @@ export interface SendLogOrder extends Lineage {
 /** What the store needs of it. */
 export type Sends = Pick<SendLog, 'note' | 'over' | 'isUnsent'>
 
+/** For a database in which no run goes on. */
+export const NO_SENDS: Sends = {
+  note() {
+    throw new Error('nothing is submitted without a start')
+  },
+  over() {},
+  isUnsent: () => false,
+}
+
 const SENDS = 'babychain.sends'
 /** Some 1,700 tokens: a start looks each of them up. */
 const LONG_LOG_BYTES = 64 << 10
