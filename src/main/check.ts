@@ -123,11 +123,24 @@ function workflows(config: Config): Finding[] {
 
 function callbackSecret(config: Config): Finding {
   if (config.callbackSecret) return { level: 'ok', what: 'callback secret: set' }
+  if (isNew(config)) {
+    const advice = 'The first start makes it, and shows it once. Set BABYCHAIN_CALLBACK_SECRET to choose it yourself.'
+    return { level: 'note', what: 'callback secret: not made yet', advice }
+  }
   return {
     level: 'note',
     what: 'callback secret: kept in the database',
     advice:
       'The start that made it showed it once. If nobody has it: POST /api/v1/webhook_secrets/rotate gives a new one, or set BABYCHAIN_CALLBACK_SECRET to choose it yourself.',
+  }
+}
+
+function isNew(config: Config): boolean {
+  try {
+    return !isInstalled(config)
+  } catch {
+    // There was one.
+    return false
   }
 }
 

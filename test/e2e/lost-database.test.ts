@@ -37,7 +37,10 @@ async function restored(): Promise<string> {
 test('on an empty volume check says that nothing is made yet, and makes nothing', async () => {
   const data = makeDir()
   for (const [words, said] of [
-    ['check', /^note {3}database: not made yet$/m],
+    [
+      'check',
+      /^note {3}database: not made yet\n(.*\n)*note {3}callback secret: not made yet\n.*first start.*shows it once/m,
+    ],
     ['keys list', /there is no installation in/],
     ['keys reseal', /there is no installation in/],
   ] as const) {
