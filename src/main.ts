@@ -11,9 +11,10 @@
 import pkg from '../package.json' with { type: 'json' }
 import { ask } from './app/ask.ts'
 import { output } from './app/output.ts'
-import { type App, createApp } from './app.ts'
+import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { serverOf } from './main/address.ts'
+import { tellOfBootstrap } from './main/bootstrap.ts'
 import { check } from './main/check.ts'
 import { demo } from './main/demo.ts'
 import { KEYS_HELP, keys } from './main/keys.ts'
@@ -79,16 +80,6 @@ async function serve(config: Config, args: readonly string[]): Promise<number> {
   app.log.info({ signal }, 'draining')
   await app.stop()
   return 0
-}
-
-/** Says how the owner gets in again where the bootstrap key is no more: nothing else shows it. */
-async function tellOfBootstrap(app: App): Promise<void> {
-  const answer = await app.asOperator(new Request('http://localhost/api/v1/keys/bootstrap'))
-  const { status } = (await answer.json()) as { status: string }
-  if (status === 'active') return
-  const advice =
-    'set BABYCHAIN_API_KEY to a new text and restart; or stop the server and type: babychain keys create NAME --scopes runs:read,runs:write,callbacks:manage,keys:manage'
-  app.log.warn({ key: 'bootstrap', status }, `the bootstrap key is ${status}. For a key that may do as much, ${advice}`)
 }
 
 /** Signals of one moment are one: a terminal and npm, systemd and Litestream, each give the same one twice. */

@@ -14,8 +14,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import pino from 'pino'
 import pkg from '../package.json' with { type: 'json' }
 import { StorageUnavailable } from '../src/core/ports.ts'
+import { tellOfBootstrap } from '../src/main/bootstrap.ts'
 import { wordsOf } from '../src/main/words.ts'
 import { openSqliteStore } from '../src/store/sqlite/open.ts'
 import { smallRun } from './support/chaos.ts'
@@ -362,6 +364,20 @@ test('a start whose bootstrap key is revoked says what to type, and both ways gi
   expect(await wordsOfStart(data)).not.toContain('"key":"bootstrap"')
   expect((await run(['keys', 'list'], { BABYCHAIN_DATA_DIR: data })).out).toMatch(/bootstrap .*active/)
 }, 60_000)
+
+test.each<[string, () => Promise<Response>, string | null]>([
+  ['is active', async () => Response.json({ status: 'active' }), null],
+  ['is revoked', async () => Response.json({ status: 'revoked' }), 'the bootstrap key is revoked'],
+  ['cannot be read', async () => Response.json({ status: 503 }, { status: 503 }), 'is not known'],
+  ['is asked for in vain', () => Promise.reject(new Error('gone')), 'is not known'],
+  ['is no JSON', async () => new Response('fine'), 'is not known'],
+])('a bootstrap key that %s stops no server', async (_what, asOperator, words) => {
+  const lines: string[] = []
+  const log = pino({ base: undefined }, { write: line => void lines.push(line) })
+  await tellOfBootstrap({ asOperator, log })
+  expect(lines).toEqual(words === null ? [] : [expect.stringContaining(words)])
+  expect(lines.join('')).not.toContain('the bootstrap key is 503')
+})
 
 test('a wrong BABYCHAIN_MODEL_IDS is a sentence', async () => {
   const { code, err } = await run(['models'], { BABYCHAIN_MODEL_IDS: 'byteplus:seedance-9=ep-1' })
