@@ -48,7 +48,7 @@ export const ERRORS = {
     'provider',
     true,
     'The provider did not finish in time',
-    'Resume the run: the job is asked for first, and another is bought only when it is over without an output.',
+    'Resume the run: the job is asked for first, once, and another is bought only when it is over without an output; a resume whose from_step_key names the step buys another at once.',
   ),
   provider_lost: row(
     502,
@@ -104,21 +104,21 @@ export const ERRORS = {
     'network',
     true,
     'The output could not be copied',
-    'Resume the run: a job that the provider knows by its job_ref is asked for its output first, and is paid again only when it has none to give.',
+    'Resume the run: a job that the provider knows by its job_ref is asked for its output first, once, and another is bought only when it has none to give; a resume whose from_step_key names the step buys another at once.',
   ),
   output_invalid: row(
     502,
     'provider',
     false,
     'The output is not a picture or a film',
-    'Resume the run with another seed or another model in input; without a change, a job that has a job_ref is asked for its output once more before another is bought.',
+    'Resume the run with another seed or another model in input; without a change, a job that has a job_ref is asked for its output once more before another is bought, unless from_step_key names the step.',
   ),
   outcome_unknown: row(
     502,
     'network',
     false,
     'Nobody can say whether the provider took the job',
-    'Look at the provider whether the job exists. Resume only if it does not: a resumed step is paid again.',
+    'Look at the provider whether the job exists. Resume only if it does not: a resumed step is paid again, unless its webhook came and its attempt has a job_ref.',
   ),
   network_error: row(
     502,

@@ -53,8 +53,14 @@ export type AttemptSignal =
   | ({ type: 'media.kept'; outputs: readonly Output[] } & OfAttempt)
   /** `outputs`: what is kept of several all the same, so far. */
   | ({ type: 'media.keep_failed'; error: StepError; fault: KeepFault; outputs: readonly Output[] } & OfAttempt)
-  /** An attempt that is over for us has had a result after all. */
-  | ({ type: 'attempt.came_late'; outputs: readonly Output[]; error: StepError | null; costUsd?: number } & OfAttempt)
+  /** An attempt that is over for us has had a result after all, or its job, which nobody could name, has a name now. */
+  | ({
+      type: 'attempt.came_late'
+      jobRef: Json
+      outputs: readonly Output[]
+      error: StepError | null
+      costUsd?: number
+    } & OfAttempt)
 
 /**
  * Why an output is not kept. away: its host, or our own storage, does not answer. dead: the link. spoiled: what came is not whole,

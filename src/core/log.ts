@@ -23,7 +23,9 @@ export function logOf(before: Run, after: Run, at: number): RunEvent[] {
 }
 
 function stepLine(was: Step, step: Step): { type: RunEventType; data: RunEventData } | null {
-  const late = step.attempts.find((attempt, i) => attempt.lateResult && !was.attempts[i]?.lateResult)
+  const late = step.attempts.find(
+    (attempt, i) => attempt.lateResult && attempt.lateResult !== was.attempts[i]?.lateResult,
+  )
   if (late?.lateResult) {
     const { no: attempt, provider, providerModel } = late
     const { outputs, error } = late.lateResult

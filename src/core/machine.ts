@@ -180,7 +180,7 @@ export type Fork = { ok: true; run: Run; events: RunEvent[] } | { ok: false; rea
 /**
  * A new run that keeps the finished steps of an ended one, with their outputs, and does the others again. A step that was
  * given up and whose output came late counts as finished: it is paid. One whose job the provider may still have goes on with
- * that job, and buys another only when it has nothing to give. Who wants another job all the same names the step.
+ * that job once, and buys another only when it has nothing to give. Who wants another job all the same names the step.
  */
 export function fork(run: Run, order: ForkOrder): Fork {
   if (!isEnded(run)) return { ok: false, reason: 'the run has not ended' }

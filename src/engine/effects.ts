@@ -9,6 +9,7 @@
  */
 import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect, Event } from '../core/events.ts'
+import type { Json } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
 import {
   type Clock,
@@ -113,18 +114,31 @@ function brokenOff({ clock }: EffectDeps, step: Step, effect: Reaching): Said {
   }
 }
 
-/** Asks once for the job of an attempt that is over for us, and keeps what it gave; null when there is nothing to tell. */
+/**
+ * Asks once for the job of an attempt that is over for us, and keeps what it gave; null when there is nothing to tell. `jobRef`
+ * may be news, and is then told in any case: a resume can ask for the job, and pays no other.
+ */
 export async function lookLate(
   deps: EffectDeps,
   run: Run,
   step: Step,
-  attempt: Attempt,
+  over: Attempt,
+  jobRef: Json,
   stop: AbortSignal,
 ): Promise<(AttemptSignal & { type: 'attempt.came_late' }) | null> {
+  const attempt = { ...over, jobRef }
   const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, step, attempt, signal))
-  const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no } as const
+  const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no, jobRef } as const
   if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
-  if (checked.type !== 'job.succeeded') return null
+  if (checked.type !== 'job.succeeded') {
+    if (over.jobRef !== null) return null
+    const why = checked.type === 'job.unreachable' ? checked.error.message : 'it is at work'
+    return {
+      ...of,
+      outputs: [],
+      error: stepError('output_fetch_failed', `the job is known now, without an output: ${why}`),
+    }
+  }
   const keeping = (signal: AbortSignal) => keepOutputs(deps, run, step, attempt, checked.media, signal)
   const kept = await within(deps.clock, LIMIT_MS.keep, stop, keeping)
   const error = kept.type === 'media.keep_failed' ? kept.error : null

@@ -114,13 +114,13 @@ export class Registry implements Engine {
     const ref = attempt?.jobRef ?? jobRef
     if (!step || !attempt || ref === null || this.#draining) return
     const key = `${stepId}/${no}`
-    const looking = this.#late.get(key) ?? this.#lookLate(run, step, { ...attempt, jobRef: ref })
+    const looking = this.#late.get(key) ?? this.#lookLate(run, step, attempt, ref)
     this.#late.set(key, looking)
     await looking.finally(() => this.#late.delete(key))
   }
 
-  async #lookLate(run: Run, step: Step, attempt: Attempt): Promise<void> {
-    const signal = await lookLate(this.#deps, run, step, attempt, this.#stop.signal)
+  async #lookLate(run: Run, step: Step, attempt: Attempt, ref: Json): Promise<void> {
+    const signal = await lookLate(this.#deps, run, step, attempt, ref, this.#stop.signal)
     if (signal) await this.#ask(run.id, signal, 'ended too')
   }
 

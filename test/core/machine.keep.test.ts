@@ -205,7 +205,39 @@ describe('a resumed run', () => {
     expect(stepOf(run).status).toBe('running')
     const late = tell(run, away, run.deadlineAt).run
     expect(late.error?.code).toBe('provider_timeout')
-    expect(stepOf(again(late)).status).toBe('running')
+  })
+
+  test.each([
+    ['hangs', SUBMITTED_STILL],
+    ['cannot be asked for', { type: 'job.unreachable', error: stepError('network_error', 'nobody'), pollAt: 0 }],
+  ])(
+    'is the only one that waits for a job that %s: the next buys another, which may be asked for again',
+    (_, answer) => {
+      const begun = after(again(timedOut()), WOKE)
+      const asked = tell(begun, answer, begun.deadlineAt).run
+      expect(asked).toMatchObject({ status: 'failed', error: { code: 'provider_timeout' } })
+      expect(asked.error?.hint).toContain('the next one buys another')
+      const bought = again(asked)
+      expect(stepOf(bought)).toMatchObject({ status: 'queued', attempts: [] })
+      const hung = after(bought, ROUTED, SUBMITTED)
+      expect(stepOf(again(tell(hung, SUBMITTED_STILL, hung.deadlineAt).run)).status).toBe('running')
+    },
+  )
+
+  test('does not buy another job when the copy of the first one breaks off, or may not be made', () => {
+    for (const fault of ['spoiled', 'final'] as const) {
+      const { run } = persist(after(again(unfetched()), WOKE, DONE), failed(fault))
+      expect(stepOf(run)).toMatchObject({ status: 'failed', error: { code: 'output_fetch_failed' } })
+      expect(stepOf(again(run)).status).toBe('queued')
+    }
+  })
+
+  test('does not ask for the job of a step whose input is made anew', () => {
+    const second = (signal: object) => ({ ...signal, stepId: 'step-b' })
+    const film = after(tell(after(keeping()), KEPT).run, second(ROUTED), second(SUBMITTED))
+    const late = tell(film, second({ type: 'job.progressed', progress: null, pollAt: 0 }), film.deadlineAt).run
+    expect(again(late).steps.map(({ status }) => status)).toEqual(['succeeded', 'running'])
+    expect(again(late, 'a').steps.map(({ status }) => status)).toEqual(['queued', 'queued'])
   })
 
   test('does not buy again what the provider refused meanwhile', () => {

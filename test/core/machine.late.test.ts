@@ -1,5 +1,5 @@
 /** Results that come after an attempt is over for us: canceled, given up, or never answered. */
-import { expect, test } from 'bun:test'
+import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import type { AttemptSignal, Event } from '../../src/core/events.ts'
 import { fork, resume, transition, wakeAt } from '../../src/core/machine.ts'
@@ -30,7 +30,7 @@ const ROUTED = {
   adjustments: [],
 }
 const SUBMITTED = { type: 'step.submitted', jobRef: { id: 1 }, pollAt: Number.MAX_SAFE_INTEGER }
-const LATE = { type: 'attempt.came_late', outputs: [OUTPUT], error: null }
+const LATE = { type: 'attempt.came_late', jobRef: { id: 1 }, outputs: [OUTPUT], error: null }
 
 const canceled = (): Run =>
   tell(
@@ -137,11 +137,39 @@ test('a resumed run that has nothing left to do has succeeded', () => {
   expect(forked.events.map(line => line.type)).toEqual(['run.created', 'run.succeeded'])
 })
 
+describe('a job that is heard of late, and whose output does not come', () => {
+  const UNFETCHED = { ...LATE, outputs: [], error: stepError('output_fetch_failed', 'HTTP 503') }
+
+  test('has its name beside the attempt from then on, so that a resumed run asks for it and buys no other', () => {
+    const named = tell(unknown(), UNFETCHED)
+    expect(named.steps[0]?.attempts[0]).toMatchObject({ outcome: 'unknown', jobRef: { id: 1 } })
+    const forked = fork(named, { id: uuid(70), stepIds: [uuid(71), uuid(72)], at: 9_000_000 })
+    if (!forked.ok) throw new Error(forked.reason)
+    expect(forked.run.steps[0]).toMatchObject({ status: 'running', attempt: { jobRef: { id: 1 } } })
+  })
+
+  test('may be heard of again, each time with a line of the log', () => {
+    const named = tell(unknown(), UNFETCHED)
+    const { run, events } = transition(named, lateEvent(named))
+    expect(run.steps[0]?.attempts[0]?.lateResult).toMatchObject({ outputs: [OUTPUT], error: null })
+    expect(events.map(line => [line.type, line.data.outputs])).toEqual([['step.late_result', [OUTPUT]]])
+    expect(transition(run, lateEvent(run)).ignored).toBeDefined()
+  })
+
+  test('is bought again when it is over without one', () => {
+    const failed = tell(unknown(), { ...UNFETCHED, error: stepError('provider_error', 'it broke') })
+    expect(transition(failed, lateEvent(failed)).ignored).toBeDefined()
+    const forked = fork(failed, { id: uuid(70), stepIds: [uuid(71), uuid(72)], at: 9_000_000 })
+    expect(forked.ok && forked.run.steps[0]?.status).toBe('queued')
+  })
+})
+
 function lateEvent(run: Run): Event {
   const signal: AttemptSignal = {
     type: 'attempt.came_late',
     stepId: run.steps[0]?.id ?? '',
     attempt: 1,
+    jobRef: { id: 1 },
     outputs: [OUTPUT],
     error: null,
   }

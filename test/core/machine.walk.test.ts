@@ -142,7 +142,10 @@ function anyEvent(run: Run, draw: Draw, at: number): Event {
     case 'media.keep_failed':
       return { type, ...base, error, fault: pick(draw, FAULTS), outputs: draw() < 0.1 ? [OUTPUT] : [] }
     case 'attempt.came_late':
-      return { type, ...base, ...(draw() < 0.5 ? { outputs: [OUTPUT], error: null } : { outputs: [], error }), ...cost }
+      return {
+        ...{ type, ...base, jobRef: { id: 'late' }, ...cost },
+        ...(draw() < 0.5 ? { outputs: [OUTPUT], error: null } : { outputs: [], error }),
+      }
   }
 }
 

@@ -17,6 +17,7 @@ const refused = (status: number, expired = false): Extract<Opened, { ok: false }
   ...{ ok: false, expired },
   error: stepError('output_fetch_failed', `HTTP ${status}`, { httpStatus: status }),
 })
+const tooLarge = { ...refused(200), error: stepError('output_fetch_failed', 'too large', { retryable: false }) }
 const reset: Extract<Opened, { ok: false }> = { ...refused(0), error: stepError('output_fetch_failed', 'ECONNREFUSED') }
 
 /** Gives `files` for a job, each at a link of its own. */
@@ -174,6 +175,21 @@ describe('a resumed run', () => {
     expect(p.arrived).toHaveLength(2)
   })
 
+  test.each([
+    ['hangs', 'provider_timeout'],
+    ['has an output that is too large', 'output_fetch_failed'],
+  ] as const)('waits once for a job that %s; the next one buys another', async (_, code) => {
+    const { w, p } = await begun()
+    p.cancel = async () => 'unsupported'
+    if (code === 'provider_timeout') p.script = n => (n === 0 ? { type: 'forever' } : { type: 'work' })
+    else p.host = () => (p.arrived.length > 1 ? undefined : tooLarge)
+    const first = await w.finish((await w.create({ a: [] })).id)
+    const second = await w.finish((await resumed(w, first)).id)
+    expect([first.error?.code, second.error?.code, p.arrived.length]).toEqual([code, code, 1])
+    expect(await w.finish((await resumed(w, second)).id)).toMatchObject({ status: 'succeeded' })
+    expect(p.arrived).toHaveLength(2)
+  })
+
   test('takes no place of its key for a job that runs already', async () => {
     const { w, p } = await begun({ limits: { maxRunning: 1 } })
     p.host = () => refused(404, true)
@@ -187,6 +203,52 @@ describe('a resumed run', () => {
     await w.settle(() => false, 60_000)
     expect((await w.process.registry.run(id))?.steps.map(step => step.status)).toEqual(['succeeded', 'queued'])
     for (const each of [other.id, id]) expect((await w.finish(each)).status).toBe('succeeded')
+  })
+})
+
+describe('a webhook that names a job whose submit was never answered, while', () => {
+  /** A run that ended without an answer to its submit, whose webhook then came. */
+  async function named(
+    spoil: (p: Hosted) => unknown,
+  ): Promise<{ w: World; p: Hosted; run: Run; hint: () => Promise<Run> }> {
+    const { w, p } = await begun()
+    p.canFind = false
+    p.script = n => (n === 0 ? { type: 'swallow' } : { type: 'work' })
+    const { id } = await w.create({ a: [] })
+    expect((await w.finish(id)).error?.code).toBe('outcome_unknown')
+    const token = p.jobs[0]?.token ?? ''
+    const hint = async () => {
+      await w.process.registry.hint(token, { job: token })
+      return (await w.process.store.run(id)) as Run
+    }
+    spoil(p)
+    return { w, p, run: await hint(), hint }
+  }
+  const atWork: Checked = { type: 'pending', progress: null, pollAfterMs: 1_000 }
+  const away: Checked = { type: 'unreachable', error: stepError('network_error', 'nobody'), pollAfterMs: 1_000 }
+  const CAUSES: readonly (readonly [string, (p: Hosted) => unknown])[] = [
+    ['its output cannot be fetched', p => (p.host = () => refused(503))],
+    ['it is at work', p => (p.check = async () => atWork)],
+    ['the provider does not answer', p => (p.check = async () => away)],
+  ]
+
+  const mend = (p: Hosted) => {
+    p.host = () => undefined
+    p.check = Hosted.prototype.check
+  }
+
+  test.each(CAUSES)('%s, lets a resume ask for it and pay no other', async (_, spoil) => {
+    const { w, p, run } = await named(spoil)
+    expect(run.steps[0]?.attempts[0]).toMatchObject({ jobRef: { job: p.jobs[0]?.token }, lateResult: { outputs: [] } })
+    mend(p)
+    expect((await w.finish((await resumed(w, run)).id)).status).toBe('succeeded')
+    expect(p.arrived).toHaveLength(1)
+  })
+
+  test.each(CAUSES)('%s, is followed by one that brings the output', async (_, spoil) => {
+    const { p, hint } = await named(spoil)
+    mend(p)
+    expect((await hint()).steps[0]?.attempts[0]?.lateResult).toMatchObject({ outputs: [{}], error: null })
   })
 })
 

@@ -113,16 +113,28 @@ type AttemptEnd = Pick<Attempt, 'outcome'> & Partial<Pick<Attempt, 'error' | 'pr
 /** A step in a final state; a live attempt is closed with `how`. */
 export function end(step: Step, state: Ended, at: number, how?: AttemptEnd): Step {
   const attempts = 'attempt' in step && how ? finished(step, at, how) : step.attempts
-  const ended = state.status === 'failed' ? { ...state, error: lastWord(state.error) } : state
+  const ended = state.status === 'failed' ? { ...state, error: lastWord(step, state.error) } : state
   return { ...specOf(step), attempts, updatedAt: at, completedAt: at, ...ended }
 }
 
 /** What is tried again asks for nothing; once the step has failed, somebody must. */
-function lastWord(error: StepError): StepError {
+function lastWord(step: Step, error: StepError): StepError {
+  if ('attempt' in step && isTakenOver(step, step.attempt) && UNFETCHED.has(error.code))
+    return { ...error, hint: ASKED_HINT }
   // It was fetched again, as long as that could help.
   if (error.code === 'output_invalid') return { ...error, retryable: false }
   return TRIED_AGAIN.has(error.code) ? { ...error, hint: RESUME_HINT } : error
 }
+
+/** Failures after which the provider has not said that the job is over without an output. */
+export const UNFETCHED: ReadonlySet<ErrorCode> = new Set([
+  'provider_timeout',
+  'deadline_exceeded',
+  'output_fetch_failed',
+  'output_invalid',
+  'storage_unavailable',
+])
+const ASKED_HINT = 'Resume the run: a resume has asked for this job now, so the next one buys another.'
 
 const TRIED_AGAIN: ReadonlySet<ErrorCode> = new Set(['provider_rate_limited', 'provider_overloaded', 'network_error'])
 const RESUME_HINT = 'Resume the run when the cause is over: finished steps are kept, and this one is tried again.'

@@ -1,9 +1,19 @@
 /**
  * What one step becomes when something has happened to it. Total: every pair of state and event has an answer.
  */
-import { type ErrorCode, stepError } from '../errors.ts'
+import { type ErrorCode, type StepError, stepError } from '../errors.ts'
 import type { AttemptSignal, Effect, StepSignal } from '../events.ts'
-import { type Attempt, attemptsOf, isReady, isTakenOver, overLimit, type Run, type Step, type StepIn } from '../run.ts'
+import {
+  type Attempt,
+  attemptsOf,
+  isReady,
+  isTakenOver,
+  type Output,
+  overLimit,
+  type Run,
+  type Step,
+  type StepIn,
+} from '../run.ts'
 import { boughtAgain, keepAgain, keepExpired, onKeeping } from './keep.ts'
 import {
   atMost,
@@ -23,6 +33,7 @@ import {
   metered,
   type Outcome,
   order,
+  UNFETCHED,
 } from './moves.ts'
 
 /** A webhook that came early is not worth more than one poll a second. */
@@ -75,10 +86,10 @@ export function onAttempt(run: Run, step: Step, event: AttemptSignal & Moment): 
   return onKeeping(run, step, event)
 }
 
-/** The attempt of a number, when it is over for us but may yet have a result of which we know nothing. */
+/** The attempt of a number, when it is over for us but may yet have a result that we do not have. */
 export function mayComeLate(step: Step, no: number): Attempt | null {
   const attempt = step.attempts.find(each => each.no === no)
-  if (!attempt || attempt.lateResult || step.inherited) return null
+  if (!attempt || step.inherited || (attempt.lateResult && !isUnfetched(attempt.lateResult))) return null
   if (attempt.outcome === 'canceled' || attempt.outcome === 'unknown') return attempt
   return attempt.error && GIVEN_UP.has(attempt.error.code) ? attempt : null
 }
@@ -91,33 +102,30 @@ const GIVEN_UP: ReadonlySet<ErrorCode> = new Set([
   'output_fetch_failed',
 ])
 
-/** The job of a step that did not succeed, where the provider may still have it and its output: it is, or will be, paid. */
-export function knownJob({ attempts }: Step): Attempt | null {
-  const last = attempts.at(-1)
-  if (!last || last.jobRef === null) return null
+/**
+ * The job of a step that did not succeed, where the provider may still have it and its output: it is, or will be, paid. It is
+ * taken over once: what one resume has waited for in vain would hold up every other.
+ */
+export function knownJob(step: Step): Attempt | null {
+  const last = step.attempts.at(-1)
+  if (!last || last.jobRef === null || isTakenOver(step, last)) return null
   const { lateResult, outcome, providerCancel } = last
   if (!lateResult && outcome === 'canceled') return providerCancel === 'confirmed' ? null : last
-  const error = lateResult ? lateResult.error : last.error
-  return error && UNFETCHED.has(error.code) ? last : null
+  return isUnfetched(lateResult ?? last) ? last : null
 }
 
-/** Its provider has not said that it is over without an output. */
-const UNFETCHED: ReadonlySet<ErrorCode> = new Set([
-  'provider_timeout',
-  'deadline_exceeded',
-  'output_fetch_failed',
-  'output_invalid',
-  'storage_unavailable',
-])
+function isUnfetched({ error, outputs = [] }: { error: StepError | null; outputs?: readonly Output[] }): boolean {
+  return error !== null && outputs.length === 0 && UNFETCHED.has(error.code)
+}
 
 function cameLate(step: Step, event: AttemptSignal & { type: 'attempt.came_late' } & Moment): Outcome {
   const attempt = mayComeLate(step, event.attempt)
   if (!attempt) return { ignored: 'nothing is open about this attempt' }
-  const { at, outputs, error } = event
+  const { at, jobRef, outputs, error } = event
   const { estimatedUsd } = attempt.cost
   const known: Attempt['cost'] = { ...attempt.cost, basis: estimatedUsd === null ? 'unknown' : 'listed' }
   const cost = metered(outputs.length > 0 ? { ...attempt, cost: known } : attempt, event.costUsd)
-  const late: Attempt = { ...attempt, cost, lateResult: { at, outputs, error } }
+  const late: Attempt = { ...attempt, jobRef, cost, lateResult: { at, outputs, error } }
   const attempts = step.attempts.map(each => (each === attempt ? late : each))
   return { step: { ...step, attempts, updatedAt: at } }
 }
