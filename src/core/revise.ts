@@ -14,8 +14,11 @@ import type { Run } from './run.ts'
 
 export type Revised = { ok: true; run: Run } | { ok: false; problems: Problem[] }
 
-/** `run` is a fork that is not stored yet; `changes` has the form of its input. Problems point into the body (`/input/…`). */
-export function revise(run: Run, changes: JsonObject, catalog: Catalog): Revised {
+/**
+ * `run` is a fork that is not stored yet; `changes` has the form of its input. Problems point into the body (`/input/…`). A job
+ * that was taken over is left for another by the steps of `anew`.
+ */
+export function revise(run: Run, changes: JsonObject, catalog: Catalog, anew: readonly string[] = []): Revised {
   const { chain_models: given, ...params } = changes
   const named = given ?? {}
   if (!isObject(named))
@@ -32,7 +35,8 @@ export function revise(run: Run, changes: JsonObject, catalog: Catalog): Revised
   if (!planned.ok || late.length > 0) return { ok: false, problems: [...late, ...(planned.ok ? [] : planned.problems)] }
   const steps = run.steps.map(step => {
     const now = planned.steps.find(each => each.key === step.key)
-    if (!now || (step.status !== 'queued' && isSame(step, now))) return step
+    const isTaken = step.status !== 'queued' && !anew.includes(step.key)
+    if (!now || (isTaken && isSame(step, now))) return step
     return { ...specOf(step), ...now, index: step.index, startedAt: null, attempts: [], status: 'queued' as const }
   })
   const status = steps.every(step => step.status === 'queued') ? 'queued' : run.status

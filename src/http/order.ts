@@ -10,7 +10,7 @@ import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '..
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
 import { lackOf, obstacleOf, priceAt } from '../core/offers.ts'
-import { revise } from '../core/revise.ts'
+import { type Revised, revise } from '../core/revise.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import { checkCost, type PricedStep } from './costs.ts'
 import type { ApiDeps, Principal } from './deps.ts'
@@ -147,13 +147,18 @@ export async function examineFork(
   { order, errors: before, isClear }: AskedResume,
 ): Promise<ExaminedFork> {
   const changes = (order.input ?? {}) as JsonObject
-  const revised = revise(forked, changes, deps.catalog)
+  const keys = forked.steps.map(step => step.key)
+  const named = orderByStep(keys, order.provider_order)
+  const anew = withModels(forked.steps, deps.catalog)
+    .filter(step => isNamedElsewhere(deps, step, named[step.key]))
+    .map(({ key }) => key)
+  const change = (changed: JsonObject) => revise(forked, changed, deps.catalog, anew)
+  const revised = change(changes)
   const problems = revised.ok ? [] : revised.problems
-  const steps = withModels(revised.ok ? revised.run.steps : revisedAlone(forked, changes, deps.catalog), deps.catalog)
+  const steps = withModels(revised.ok ? revised.run.steps : revisedAlone(keys, changes, change), deps.catalog)
   const again = steps.filter(
     ({ key, planned }) => planned.status === 'queued' && (isClear || changesStep(changes, key)),
   )
-  const keys = forked.steps.map(step => step.key)
   const errors = [
     ...before,
     ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })),
@@ -164,14 +169,30 @@ export async function examineFork(
     ...(isClear ? checkCost(deps.keys, principal, pricesOf(deps, again), forked.maxCostUsd) : []),
   ]
   if (errors.length > 0 || !revised.ok) return { ok: false, errors }
-  const providerOrder = { ...forked.providerOrder, ...orderByStep(keys, order.provider_order) }
+  const providerOrder = { ...forked.providerOrder, ...named }
   return { ok: true, run: { ...revised.run, providerOrder } }
 }
 
+/**
+ * Whether a resume names, in front of the provider that has the job of a step, one that can take the step: then another job is
+ * bought there. Who cannot take it is passed over: it would be bought a second time where it is.
+ */
+function isNamedElsewhere(
+  deps: ApiDeps,
+  { model, planned }: { model: Model; planned: Step },
+  named: readonly string[] = [],
+): boolean {
+  if (planned.status !== 'running') return false
+  const { provider } = planned.attempt
+  const open = new Set(openRoutes(deps, model, planned).map(route => route.provider)).add(provider)
+  const first = named.find(id => open.has(id))
+  return first !== undefined && first !== provider
+}
+
 /** The steps of a fork with their changes, each as if the others had none; without those whose own changes are wrong. */
-function revisedAlone(forked: Run, changes: JsonObject, catalog: Catalog): Step[] {
-  return forked.steps.flatMap(({ key }) => {
-    const alone = revise(forked, changesOf(changes, key), catalog)
+function revisedAlone(keys: readonly string[], changes: JsonObject, change: (changed: JsonObject) => Revised): Step[] {
+  return keys.flatMap(key => {
+    const alone = change(changesOf(changes, key))
     return alone.ok ? alone.run.steps.filter(step => step.key === key) : []
   })
 }

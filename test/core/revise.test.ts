@@ -75,6 +75,20 @@ describe('a step that goes on with a job of the run before', () => {
     expect(made.ok && made.run.steps).toEqual(taken().steps as Step[])
   })
 
+  test('is done anew where that is wanted', () => {
+    const made = revise(taken(), {}, catalog, ['image_to_video'])
+    if (!made.ok) throw new Error(JSON.stringify(made.problems))
+    expect(made.run.steps).toEqual(forked().steps as Step[])
+  })
+
+  test('is done anew when only its model changes', () => {
+    const changes = { chain_models: { image_to_video_model: 'bytedance/seedance-1-pro' } }
+    const made = revise(taken(), changes, catalog)
+    if (!made.ok) throw new Error(JSON.stringify(made.problems))
+    const model = 'bytedance/seedance-1-pro'
+    expect(made.run.steps[1]).toMatchObject({ status: 'queued', model, params, attempts: [] })
+  })
+
   test('is done anew when it changes', () => {
     const made = revise(taken(), { image_to_video_params: { ...params, duration: 7 } }, catalog)
     if (!made.ok) throw new Error(JSON.stringify(made.problems))

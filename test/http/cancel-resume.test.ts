@@ -169,6 +169,43 @@ describe('resume', () => {
     await other.close()
   })
 
+  test('leaves a job for a provider that is named in front of its own, if that can take the step', async () => {
+    const missing: Record<string, string> = {}
+    const ids = ['studio', 'atelier', 'closed']
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      providers: ids.map(id => ({
+        id,
+        get missing() {
+          return missing[id] ?? null
+        },
+      })),
+      routesOf: model => ids.flatMap(provider => deps.routesOf(model).map(route => ({ ...route, provider }))),
+    }))
+    missing.closed = 'set its key'
+    other.provider.instant = false
+    other.provider.cancel = async () => 'unsupported'
+    const id = await other.run({ ...seed, provider_order: ['atelier', 'studio'] })
+    await other.until(async () => (await other.engine.run(id))?.steps[0]?.status === 'running')
+    await other.ask('POST', `/api/v1/runs/${id}/cancel`)
+    await other.runToEnd(id)
+    const resumed = async (body: object) => {
+      const response = await other.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+      return response.ok ? ((await response.json()) as Run).steps[0]?.status : response.status
+    }
+    // The order of the run before was there when its job was bought: it asks for no other.
+    expect(await resumed({})).toBe('running')
+    for (const order of [['studio', 'atelier'], ['closed'], ['closed', 'studio'], []])
+      expect([order, await resumed({ provider_order: order })]).toEqual([order, 'running'])
+    expect(await resumed({ provider_order: { image_to_video: ['atelier'] } })).toBe('running')
+    // Where its own provider cannot be asked any more, that is no obstacle.
+    missing.studio = 'set the key'
+    expect(await resumed({ provider_order: ['studio', 'atelier'] })).toBe(400)
+    expect(await resumed({ provider_order: ['closed', 'atelier'] })).toBe('queued')
+    expect(await resumed({ provider_order: { text_to_image: ['atelier', 'studio'] } })).toBe('queued')
+    await other.close()
+  })
+
   test('may begin at a finished step, prefer another provider and allow more money', async () => {
     const id = await failed()
     world.provider.instant = true
