@@ -61,6 +61,15 @@ async function claim(more: Partial<ClaimOrder> = {}): Promise<ClaimedDelivery[]>
 const hostsOf = (claimed: readonly ClaimedDelivery[]) => claimed.map(each => each.host)
 const many = (count: number, wish: Partial<NewDelivery> = {}) =>
   Array.from({ length: count }, (_, n) => ({ host: `h${n}:443`, ...wish }))
+const keys = (count: number) => Array.from({ length: count }, (_, n) => `key_${n}`)
+/** Closed hosts that count how often they are asked about. */
+const counted = (closed: readonly string[]) => ({
+  count: 0,
+  includes(host: string) {
+    this.count += 1
+    return closed.includes(host)
+  },
+})
 const settlement = (id: string, dueAt: number) => ({
   ...{ deliveryId: id, leaseToken: 'L', at: T0 + 9, status: 'pending' as const, dueAt, counts: true, hostChange: null },
   attempt: {
@@ -135,6 +144,84 @@ test('after a start with thousands of them due they are read in parts, and what 
   expect(hostsOf(await claim({ ...order, ...full, at: T0 + 2 }))).toEqual(['new:443'])
   for (let n = 0; n < 60; n += 1) found.push(...(await claim({ ...order, limit: 64, at: T0 + 3 + n })))
   expect(new Set(found.map(each => each.id))).toEqual(new Set(old.map(each => each.id)))
+})
+
+test('what becomes due is found at once, however much is due at a closed host and whenever all of it is read again', async () => {
+  await deliver(Array(2_500).fill({ host: 'dead:443', apiKeyId: 'key_dead', dueAt: T0 - 1_000 }))
+  const order = { closed: ['dead:443'], leaseUntil: T0 + 9e6 }
+  await claim(order)
+  for (let at = T0 + 10_000; at < T0 + 200_000; at += 10_000) {
+    const [fresh] = await deliver([{ host: `h${at}:443`, dueAt: at - 5 }])
+    expect((await claim({ ...order, at })).map(each => each.id)).toEqual([fresh!.id])
+    expect(asked).toBeLessThan(2_060)
+  }
+})
+
+test('reading all of it again goes on to its end, also where claims are minutes apart', async () => {
+  await deliver(Array(2_500).fill({ host: 'dead:443', apiKeyId: 'key_dead', dueAt: T0 - 1_000 }))
+  await deliver([{ host: 'last:443', dueAt: T0 - 5 }])
+  const found: string[] = []
+  for (let n = 0; n < 2; n += 1) found.push(...hostsOf(await claim({ at: T0 + n * 120_000, closed: ['dead:443'] })))
+  expect(found).toEqual(['last:443'])
+})
+
+test('of two thousand keys that call one host a claim looks at some, and each of them has its turn', async () => {
+  const sent = await deliver(keys(2_000).map(apiKeyId => ({ apiKeyId, host: 'one:443' })))
+  await claim({ limit: 0 })
+  const questions = counted([])
+  const found: ClaimedDelivery[] = []
+  for (let n = 0; n < 40; n += 1) {
+    questions.count = 0
+    found.push(...(await claim({ perHost: 64, closed: questions })))
+    expect(questions.count).toBeLessThan(300)
+    expect(asked).toBeLessThan(300)
+  }
+  expect(new Set(found.map(each => each.id))).toEqual(new Set(sent.map(each => each.id)))
+})
+
+test('a host that a thousand keys call stands before nobody while it is closed or full, and is found as soon as it is not', async () => {
+  await deliver(keys(1_000).map(apiKeyId => ({ apiKeyId, host: 'one:443', dueAt: T0 - 1_000 })))
+  for (const [at, state] of [
+    [T0, { closed: ['one:443'] }],
+    [T0 + 100, { inFlight: { 'one:443': 4 } }],
+  ] as const) {
+    for (let n = 0; n < 4; n += 1) expect(await claim({ at, ...state })).toEqual([])
+    const host = `new${at}:443`
+    await deliver([{ host, apiKeyId: 'key_new', dueAt: at }])
+    const questions = counted('closed' in state ? state.closed : [])
+    expect(hostsOf(await claim({ at, ...state, closed: questions }))).toEqual([host])
+    expect(questions.count).toBeLessThan(50)
+    expect(hostsOf(await claim({ at }))).toEqual(Array(4).fill('one:443'))
+  }
+})
+
+test('of hundreds of keys that call the same hosts, some closed and some full, nothing is left behind', async () => {
+  const random = seeded(9)
+  const upTo = (n: number) => Math.floor(random() * n)
+  const host = () => `h${upTo(40)}:443`
+  const some = (count: number, at: number) =>
+    deliver(
+      Array.from({ length: count }, () => ({ apiKeyId: `key_${upTo(900)}`, host: host(), dueAt: at - upTo(9_000) })),
+    )
+  const sent = await some(500, T0)
+  const found: ClaimedDelivery[] = []
+  for (let n = 0; n < 20; n += 1) {
+    const at = T0 + n * 5_000
+    sent.push(...(await some(10, at)))
+    const inFlight = { [host()]: 4, [host()]: 3 }
+    const inFlightOfKeys = { [`key_${upTo(900)}`]: 48 }
+    const order = { at, closed: [host(), host()], probed: [host()], inFlight, inFlightOfKeys, limit: 20 }
+    const claimed = await claim({ ...order, leaseToken: `L${n}`, leaseUntil: T0 + 9e6 })
+    const failed = claimed.slice(0, 15)
+    await Promise.all(
+      failed.map(({ id }) => temp.store.settle({ ...settlement(id, at + upTo(9_000)), at, leaseToken: `L${n}` })),
+    )
+    found.push(...claimed.slice(15))
+  }
+  const free = { at: T0 + 400_000, leaseUntil: T0 + 9e6, perHost: 64 }
+  for (let n = 0; n < 30; n += 1) found.push(...(await claim({ ...free, retries: 64 })))
+  expect(new Set(found.map(each => each.id))).toEqual(new Set(sent.map(each => each.id)))
+  expect(found).toHaveLength(sent.length)
 })
 
 test('each of hundreds of hosts of a key has its turn before any has its second', async () => {

@@ -1,11 +1,12 @@
 /**
  * Which hosts have something due, so that a claim finds them without a walk over all hosts that wait.
  *
- * 1. What became due since the last claim is read by age, and its host is known from then on; what is written due is known
- *    at once. What was due before the start is read in parts. A host with nothing due is not looked at, however many wait.
+ * 1. What became due since the last claim is read by age before anything else, and its host is known from then on; what is
+ *    written due is known at once. What was due before, at the start and once a minute, is read in parts with what is left.
+ *    A host with nothing due is not looked at, however many wait.
  * 2. Hosts are known by key, and apart for first attempts and for retries: those of a key at its limit, and retries that
  *    have no places, are passed over together.
- * 3. Closed hosts are kept aside: they stand before nobody.
+ * 3. Hosts that are closed, or have no place left, are kept aside: they stand before nobody, whoever calls them.
  * 4. What is known is a hint: the claim reads the host before it takes anything, and forgets it when nothing more of it is
  *    due. A write that is taken back leaves a hint too many; after a claim that is taken back, all that is due is read anew.
  * 5. All that a claim does here has a limit; what is beyond it has its turn in the next ones.
@@ -33,8 +34,8 @@ interface Group {
   kind: Kind
   /** Hosts that have some of them due, and since when; the one that was served longest ago comes first. */
   open: Map<string, number>
-  /** Those that were closed when a claim came across them. */
-  closed: Map<string, number>
+  /** How many hosts it is known of, with those that are kept aside. */
+  known: number
 }
 
 /** A host that has something due, and places for it. */
@@ -43,7 +44,7 @@ export interface DueHost {
   /** When its oldest one was due. */
   readyAt: number
   /** The groups that it was found in. */
-  groups: readonly Group[]
+  groups: Group[]
 }
 
 /** Rows that a claim reads by age, about two milliseconds: there are so many only after a start or an outage. */
@@ -52,8 +53,12 @@ const READ = 2_048
 const SPARE = 16
 /** Hosts that it gets of all groups, where those are many. */
 const FOUND = 512
-/** Hosts of a group that a claim passes. */
+/** Groups that a claim looks at, of first attempts and of retries each: a host that everybody calls has one for every key. */
+const LOOKED = 256
+/** Hosts of a group that a claim passes, and hosts kept aside that it asks about. */
 const PASSED = 512
+/** Groups that a claim has back for a host that was kept aside: by any of them the host is found, and all that it has due. */
+const BACK = 16
 /** Hosts that are known of a group: a key that has callbacks due at more of them waits for itself. */
 const KNOWN = 20_000
 /** So often all that is due is read again (ms). */
@@ -62,7 +67,8 @@ const START = Number.MIN_SAFE_INTEGER
 
 export class DueHosts {
   readonly #sql: ReturnType<typeof statements>
-  readonly #groups = new Map<string, Group>()
+  readonly #firsts = new Lane()
+  readonly #retries = new Lane()
   /** Whatever was due at this time is known, but for what is yet to be read again. */
   #readTo = START
   /** From where on that is. */
@@ -87,95 +93,184 @@ export class DueHosts {
   find(order: ClaimOrder, room: (host: string) => number, mayTake: (kind: Kind) => boolean): Found {
     this.#read(order.at)
     const found: Found = new Map()
-    const share = Math.max(1, Math.floor(FOUND / this.#groups.size))
-    for (const [name, group] of this.#groups) {
-      if (!mayTake(group.kind)) continue
-      this.#reopen(group, order)
-      this.#findOf(group, order, room, share, found)
-      if (group.open.size + group.closed.size === 0) this.#groups.delete(name)
-    }
+    const lanes = [this.#firsts, this.#retries]
+    for (const lane of lanes) lane.bringBack(order, room)
+    const groups = lanes.reduce((sum, lane) => sum + lane.looked, 0)
+    const share = Math.max(1, Math.floor(FOUND / groups))
+    for (const lane of lanes) lane.find({ order, room, mayTake, most: Math.min(share, order.limit + SPARE) }, found)
     return found
   }
 
   /** What a claim left of a host: as far as it read, or all; with `hadTurn` the others of its groups come before it. */
   served(host: string, { groups }: DueHost, left: readonly DueRow[], isAll: boolean, hadTurn: boolean): void {
-    for (const { kind, open } of groups) {
-      const next = left.find(row => isOf(row, kind))
-      const since = next?.ready_at ?? open.get(host)
-      if (hadTurn || (isAll && !next)) open.delete(host)
-      if (hadTurn && since !== undefined && !(isAll && !next)) open.set(host, since)
+    const oldest = [new Map<string, number>(), new Map<string, number>()] as const
+    for (const { api_key_id, attempts, ready_at } of left) {
+      const since = oldest[attempts > 0 ? 1 : 0]
+      if (!since.has(api_key_id)) since.set(api_key_id, ready_at)
     }
-  }
-
-  #findOf(group: Group, order: ClaimOrder, room: (host: string) => number, most: number, found: Found): void {
-    const { open, closed: aside } = group
-    let wanted = Math.min(most, order.limit + SPARE)
-    let left = PASSED
-    for (const [host, since] of open) {
-      if (wanted === 0 || left === 0) return
-      left -= 1
-      if (order.closed.includes(host)) {
-        open.delete(host)
-        aside.set(host, since)
-        continue
+    for (const group of groups) {
+      const { api_key_id, isRetry } = group.kind
+      const next = oldest[isRetry ? 1 : 0].get(api_key_id)
+      const since = next ?? group.open.get(host)
+      if (isAll && next === undefined) this.#lane(isRetry).forget(group, host)
+      else if (hadTurn && since !== undefined) {
+        group.open.delete(host)
+        group.open.set(host, since)
       }
-      const places = room(host)
-      if (places <= 0) continue
-      const { readyAt, groups } = found.get(host) ?? { readyAt: since, groups: [] }
-      found.set(host, { room: places, readyAt: Math.min(readyAt, since), groups: [...groups, group] })
-      wanted -= 1
-    }
-  }
-
-  /** Brings back those that are closed no longer. */
-  #reopen({ open, closed: aside }: Group, { closed }: ClaimOrder): void {
-    let left = Math.min(aside.size, PASSED)
-    for (const [host, since] of aside) {
-      if (left === 0) return
-      left -= 1
-      aside.delete(host)
-      if (closed.includes(host)) aside.set(host, since)
-      else open.set(host, since)
     }
   }
 
   #read(at: number): void {
     const before = this.#readTo
     this.#readTo = at
-    // After a clock was set back, what was forgotten as not yet due is due once more.
-    if (at < before || at >= this.#anewAt) {
+    let left = READ
+    if (at > before && before !== START) {
+      const rows = this.#readFrom({ readyAt: before, rowid: Number.MAX_SAFE_INTEGER }, at, left)
+      const last = rows.at(-1)
+      if (last && rows.length === left) this.readAgain(last.ready_at)
+      left -= rows.length
+    }
+    // A clock that was set back does not put it off. What was forgotten as not yet due is read as it becomes due once more.
+    this.#anewAt = Math.min(this.#anewAt, at + ANEW_MS)
+    // One that is not at its end is not begun anew: it would never get there.
+    if (this.#again === null && at >= this.#anewAt) {
       this.readAgain()
       this.#anewAt = at + ANEW_MS
-    } else {
-      const last = this.#readFrom({ readyAt: before, rowid: Number.MAX_SAFE_INTEGER }, at)
-      if (last) this.readAgain(last.ready_at)
     }
-    if (!this.#again) return
-    const last = this.#readFrom(this.#again, at)
-    this.#again = last ? { readyAt: last.ready_at, rowid: last.rowid } : null
+    if (this.#again === null || left === 0) return
+    const rows = this.#readFrom(this.#again, at, left)
+    const last = rows.at(-1)
+    this.#again = last && rows.length === left ? { readyAt: last.ready_at, rowid: last.rowid } : null
   }
 
-  /** Gives the last row where there may be more. */
-  #readFrom({ readyAt, rowid }: { readyAt: number; rowid: number }, at: number): DueRow | null {
-    const rows = this.#sql.due.all(at, readyAt, rowid, READ)
+  #readFrom({ readyAt, rowid }: { readyAt: number; rowid: number }, at: number, most: number): DueRow[] {
+    const rows = this.#sql.due.all(at, readyAt, rowid, most)
     for (const row of rows) this.#know(row.host, row.api_key_id, row.attempts > 0, row.ready_at)
-    return rows.length < READ ? null : (rows.at(-1) ?? null)
+    return rows
   }
 
   #know(host: string, apiKeyId: string, isRetry: boolean, since: number): void {
-    const name = `${isRetry} ${apiKeyId}`
-    const kind = { api_key_id: apiKeyId, isRetry }
-    const group = this.#groups.get(name) ?? { kind, open: new Map(), closed: new Map() }
-    this.#groups.set(name, group)
-    const { open, closed } = group
-    if (open.size + closed.size < KNOWN && !open.has(host) && !closed.has(host)) open.set(host, since)
+    this.#lane(isRetry).know(host, { api_key_id: apiKeyId, isRetry }, since)
+  }
+
+  #lane(isRetry: boolean): Lane {
+    return isRetry ? this.#retries : this.#firsts
   }
 }
 
 type Found = Map<string, DueHost>
+/** Of hosts that are kept aside: the groups that have something due there, and since when. */
+type Aside = Map<string, Map<Group, number>>
 
-function isOf({ api_key_id, attempts }: DueRow, kind: Kind): boolean {
-  return api_key_id === kind.api_key_id && attempts > 0 === kind.isRetry
+/** What a claim asks a lane for. */
+interface Search {
+  order: ClaimOrder
+  room: (host: string) => number
+  mayTake: (kind: Kind) => boolean
+  /** Hosts of each group. */
+  most: number
+}
+
+/** The groups of first attempts, or those of retries. */
+class Lane {
+  /** All groups, by key. */
+  readonly #groups = new Map<string, Group>()
+  /** Those that have a host that is not kept aside; the one that was looked at longest ago comes first. */
+  readonly #turns = new Set<Group>()
+  /** Hosts that were closed when a claim came across them. */
+  readonly #closed: Aside = new Map()
+  /** Those that had no place: never many more than there are places, so that one that has a place is found at once. */
+  readonly #full: Aside = new Map()
+
+  /** How many groups a claim looks at. */
+  get looked(): number {
+    return Math.min(LOOKED, this.#turns.size)
+  }
+
+  know(host: string, kind: Kind, since: number): void {
+    const group = this.#groups.get(kind.api_key_id) ?? { kind, open: new Map(), known: 0 }
+    const closed = this.#closed.get(host)
+    const full = this.#full.get(host)
+    if (group.open.has(host) || closed?.has(group) || full?.has(group) || group.known >= KNOWN) return
+    this.#groups.set(kind.api_key_id, group)
+    group.known += 1
+    const aside = closed ?? full
+    if (aside) aside.set(group, since)
+    else this.#open(group, host, since)
+  }
+
+  /** Nothing more of the group is due at this host. */
+  forget(group: Group, host: string): void {
+    if (!group.open.delete(host)) return
+    group.known -= 1
+    if (group.open.size === 0) this.#turns.delete(group)
+    if (group.known === 0) this.#groups.delete(group.kind.api_key_id)
+  }
+
+  /** Has those back that are closed no longer, and those that have places again. */
+  bringBack({ closed }: ClaimOrder, room: (host: string) => number): void {
+    this.#bringBack(this.#closed, host => closed.includes(host))
+    this.#bringBack(this.#full, host => room(host) <= 0)
+  }
+
+  find({ order, room, mayTake, most }: Search, found: Found): void {
+    let left = this.looked
+    for (const group of this.#turns) {
+      if (left === 0) return
+      left -= 1
+      this.#turns.delete(group)
+      if (mayTake(group.kind)) this.#findOf(group, order, room, most, found)
+      if (group.open.size > 0) this.#turns.add(group)
+    }
+  }
+
+  #findOf(group: Group, { closed }: ClaimOrder, room: (host: string) => number, most: number, found: Found): void {
+    let wanted = most
+    let left = PASSED
+    for (const [host, since] of group.open) {
+      if (wanted === 0 || left === 0) return
+      left -= 1
+      const places = room(host)
+      const aside = closed.includes(host) ? this.#closed : places <= 0 ? this.#full : null
+      if (aside) {
+        group.open.delete(host)
+        aside.set(host, (aside.get(host) ?? new Map<Group, number>()).set(group, since))
+        continue
+      }
+      const known = found.get(host)
+      if (known) {
+        known.readyAt = Math.min(known.readyAt, since)
+        known.groups.push(group)
+      } else found.set(host, { room: places, readyAt: since, groups: [group] })
+      wanted -= 1
+    }
+  }
+
+  #bringBack(aside: Aside, stays: (host: string) => boolean): void {
+    let left = Math.min(aside.size, PASSED)
+    for (const [host, groups] of aside) {
+      if (left === 0) return
+      left -= 1
+      aside.delete(host)
+      if (!stays(host)) this.#openSome(host, groups)
+      if (groups.size > 0) aside.set(host, groups)
+    }
+  }
+
+  #openSome(host: string, groups: Map<Group, number>): void {
+    let left = BACK
+    for (const [group, since] of groups) {
+      if (left === 0) return
+      left -= 1
+      groups.delete(group)
+      this.#open(group, host, since)
+    }
+  }
+
+  #open(group: Group, host: string, since: number): void {
+    group.open.set(host, since)
+    this.#turns.add(group)
+  }
 }
 
 function statements(db: Database) {
