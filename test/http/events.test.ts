@@ -169,25 +169,27 @@ test('a revoked key hears nothing more: its stream ends with the next event, a s
 })
 
 test('a reader that goes away leaves no timer behind', async () => {
-  world.provider.instant = true
-  const id = await ended()
-  const held = await world.run(seed)
-  await world.runToEnd(held)
-  const before = world.clock.nextAt
+  // Alone: what other tests have left to wait for ends in its own time.
+  const own = await HttpWorld.open()
+  own.provider.instant = true
+  const held = await own.run(seed)
+  await own.runToEnd(held)
+  const before = own.clock.nextAt
   const gone = new AbortController()
-  world.provider.instant = false
-  const live = await world.run(seed)
-  const response = await world.api.fetch(
-    new Request(world.request('GET', `/api/v1/runs/${live}/events`), { signal: gone.signal }),
+  own.provider.instant = false
+  const live = await own.run(seed)
+  const response = await own.api.fetch(
+    new Request(own.request('GET', `/api/v1/runs/${live}/events`), { signal: gone.signal }),
   )
-  await world.quiet()
+  await own.quiet()
   gone.abort()
   await response.text().catch(() => '')
-  world.provider.instant = true
-  await world.runToEnd(live)
-  await world.quiet()
-  expect(world.clock.nextAt).toBe(before)
-  expect(id).not.toBe(held)
+  own.provider.instant = true
+  await own.runToEnd(live)
+  await own.quiet()
+  expect(own.clock.nextAt).toBe(before)
+  expect(live).not.toBe(held)
+  await own.close()
 })
 
 describe('open streams', () => {
