@@ -8,6 +8,7 @@
 import type { Chain, PlannedStep } from './chain.ts'
 import { type StepError, stepError } from './errors.ts'
 import type { Json, JsonObject } from './json.ts'
+import { isWithin } from './money.ts'
 
 /** Money in US dollars. `null` is unknown, which is not 0. */
 export interface Cost {
@@ -341,7 +342,7 @@ export function overLimit(run: Run, estimateUsd: number | null): StepError | nul
   if (run.maxCostUsd === null) return null
   const before = spent(run.steps)
   const total = before.usd + (estimateUsd ?? 0)
-  if (estimateUsd !== null && total <= run.maxCostUsd + 1e-9) return null
+  if (estimateUsd !== null && isWithin(total, run.maxCostUsd)) return null
   const next = estimateUsd === null ? 'an unknown price' : `${estimateUsd.toFixed(4)} USD`
   return stepError(
     'budget_exceeded',

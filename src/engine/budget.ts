@@ -8,11 +8,10 @@
  * 4. Without a known price there is no promise: a key with a budget does not begin such an attempt.
  */
 import { type StepError, stepError } from '../core/errors.ts'
+import { isWithin } from '../core/money.ts'
 import type { Store } from '../core/ports.ts'
 
 const DAY_MS = 86_400_000
-/** Twenty times five cents are a dollar, whatever binary fractions say. */
-const ROUNDING_USD = 1e-9
 
 interface Day {
   startsAt: number
@@ -58,7 +57,7 @@ export class Budget {
     const day = this.#day(booking.apiKeyId, booking.startedAt)
     // The same attempt, routed again: its first booking is not a second attempt.
     const spent = day.usd - (day.booked.get(keyOf(booking)) ?? 0)
-    const fits = estimateUsd !== null && spent + estimateUsd <= limit + ROUNDING_USD
+    const fits = estimateUsd !== null && isWithin(spent + estimateUsd, limit)
     return fits ? null : refusal(estimateUsd, spent, limit, day.startsAt + DAY_MS)
   }
 
@@ -114,9 +113,9 @@ function hintFor(estimate: number | null, limit: number): string {
   if (estimate === null)
     return 'Resume the run with a model that has a listed price, or with no daily budget on the key.'
   const raise = 'raise the daily budget of the key'
-  return estimate > limit + ROUNDING_USD
-    ? `The whole budget of a day is less than this: ${raise}, or resume the run with a cheaper model or parameters in input.`
-    : `Resume the run on the next day (UTC), or ${raise} and resume it now; finished steps are kept.`
+  return isWithin(estimate, limit)
+    ? `Resume the run on the next day (UTC), or ${raise} and resume it now; finished steps are kept.`
+    : `The whole budget of a day is less than this: ${raise}, or resume the run with a cheaper model or parameters in input.`
 }
 
 /** When the day (UTC) of a time began. */

@@ -6,6 +6,7 @@
 import { Elysia } from 'elysia'
 import { CHAINS, type Chain, findChain, KIND_OF } from '../core/chain.ts'
 import type { Catalog } from '../core/model.ts'
+import { roundUsd } from '../core/money.ts'
 import { express, priceAt } from '../core/offers.ts'
 import type { EngineStats } from '../core/ports.ts'
 import { chooseRoute } from '../core/routing.ts'
@@ -60,7 +61,7 @@ async function estimate({ deps }: Context, exchange: Authorized): Promise<Respon
     errors: examined.ok ? [] : examined.errors.slice(0, MOST_ERRORS),
     steps,
     total_usd:
-      examined.ok && !prices.includes(null) ? round(prices.reduce<number>((sum, usd) => sum + (usd ?? 0), 0)) : null,
+      examined.ok && !prices.includes(null) ? roundUsd(prices.reduce<number>((sum, usd) => sum + (usd ?? 0), 0)) : null,
     expected_ms: steps.reduce((sum, step) => sum + step.expected_ms, 0),
   }
   return json(200, answer)
@@ -68,8 +69,6 @@ async function estimate({ deps }: Context, exchange: Authorized): Promise<Respon
 
 /** As many as a problem document tells. */
 const MOST_ERRORS = 100
-
-const round = (usd: number): number => Math.round(usd * 1e6) / 1e6
 
 /** The price where the step would go now, were there a place everywhere: the core chooses, as it does for a run. */
 function estimateStep(

@@ -7,6 +7,7 @@
  *    looked at before its submit only.
  * 3. The engine looks again before each submit: what runs side by side spend together shows only there.
  */
+import { isWithin, roundUsd } from '../core/money.ts'
 import type { KeyDesk, Principal } from './deps.ts'
 import type { RequestError } from './problem.ts'
 
@@ -17,9 +18,6 @@ export interface PricedStep {
   /** US dollars at each provider that could run it, null where nobody knows. */
   prices: readonly (number | null)[]
 }
-
-/** Twenty times five cents are a dollar, whatever binary fractions say. */
-const ROUNDING_USD = 1e-9
 
 /** `limit` is that of the run (US dollars), null for none. */
 export function checkCost(
@@ -49,8 +47,8 @@ interface Least {
 
 function overLimit(least: readonly Least[], limit: number): RequestError[] {
   const sum = sumOf(least)
-  if (sum <= limit + ROUNDING_USD) return []
-  const detail = `the steps cost at least ${money(sum)} USD; max_cost_usd is ${limit}`
+  if (isWithin(sum, limit)) return []
+  const detail = `the steps cost at least ${roundUsd(sum)} USD; max_cost_usd is ${limit}`
   const hint = 'Raise max_cost_usd, or choose cheaper models or parameters.'
   return [{ pointer: '/max_cost_usd', code: 'budget_exceeded', detail, hint }]
 }
@@ -59,17 +57,16 @@ function overLimit(least: readonly Least[], limit: number): RequestError[] {
 function overDay(least: readonly Least[], budget: number, spent: number): RequestError[] {
   const sum = sumOf(least)
   const left = Math.max(0, budget - spent)
-  if (sum <= left + ROUNDING_USD) return []
-  const each = least.map(({ key, usd }) => `${key} ${money(usd)}`).join(', ')
-  const cost = `the steps cost at least ${money(sum)} USD (${each})`
+  if (isWithin(sum, left)) return []
+  const each = least.map(({ key, usd }) => `${key} ${roundUsd(usd)}`).join(', ')
+  const cost = `the steps cost at least ${roundUsd(sum)} USD (${each})`
   const mend = 'raise the daily budget of the key, or choose cheaper models or parameters.'
-  const [detail, hint] =
-    sum > budget + ROUNDING_USD
-      ? [`${cost}; the daily budget of the key is ${budget}`, `No day is enough for them: ${mend}`]
-      : [
-          `${cost}; ${money(left)} of the key's daily budget of ${budget} are left today (UTC)`,
-          `Wait for the next day (UTC), ${mend}`,
-        ]
+  const [detail, hint] = isWithin(sum, budget)
+    ? [
+        `${cost}; ${roundUsd(left)} of the key's daily budget of ${budget} are left today (UTC)`,
+        `Wait for the next day (UTC), ${mend}`,
+      ]
+    : [`${cost}; the daily budget of the key is ${budget}`, `No day is enough for them: ${mend}`]
   return [{ pointer: '/input/chain_models', code: 'budget_exceeded', detail, hint }]
 }
 
@@ -88,5 +85,3 @@ function unpriced(key: string, model: string, byRun: boolean): RequestError {
 }
 
 const sumOf = (least: readonly Least[]): number => least.reduce((sum, { usd }) => sum + usd, 0)
-
-const money = (usd: number): number => Number(usd.toFixed(6))

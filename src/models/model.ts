@@ -30,6 +30,7 @@
 import type { Problem } from '../core/errors.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Model, Role, Route, StepKind, Translation } from '../core/model.ts'
+import { roundUsd } from '../core/money.ts'
 import { SAMPLE } from '../core/offers.ts'
 import { check } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
@@ -90,7 +91,7 @@ export function defineModel(spec: ModelSpec): Model {
   const price =
     (rule: Price): Price =>
     (params, role, counted) =>
-      cents(rule({ ...defaults, ...params }, role, counted))
+      roundUsd(rule({ ...defaults, ...params }, role, counted))
   return {
     id: spec.id,
     title: spec.title,
@@ -236,9 +237,6 @@ export function pictureCount(inputs: readonly Input[], role: Role): number {
 
 /** For prices that are in none of our sources. */
 export const unknownPrice: Price = () => null
-
-/** Adding up prices must not give 0.15000000000000002. */
-const cents = (usd: number | null): number | null => (usd === null ? null : Math.round(usd * 1e6) / 1e6)
 
 export function numberIn(params: JsonObject, name: string): number | undefined {
   const value: Json | undefined = params[name]

@@ -431,8 +431,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a key spends beyond its daily budget',
     file: 'src/engine/budget.ts',
-    from: 'spent + estimateUsd <= limit',
-    to: 'spent <= limit',
+    from: 'isWithin(spent + estimateUsd, limit)',
+    to: 'isWithin(spent, limit)',
     by: 'sim',
   },
   {

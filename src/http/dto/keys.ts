@@ -1,6 +1,7 @@
 /** The public shapes of API keys and of the secrets that sign their callbacks, and how they are shown. See dto.ts. */
 import { type Static, Type } from 'typebox'
 import { type ApiKey, SCOPES, type WebhookSecret } from '../../core/keys.ts'
+import { roundUsd } from '../../core/money.ts'
 import { define, nullable, text, time, word } from './schema.ts'
 import { iso, isoOrNull } from './time.ts'
 
@@ -164,8 +165,7 @@ export function presentKey(key: ApiKey, spentUsd: number, at: number): ApiKeyDto
     max_running: key.maxRunning,
     max_queued: key.maxQueued,
     daily_budget_usd: key.dailyBudgetUsd,
-    // Sums of binary fractions: a dollar is a dollar.
-    spent_today_usd: Math.round(spentUsd * 1e6) / 1e6,
+    spent_today_usd: roundUsd(spentUsd),
     created_at: iso(key.createdAt),
     expires_at: isoOrNull(key.expiresAt),
     revoked_at: isoOrNull(key.revokedAt),

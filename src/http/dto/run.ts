@@ -8,6 +8,7 @@
 
 import type { Delivery } from '../../core/delivery.ts'
 import type { StepError } from '../../core/errors.ts'
+import { roundUsd } from '../../core/money.ts'
 import {
   type Attempt,
   attemptsOf,
@@ -247,7 +248,7 @@ function presentDelivery(delivery: Delivery): CallbackDto {
 }
 
 function presentCost({ estimatedUsd, actualUsd, basis }: Cost): CostDto {
-  return { estimated_usd: usd(estimatedUsd), actual_usd: usd(actualUsd), basis }
+  return { estimated_usd: roundUsd(estimatedUsd), actual_usd: roundUsd(actualUsd), basis }
 }
 
 const CERTAINTY = ['metered', 'listed', 'upper_bound', 'unknown'] as const
@@ -268,10 +269,5 @@ export function sumOf(attempts: readonly Attempt[]): CostDto | null {
 }
 
 function total(parts: readonly (number | null)[]): number | null {
-  return parts.includes(null) ? null : usd(parts.reduce<number>((sum, part) => sum + (part ?? 0), 0))
-}
-
-/** Money to a millionth of a dollar: sums of floats must not show as 0.30000000000000004. */
-function usd<N extends number | null>(value: N): N {
-  return (value === null ? null : Math.round((value as number) * 1e6) / 1e6) as N
+  return parts.includes(null) ? null : roundUsd(parts.reduce<number>((sum, part) => sum + (part ?? 0), 0))
 }
