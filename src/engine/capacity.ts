@@ -92,6 +92,11 @@ export class Capacity {
     return until > at ? until : null
   }
 
+  /** Whether it is failures that close the way, and no rate limit. */
+  isLeftAlone(way: Way, at: number): boolean {
+    return this.#breakers.openUntil(way) > at
+  }
+
   /** Takes a place; the same holder twice is once. After a start, jobs that run already take theirs beyond the limit. */
   enter(way: Way, holder: string): void {
     addTo(this.#held, way.provider, holder)

@@ -25,6 +25,7 @@ import type { Capacity } from './capacity.ts'
 import { keepOutputs } from './effects/keep.ts'
 import { find, firstLookAt, nextLookAt, surelyUnsent } from './effects/lookup.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './effects/pause.ts'
+import { scopeOf } from './effects/scope.ts'
 import { leftBehind, strandedBy } from './modes.ts'
 import type { OutputGate } from './output-gate.ts'
 import { gather, type PictureDeps } from './pictures.ts'
@@ -127,7 +128,7 @@ export async function lookLate(
   stop: AbortSignal,
 ): Promise<(AttemptSignal & { type: 'attempt.came_late' }) | null> {
   const attempt = { ...over, jobRef }
-  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, step, attempt, signal))
+  const checked = await within(deps.clock, LIMIT_MS.poll, stop, signal => poll(deps, run, step, attempt, signal))
   const of = { type: 'attempt.came_late', stepId: step.id, attempt: attempt.no, jobRef } as const
   if (checked.type === 'job.failed') return { ...of, outputs: [], error: checked.error, ...costOf(checked) }
   if (checked.type !== 'job.succeeded') {
@@ -167,9 +168,9 @@ async function carryOut(
     case 'submit':
       return submit(deps, live, step, attempt, stop)
     case 'find':
-      return limited(signal => find(deps, step, attempt, signal))
+      return limited(signal => find(deps, live.run, step, attempt, signal))
     case 'poll':
-      return limited(signal => poll(deps, step, attempt, signal))
+      return limited(signal => poll(deps, live.run, step, attempt, signal))
     case 'keep':
       return step.status === 'keeping'
         ? limited(signal => keepOutputs(deps, live.run, step, attempt, step.media, signal))
@@ -260,12 +261,7 @@ async function sendOff(
     return answerOf(deps, provider, step, route, await provider.start({ ...order, stash, sending }, signal))
   } catch (error) {
     if (held) return refused(held)
-    deps.observer.fault('submit', error, {
-      runId: run.id,
-      stepId: step.id,
-      attempt: attempt.no,
-      provider: attempt.provider,
-    })
+    deps.observer.fault('submit', error, scopeOf(run, step, attempt))
     if (!began) return refused(stepError('internal', 'the request could not be made'))
     const lost = stepError('outcome_unknown', 'the submit broke on our side', { provider: attempt.provider })
     return { type: 'step.submit_unknown', error: lost, askAt: firstLookAt(deps, provider) }
@@ -301,7 +297,7 @@ function answerOf(deps: EffectDeps, provider: Provider, step: Step, route: Route
   }
 }
 
-async function poll(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+async function poll(deps: EffectDeps, run: Run, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const again = (error: StepError, afterMs: number): Said => ({
     type: 'job.unreachable',
@@ -326,7 +322,7 @@ async function poll(deps: EffectDeps, step: Step, attempt: Attempt, signal: Abor
         return again(checked.error, checked.pollAfterMs)
     }
   } catch (error) {
-    deps.observer.fault('poll', error, { stepId: step.id, attempt: attempt.no, provider: attempt.provider })
+    deps.observer.fault('poll', error, scopeOf(run, step, attempt))
     return again(stepError('network_error', 'the poll broke'), BROKEN_PAUSE_MS)
   }
 }

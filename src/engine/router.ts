@@ -113,11 +113,11 @@ function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Questio
 
 /** Who is waited for, and why, while every way is closed. */
 function whyClosed({ capacity, clock }: RouterDeps, run: Run, step: Step, offers: readonly Offer[]): string {
-  const breakers = capacity.breakers(clock.now(), run.apiKeyId)
+  const at = clock.now()
   const words = offers
     .filter(({ obstacle, closedUntil }) => obstacle === null && closedUntil !== null)
     .map(({ provider }) =>
-      breakers[`${provider}/${step.model}`] === 'open'
+      capacity.isLeftAlone({ provider, model: step.model, apiKeyId: run.apiKeyId }, at)
         ? `${provider} is left alone for a while after failures`
         : `${provider} limits our rate`,
     )

@@ -75,6 +75,36 @@ describe('a store that cannot say whether a submit was sent', () => {
   })
 })
 
+test('what a provider throws is told with the run, the step, the attempt and the provider', async () => {
+  const world = new World()
+  await world.start()
+  const [provider] = world.providers
+  if (!provider) throw new Error('no provider')
+  const { start } = provider
+  /** Throws the first time. */
+  const once = <F extends (...given: never[]) => Promise<unknown>>(method: F): F => {
+    let calls = 0
+    return (async (...given: Parameters<F>) => {
+      calls += 1
+      if (calls === 1) throw new Error('the provider broke')
+      return method.apply(provider, given)
+    }) as F
+  }
+  provider.find = once(provider.find)
+  provider.check = once(provider.check)
+  provider.open = once(provider.open)
+  provider.start = async job => {
+    await start.call(provider, job)
+    throw new Error('the answer broke')
+  }
+  const { id } = await world.create({ a: [] })
+  const { status, steps } = await world.finish(id)
+  expect([status, provider.jobs.length]).toEqual(['succeeded', 1])
+  const scope = { runId: id, stepId: steps[0]?.id ?? '', attempt: 1, provider: provider.id }
+  expect(world.scopes).toEqual(['submit', 'find', 'poll', 'keep'].map(where => ({ where, ...scope })))
+  await world.close()
+})
+
 describe('an effect around which everything throws', () => {
   const attempt = {
     ...{ no: 1, provider: 'p', providerModel: 'm', token: 't', startedAt: T0, submittedAt: null, endedAt: null },

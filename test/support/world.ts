@@ -85,6 +85,8 @@ export class World {
   /** When it was tried with a small write. */
   readonly looks: number[] = []
   readonly faults: string[] = []
+  /** What each fault was told with. */
+  readonly scopes: object[] = []
   /** Calls of ports since the world began, and their names. */
   calls: string[] = []
   crash: Crash | null = null
@@ -129,7 +131,10 @@ export class World {
       attemptEnded: () => {},
       runEnded: () => {},
       deliveryTried: () => {},
-      fault: (where, error) => this.faults.push(`${where}: ${error}`),
+      fault: (where, error, scope) => {
+        this.faults.push(`${where}: ${error}`)
+        this.scopes.push({ where, ...scope })
+      },
     }
     const { clock } = this
     process.outbox = new Outbox({ store, clock, observer, notifier: wrap('notifier', this.#notifier()) })

@@ -20,6 +20,7 @@ import {
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../../core/run.ts'
 import { isStashed } from '../modes.ts'
 import type { OutputGate } from '../output-gate.ts'
+import { scopeOf } from './scope.ts'
 
 interface KeepDeps {
   providers: ReadonlyMap<string, Provider>
@@ -54,23 +55,13 @@ export async function keepOutputs(
       else lost = patient(lost, copied)
       // The step shows it, and an operator must hear of it: the provider's links live for minutes.
       if (isRefusal(copied))
-        deps.gate.refused('keep', new StorageUnavailable(copied.error.message), {
-          runId: run.id,
-          stepId: step.id,
-          attempt: attempt.no,
-        })
+        deps.gate.refused('keep', new StorageUnavailable(copied.error.message), scopeOf(run, step, attempt))
     }
     if (lost && (lost.fault !== 'final' || outputs.length === 0)) return failed(deps, step, lost, outputs)
     deps.gate.stored()
     return { type: 'media.kept', outputs }
   } catch (error) {
-    if (!signal.aborted)
-      deps.observer.fault('keep', error, {
-        runId: run.id,
-        stepId: step.id,
-        attempt: attempt.no,
-        provider: attempt.provider,
-      })
+    if (!signal.aborted) deps.observer.fault('keep', error, scopeOf(run, step, attempt))
     const broken = { error: stepError('output_fetch_failed', 'the copy broke off'), fault: 'spoiled' } as const
     return failed(deps, step, patient(lost, broken), outputs)
   } finally {

@@ -6,9 +6,10 @@
  */
 import { deadlineOf } from '../../core/machine.ts'
 import type { Clock, Found, Provider } from '../../core/ports.ts'
-import type { Attempt, Step } from '../../core/run.ts'
+import type { Attempt, Run, Step } from '../../core/run.ts'
 import type { EffectDeps, LiveRun, Said } from '../effects.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './pause.ts'
+import { scopeOf } from './scope.ts'
 
 /** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
 const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
@@ -35,7 +36,7 @@ export async function surelyUnsent(
     try {
       return await deps.store.isUnsent(attempt.token)
     } catch (error) {
-      deps.observer.fault('find', error, { runId: live.run.id, stepId: step.id, attempt: attempt.no })
+      deps.observer.fault('find', error, scopeOf(live.run, step, attempt))
       const leftMs = deadlineOf(live.run, step) - clock.now()
       if (leftMs > 0) await within(clock, Math.min(leftMs, growing(STORAGE_PAUSE_MS, tries)), stop, ended)
       if (leftMs <= 0 || stop.aborted) return false
@@ -43,14 +44,19 @@ export async function surelyUnsent(
   }
 }
 
-export async function find(deps: EffectDeps, step: Step, attempt: Attempt, signal: AbortSignal): Promise<Said> {
+export async function find(
+  deps: EffectDeps,
+  run: Run,
+  step: Step,
+  attempt: Attempt,
+  signal: AbortSignal,
+): Promise<Said> {
   const provider = deps.providers.get(attempt.provider)
   const now = deps.clock.now()
   const lookup = step.status === 'submitting' ? step.lookup : null
   if (!provider) return { type: 'step.still_unknown', askAt: null }
-  const { token, providerModel, startedAt } = attempt
-  const { id: stepId, role } = step
-  const found = await lookUp(deps, provider, { token, stepId, providerModel, role, startedAt }, signal)
+  const { token, startedAt } = attempt
+  const found = await lookUp(deps, provider, run, step, attempt, signal)
   if (found.type === 'found')
     return { type: 'step.submitted', jobRef: found.jobRef, pollAt: deps.clock.now() + found.pollAfterMs }
   const mayHear = provider.webhook !== undefined && deps.callbackUrl(provider.id, token) !== null
@@ -77,13 +83,17 @@ export function nextLookAt(clock: Clock, step: Step): number {
 async function lookUp(
   deps: EffectDeps,
   provider: Provider,
-  attempt: Parameters<NonNullable<Provider['find']>>[0],
+  run: Run,
+  step: Step,
+  attempt: Attempt,
   signal: AbortSignal,
 ): Promise<Found> {
+  const { token, providerModel, startedAt } = attempt
+  const sought = { token, stepId: step.id, providerModel, role: step.role, startedAt }
   try {
-    return (await provider.find?.(attempt, signal)) ?? { type: 'unknown' }
+    return (await provider.find?.(sought, signal)) ?? { type: 'unknown' }
   } catch (error) {
-    deps.observer.fault('find', error, { provider: provider.id })
+    deps.observer.fault('find', error, scopeOf(run, step, attempt))
     return { type: 'unknown' }
   }
 }
