@@ -9,6 +9,7 @@ import type { RunDto, RunListDto } from '../http/dto.ts'
 import { untilAnswered } from './again.ts'
 import { api, session } from './api.ts'
 import { models } from './catalog.ts'
+import { endedAt } from './live.ts'
 import { madeHere } from './orders.ts'
 
 const DISMISSED = 'babychain.checklist'
@@ -24,9 +25,7 @@ const items = computed(() => {
   const began = Date.parse(session.value?.started_at ?? '') || Infinity
   const runs = recent.value
   const outlived = (run: RunDto) =>
-    run.status === 'succeeded' &&
-    Date.parse(run.created_at) < began &&
-    Date.parse(run.ended_at ?? run.updated_at) > began
+    run.status === 'succeeded' && Date.parse(run.created_at) < began && endedAt(run) > began
   const own = [...models.value.values()].some(model =>
     model.routes.some(route => route.configured && route.provider !== 'sandbox'),
   )

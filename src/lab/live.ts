@@ -42,6 +42,19 @@ export function isOver(run: Pick<RunDto, 'status'>): boolean {
   return run.status !== 'queued' && run.status !== 'running'
 }
 
+/** When a run that is over ended (ms). */
+export function endedAt(run: Pick<RunDto, 'ended_at' | 'updated_at'>): number {
+  return Date.parse(run.ended_at ?? run.updated_at)
+}
+
+/** How long a run took, or takes until now (ms). One that is over does not follow the clock. */
+export function elapsed(
+  run: Pick<RunDto, 'status' | 'created_at' | 'ended_at' | 'updated_at'>,
+  clock: ReadonlySignal<number>,
+): number {
+  return (isOver(run) ? endedAt(run) : clock.value) - Date.parse(run.created_at)
+}
+
 export function watchRun(id: string, known: RunDto | null = null): LiveRun {
   const gone = new AbortController()
   const live: Parts = {

@@ -10,7 +10,7 @@ import { CodePanel, Copy } from './code.tsx'
 import { composeFrom } from './draft.ts'
 import { EventLog } from './event-log.tsx'
 import { age, money, plural, roleName, shortId, span } from './format.ts'
-import { isOver, type LiveRun, watchRun } from './live.ts'
+import { elapsed, isOver, type LiveRun, watchRun } from './live.ts'
 import { helpsMending, Mend, mendable } from './mend.tsx'
 import { go, place } from './nav.ts'
 import { now } from './now.ts'
@@ -228,10 +228,7 @@ function Facts({ run }: { run: RunDto }) {
         {row('chain', `${run.chain_slug} · ${run.chain_version}`)}
         {row('mode', run.mode)}
         {row('created', <time dateTime={run.created_at}>{age(run.created_at, now.value)}</time>)}
-        {row(
-          'took',
-          span((isOver(run) ? Date.parse(run.ended_at ?? run.updated_at) : now.value) - Date.parse(run.created_at)),
-        )}
+        {row('took', span(elapsed(run, now)))}
         {row('attempts', plural(attempts, 'attempt'))}
         {row(
           'cost',

@@ -7,7 +7,7 @@ import { untilAnswered } from './again.ts'
 import { ApiFailure, api, local } from './api.ts'
 import { chains } from './catalog.ts'
 import { age, money, plural, shortId, span } from './format.ts'
-import { isOver } from './live.ts'
+import { elapsed, isOver } from './live.ts'
 import { go, place } from './nav.ts'
 import { now, slowNow } from './now.ts'
 
@@ -203,7 +203,7 @@ function Age({ at }: { at: string }) {
 function RunRow({ run }: { run: RunDto }) {
   const outputs = run.steps.flatMap(step => step.outputs ?? [])
   const picture = outputs.find(output => output.available && output.mime.startsWith('image/'))
-  const took = (isOver(run) ? Date.parse(run.ended_at ?? run.updated_at) : now.value) - Date.parse(run.created_at)
+  const took = elapsed(run, now)
   return (
     <li class={run.status}>
       <a href={`/runs/${run.id}`}>

@@ -1,10 +1,11 @@
 /** What a run does now, in one sentence, and whose turn it is. */
 import type { RunDto, StepDto } from '../http/dto.ts'
 import { roleName, span } from './format.ts'
+import { endedAt } from './live.ts'
 
 export function sentence(run: RunDto, now: number): string {
   const step = run.steps.find(each => each.status === 'running')
-  const spent = span(Date.parse(run.ended_at ?? run.updated_at) - Date.parse(run.created_at))
+  const spent = span(endedAt(run) - Date.parse(run.created_at))
   switch (run.status) {
     case 'queued':
       return 'Accepted and stored; the first step starts as soon as a provider has a place for it.'

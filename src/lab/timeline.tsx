@@ -1,7 +1,7 @@
 /** How a run spent its time: a row a step, a segment an attempt and what it did, the callback as the last row. */
 import type { AttemptDto, RunDto, StepDto } from '../http/dto.ts'
 import { money, roleName, span } from './format.ts'
-import { isOver } from './live.ts'
+import { elapsed } from './live.ts'
 import { now } from './now.ts'
 
 interface Segment {
@@ -45,7 +45,7 @@ function partsOf(attempt: AttemptDto, until: number): Segment[] {
 export function Timeline({ run }: { run: RunDto }) {
   const from = Date.parse(run.created_at)
   const delivered = ms(run.callback?.delivered_at)
-  const last = isOver(run) ? Date.parse(run.ended_at ?? run.updated_at) : now.value
+  const last = from + elapsed(run, now)
   // A callback that was sent again days later must not make slivers of the steps: its bar ends where the picture does.
   const to = Math.max(last, Math.min(delivered ?? 0, 2 * last - from), from + 1)
   const x = (time: number) => Math.max(0, Math.min(1000, ((time - from) / (to - from)) * 1000))
