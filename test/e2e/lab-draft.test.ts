@@ -12,6 +12,13 @@ async function compose(): Promise<LabVisit> {
   return opened
 }
 
+/** With words that exist nowhere else. */
+async function composeOwn(words = 'My own words'): Promise<LabVisit> {
+  const opened = await compose()
+  await prompt(opened.page).fill(words)
+  return opened
+}
+
 const runButton = (page: Page) => page.locator('.runbar .primary')
 const ready = (page: Page) => page.locator('.runbar .primary:not([disabled])').waitFor()
 const card = (page: Page, title: string) =>
@@ -20,7 +27,6 @@ const tab = (page: Page, title: string, name: 'Form' | 'JSON') =>
   card(page, title).getByRole('button', { name, exact: true })
 const prompt = (page: Page) => page.getByLabel('Prompt').first()
 const again = (page: Page) => page.getByRole('button', { name: 'Run again with changes' })
-
 const back = (page: Page) => page.getByRole('button', { name: 'bring it back' })
 const drop = (page: Page) => page.getByRole('button', { name: 'drop it' })
 
@@ -31,6 +37,22 @@ async function runAgain(page: Page, id: string): Promise<void> {
   await again(page).click()
   await page.waitForURL(`${server.url}/`)
   await ready(page)
+}
+
+async function runThrough(page: Page): Promise<void> {
+  await ready(page)
+  await runButton(page).click()
+  await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+}
+
+/** Until the answer is called. */
+async function holdCatalogue(page: Page): Promise<() => void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  await page.route(/\/api\/v1\/(chains|models)$/, async route => {
+    await promise
+    await route.continue()
+  })
+  return resolve
 }
 
 async function createRun(words: string): Promise<string> {
@@ -50,16 +72,12 @@ describe('a run that is run again', () => {
     const id = await createRun('My own precious boat')
     const here = await visit('/settings')
     const { page } = here
-    const held = Promise.withResolvers<void>()
-    await page.route(/\/api\/v1\/(chains|models)$/, async route => {
-      await held.promise
-      await route.continue()
-    })
+    const release = await holdCatalogue(page)
     await page.goto(`${server.url}/runs/${id}`)
     await again(page).click()
     await page.locator('.order button[disabled]', { hasText: 'Run again with changes' }).waitFor()
     expect(new URL(page.url()).pathname).toBe(`/runs/${id}`)
-    held.resolve()
+    release()
     await page.waitForURL(`${server.url}/`)
     await ready(page)
     const { input } = await printedBody(page)
@@ -72,15 +90,11 @@ describe('a run that is run again', () => {
     const id = await createRun('A boat that is left')
     const here = await visit('/settings')
     const { page } = here
-    const held = Promise.withResolvers<void>()
-    await page.route(/\/api\/v1\/(chains|models)$/, async route => {
-      await held.promise
-      await route.continue()
-    })
+    const release = await holdCatalogue(page)
     await page.goto(`${server.url}/runs/${id}`)
     await again(page).click()
     await page.getByRole('link', { name: 'compose', exact: true }).click()
-    held.resolve()
+    release()
     await ready(page)
     expect(await prompt(page).inputValue()).not.toBe('A boat that is left')
     await leave(here)
@@ -89,9 +103,8 @@ describe('a run that is run again', () => {
   test('of a chain that this server does not have leaves the draft as it is, and says why', async () => {
     const id = await createRun('A boat of another time')
     const run = await server.json<object>(`/api/v1/runs/${id}`)
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await page.route(`**/api/v1/runs/${id}`, route => route.fulfill({ json: { ...run, chain_slug: 'chain999' } }))
     await page.goto(`${server.url}/runs/${id}`)
     await again(page).click()
@@ -103,38 +116,32 @@ describe('a run that is run again', () => {
 
   test('puts a draft that has not run aside, and gives it back', async () => {
     const id = await createRun('A boat to run again')
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await page.goto(`${server.url}/runs/${id}`)
     await again(page).click()
-    const back = page.getByRole('button', { name: 'bring it back' })
-    await back.click()
+    await back(page).click()
     expect(await prompt(page).inputValue()).toBe('My own words')
-    await back.click()
+    await back(page).click()
     expect(await prompt(page).inputValue()).toBe('A boat to run again')
     await leave(here)
   }, 60_000)
 
   test('has nothing to put aside where the draft is what has just run', async () => {
-    const here = await compose()
+    const here = await composeOwn('A boat that has run')
     const { page } = here
-    await prompt(page).fill('A boat that has run')
-    await ready(page)
-    await runButton(page).click()
-    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await runThrough(page)
     await again(page).click()
     await ready(page)
     expect(await prompt(page).inputValue()).toBe('A boat that has run')
-    expect(await page.getByRole('button', { name: 'bring it back' }).count()).toBe(0)
+    expect(await back(page).count()).toBe(0)
     await leave(here)
   }, 60_000)
 
   test('never puts the untouched request of another run in the place of words of one’s own', async () => {
     const [one, other] = [await createRun('Boat one'), await createRun('Boat other')]
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await runAgain(page, one)
     await runAgain(page, other)
     await back(page).click()
@@ -144,9 +151,8 @@ describe('a run that is run again', () => {
 
   test('puts one changed draft beside another, and each can be brought back', async () => {
     const [one, other] = [await createRun('Boat one'), await createRun('Boat other')]
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await runAgain(page, one)
     await prompt(page).fill('Boat one, changed')
     await runAgain(page, other)
@@ -159,9 +165,8 @@ describe('a run that is run again', () => {
 
   test('still has what it put aside after a reload', async () => {
     const id = await createRun('A boat to run again')
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await runAgain(page, id)
     await page.reload()
     await ready(page)
@@ -211,12 +216,9 @@ describe('a run that is run again', () => {
   }, 60_000)
 
   test('announces no draft that has run before a reload', async () => {
-    const here = await compose()
+    const here = await composeOwn('A boat that has run')
     const { page } = here
-    await prompt(page).fill('A boat that has run')
-    await ready(page)
-    await runButton(page).click()
-    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await runThrough(page)
     await page.reload()
     await again(page).click()
     await page.waitForURL(`${server.url}/`)
@@ -228,13 +230,11 @@ describe('a run that is run again', () => {
 
   test('gives its place back once it has run', async () => {
     const id = await createRun('A boat to run again')
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await runAgain(page, id)
     await back(page).waitFor()
-    await runButton(page).click()
-    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await runThrough(page)
     await page.getByRole('link', { name: 'compose', exact: true }).click()
     await ready(page)
     expect(await prompt(page).inputValue()).toBe('My own words')
@@ -244,14 +244,11 @@ describe('a run that is run again', () => {
 
   test('is not announced once the draft that was brought back has run', async () => {
     const id = await createRun('A boat to run again')
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await runAgain(page, id)
     await back(page).click()
-    await ready(page)
-    await runButton(page).click()
-    await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+    await runThrough(page)
     await page.getByRole('link', { name: 'compose', exact: true }).click()
     await ready(page)
     expect(await back(page).count()).toBe(0)
@@ -260,9 +257,8 @@ describe('a run that is run again', () => {
 
   test('lets the draft go that is dropped, for good', async () => {
     const id = await createRun('A boat to run again')
-    const here = await compose()
+    const here = await composeOwn()
     const { page } = here
-    await prompt(page).fill('My own words')
     await runAgain(page, id)
     await drop(page).click()
     await back(page).waitFor({ state: 'detached' })

@@ -1,57 +1,25 @@
 /** What a claim of deliveries reads: little where little may be claimed, and for every host in its turn. */
-import { Database } from 'bun:sqlite'
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import type { ClaimOrder, NewDelivery } from '../../src/core/delivery.ts'
-import { cancelTurn, creation, deliveryOf, queuedRun, T0 } from '../support/store-runs.ts'
-import { openTempStore, type TempStore } from '../support/store-temp.ts'
+import { type CountedStore, openCountedStore } from '../support/claims.ts'
+import { T0 } from '../support/store-runs.ts'
 
-let temp: TempStore
-/** Rows of deliveries that were read to choose from, and how often any were asked for. */
-const read = { rows: 0, times: 0 }
-const { prepare } = Database.prototype
+let counted: CountedStore
+let deliver: CountedStore['deliver']
 
 beforeEach(async () => {
-  Database.prototype.prepare = function (this: Database, sql: string, ...more: []) {
-    const statement = prepare.call(this, sql, ...more)
-    if (!/attempts FROM deliveries WHERE host = /.test(sql)) return statement
-    const { all } = statement
-    statement.all = (...values) => {
-      const rows = all.apply(statement, values)
-      read.rows += rows.length
-      read.times += 1
-      return rows
-    }
-    return statement
-  } as typeof prepare
-  try {
-    temp = await openTempStore()
-  } finally {
-    Database.prototype.prepare = prepare
-  }
+  // Of the deliveries, those that it chooses from.
+  counted = await openCountedStore(/attempts FROM deliveries WHERE host = /)
+  ;({ deliver } = counted)
 })
 afterEach(async () => {
-  await temp.dispose()
+  await counted.temp.dispose()
 })
-
-async function deliver(wishes: Partial<NewDelivery>[]): Promise<void> {
-  await Promise.all(
-    wishes.map(async wish => {
-      const run = queuedRun()
-      await temp.store.create(creation(run))
-      await temp.store.commit(cancelTurn(run, deliveryOf(run, wish)))
-    }),
-  )
-}
 
 /** Claims, and says of which hosts and how much was read for it. */
 async function claim(more: Partial<ClaimOrder>): Promise<{ hosts: string[]; rows: number; times: number }> {
-  Object.assign(read, { rows: 0, times: 0 })
-  const claimed = await temp.store.claim({
-    ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, retries: 32, perHost: 4 },
-    ...{ inFlight: {}, closed: [], probed: [], perKey: 48, inFlightOfKeys: {} },
-    ...more,
-  })
-  return { hosts: claimed.map(each => each.host), ...read }
+  const claimed = await counted.claim(more)
+  return { hosts: claimed.map(each => each.host), ...counted.asked }
 }
 
 test('where all that is due may be claimed, of each host it reads as many as it takes, at once', async () => {
