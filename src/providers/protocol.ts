@@ -53,6 +53,8 @@ export const LIMITS = {
   pollMs: 20_000,
   /** Longer wishes are asked again: a wrong date must not strand a step. */
   retryAfterMs: 3_600_000,
+  /** Of a poll: the shortest life of a result is ten minutes (BFL), and one busy moment must not outlast it. */
+  pollAgainMs: 60_000,
   /** A provider's words in our database and in a log line. */
   quote: 500,
 } as const
@@ -305,9 +307,10 @@ export function readPoll(
   return unreachable(errorOf(dialect, answer), everyMs)
 }
 
-/** The question failed: asked again, at least twice as late, and not before the provider wishes. */
+/** The question failed: asked again at least twice as late, and as late as the provider wishes, within a minute. */
 export function unreachable(error: StepError, everyMs: number): Checked {
-  return { type: 'unreachable', error, pollAfterMs: Math.max(2 * everyMs, error.retryAfterMs ?? 0) }
+  const wishMs = Math.min(error.retryAfterMs ?? 0, LIMITS.pollAgainMs)
+  return { type: 'unreachable', error, pollAfterMs: Math.max(2 * everyMs, wishMs) }
 }
 
 export const pending = (pollAfterMs: number, progress: number | null = null): Checked => ({

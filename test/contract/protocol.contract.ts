@@ -312,6 +312,7 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         ['a list', { status: 200, json: [] }],
         ['a number', { status: 200, json: 7 }],
         ['a limit of our rate', { status: 429, json: { detail: 'slow down' }, headers: { 'retry-after': '40' } }],
+        ['a wish for an hour', { status: 503, body: '<html>Maintenance</html>', headers: { 'retry-after': '3600' } }],
         ['a refused key', { status: 401, json: { detail: 'no' } }],
         ['a broken connection', CUT],
       ]
@@ -325,6 +326,8 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
           const checked = await check(ref)
           expect(['unreachable', 'pending']).toContain(checked.type)
           if (checked.type === 'unreachable' && reply.status === 429) expect(checked.pollAfterMs).toBe(40_000)
+          // A result may live for ten minutes only.
+          if (checked.type === 'unreachable' && reply.status === 503) expect(checked.pollAfterMs).toBe(60_000)
           bench.standIn.settle()
           expect((await check(ref)).type).toBe('succeeded')
         })
