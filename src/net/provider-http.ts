@@ -311,9 +311,18 @@ function answerOf(response: Response, body: Uint8Array, redact: Redactor): Provi
   const headers: Record<string, string> = {}
   for (const [name, value] of response.headers) headers[name] = redact(value)
   const answer = { type: 'answered', status: response.status, headers } as const
-  if (BINARY_TYPE.test(headers['content-type'] ?? '')) return { ...answer, json: undefined, text: '', bytes: body }
+  const isBinary = BINARY_TYPE.test(headers['content-type'] ?? '')
+  const asBytes = { ...answer, json: undefined, text: '', bytes: body } as const
+  if (isBinary && !beginsAsJson(body)) return asBytes
   const text = redact(new TextDecoder().decode(body))
-  return { ...answer, json: parseJson(text), text: text.slice(0, MAX_TEXT_CHARS) }
+  const json = parseJson(text)
+  return isBinary && json === undefined ? asBytes : { ...answer, json, text: text.slice(0, MAX_TEXT_CHARS) }
+}
+
+/** A job's id under a wrong type must not be lost; a film is not decoded to find out. */
+function beginsAsJson(body: Uint8Array): boolean {
+  const first = body.find(byte => byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09)
+  return first === 0x7b || first === 0x5b
 }
 
 function parseJson(text: string): unknown {

@@ -85,6 +85,26 @@ describe('a call', () => {
     expect(await clientFor().call(post(server.port))).toMatchObject({ json: { a: 1 } })
   })
 
+  test.each(['application/octet-stream', 'image/png', 'video/mp4'])(
+    'reads JSON that is declared as %s, without the key; what only begins like it stays bytes',
+    async type => {
+      let body = ''
+      const server = await httpServer((_incoming, reply) => reply.writeHead(202, { 'content-type': type }).end(body))
+      const answered = async (said: string) => {
+        body = said
+        const answer = await clientFor().call(post(server.port, { secrets: [{ header: 'x-key', value: KEY }] }))
+        if (answer.type !== 'answered') throw new Error(answer.kind)
+        return answer
+      }
+      const read = await answered(`\r\n\t {"id":"job_1","echo":"${KEY}"}`)
+      expect(read).toMatchObject({ json: { id: 'job_1', echo: '[redacted]' } })
+      expect(read.bytes).toBeUndefined()
+      expect((await answered('["job_1"]')).json).toEqual(['job_1'])
+      for (const kept of ['{\u0001 no JSON', '[', '7', '', ' \n'])
+        expect(await answered(kept)).toMatchObject({ json: undefined, text: '', bytes: Buffer.from(kept) })
+    },
+  )
+
   test('with a redirect is an answer: nothing is sent on, neither key nor body', async () => {
     const other = await rawServer(() => {})
     const server = await httpServer((_incoming, reply) => {
