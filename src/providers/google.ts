@@ -8,7 +8,7 @@
  * 4. There is no list, no cancel and no webhook.
  */
 import { type ErrorCode, type StepError, stepError } from '../core/errors.ts'
-import type { Json } from '../core/json.ts'
+import { isObject, type Json } from '../core/json.ts'
 import type { Provider, StartJob } from '../core/ports.ts'
 import {
   type Answer,
@@ -173,7 +173,7 @@ export function readPicture(dialect: Dialect, answer: Answer, jobsBefore = 0): S
   return readSubmit(dialect, answer, json => {
     const blocked = textAt(json, 'promptFeedback', 'blockReason')
     if (blocked !== undefined) return { type: 'refused', error: refusal(dialect, 'refused the input', blocked) }
-    const candidates = at(json, 'candidates')
+    const candidates = at(json, 'candidates') ?? (isModelAnswer(json) ? [] : undefined)
     if (!Array.isArray(candidates)) return null
     const pictures = candidates.flatMap(picturesIn)
     if (pictures.length > 0) return { type: 'pictures', pictures }
@@ -183,6 +183,13 @@ export function readPicture(dialect: Dialect, answer: Answer, jobsBefore = 0): S
     // NO_IMAGE, IMAGE_OTHER, or words only.
     return { type: 'ended', error: emptyHanded(dialect, jobsBefore, { says: 'answered without a picture', words }) }
   })
+}
+
+/** Lists that are empty are left out (proto3): what stands beside them tells an answer without candidates from a stranger's. */
+function isModelAnswer(json: Json): boolean {
+  const [usage, feedback] = [at(json, 'usageMetadata'), at(json, 'promptFeedback')]
+  const named = textAt(json, 'responseId') ?? textAt(json, 'modelVersion')
+  return isObject(usage) || isObject(feedback) || named !== undefined
 }
 
 const refusal = (dialect: Dialect, says: string, words: string | undefined): StepError =>

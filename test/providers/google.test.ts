@@ -155,6 +155,33 @@ describe('google', () => {
     await bench.stop()
   })
 
+  test('an answer without candidates is one with none, where it is known for an answer of the model', () => {
+    const usageMetadata = { promptTokenCount: 9, totalTokenCount: 9 }
+    const known: JsonObject[] = [
+      { usageMetadata },
+      { responseId: 'r1' },
+      { modelVersion: 'gemini-3-pro-image' },
+      { promptFeedback: {} },
+    ]
+    for (const json of known) {
+      for (const said of [json, { ...json, candidates: null }, { ...json, candidates: [] }])
+        expect(readPicture(dialect, answer(said))).toMatchObject({
+          type: 'ended',
+          error: { code: 'provider_error', message: 'google answered without a picture', providerText: 'no candidate' },
+        })
+      expect(readPicture(dialect, answer({ ...json, candidates: 'none' })).type).toBe('unknown')
+    }
+    const strange: Json[] = [
+      {},
+      [],
+      'x',
+      { responseId: 7 },
+      { usageMetadata: 'x', modelVersion: {} },
+      { promptFeedback: [] },
+    ]
+    for (const json of strange) expect(readPicture(dialect, answer(json)).type).toBe('unknown')
+  })
+
   test('the key opens the download at the API and stays there when it redirects', async () => {
     const bench = await openBench({ ...spec, order: film })
     const started = await bench.provider.start(bench.job(), bench.signal)
