@@ -200,7 +200,7 @@ export async function picturesFor(
     if (!read.ok && bytes === null && read.error.code === 'invalid_input')
       return most < mostOf(target)
         ? tooMany(`more than ${LIMITS.requestPictureBytes}`)
-        : tooLarge(target, `over ${most}`)
+        : tooLarge(target, `over ${most}`, most)
     if (!read.ok) return read
     const uploaded = uploads(target) ? await target.provider.upload?.(read.picture, signal) : undefined
     if (uploaded && !uploaded.ok) return uploaded
@@ -216,8 +216,8 @@ export async function picturesFor(
 }
 
 /** A link, where the provider takes links and can reach it. */
-function linkFor(deps: PictureDeps, ref: string, { provider, inline }: Target): string | null {
-  if (!provider.takes.url || inline) return null
+function linkFor(deps: PictureDeps, ref: string, target: Target): string | null {
+  if (!takesLinks(target)) return null
   if (/^https?:/i.test(ref)) return ref
   return ref.startsWith('media:') ? deps.publicLink(ref.slice('media:'.length)) : null
 }
@@ -233,8 +233,9 @@ function roomFor(target: Target, reads: readonly { bytes: number | null; times: 
   const most = mostOf(target)
   // They go up one by one.
   if (uploads(target)) return Math.max(0, ...reads.map(({ bytes }) => bytes ?? most))
-  const large = reads.find(({ bytes }) => bytes !== null && bytes > target.provider.takes.dataUriBytes)
-  if (large) return tooLarge(target, `${large.bytes}`)
+  const { dataUriBytes } = target.provider.takes
+  const large = reads.find(({ bytes }) => bytes !== null && bytes > dataUriBytes)
+  if (large) return tooLarge(target, `${large.bytes}`, dataUriBytes)
   const known = sumOf(reads.map(({ bytes, times }) => ({ bytes: bytes ?? 0, times })))
   if (known > LIMITS.requestPictureBytes) return tooMany(`${known}`)
   const all = sumOf(reads.map(({ bytes, times }) => ({ bytes: bytes ?? most, times })))
@@ -244,6 +245,10 @@ function roomFor(target: Target, reads: readonly { bytes: number | null; times: 
 /** The most bytes of one picture that is read from a link. */
 function mostOf(target: Target): number {
   return uploads(target) ? LIMITS.pictureBytes : Math.min(LIMITS.pictureBytes, target.provider.takes.dataUriBytes)
+}
+
+function takesLinks({ provider, inline }: Target): boolean {
+  return provider.takes.url && !inline
 }
 
 /** Its own upload where there is one. */
@@ -263,9 +268,13 @@ function slowIn({ linked }: PictureNeed, target: Target): Failed | null {
     : null
 }
 
-function tooLarge({ provider }: Target, bytes: string): Failed {
-  const most = provider.takes.dataUriBytes
-  const detail = `the input picture has ${bytes} bytes; without BABYCHAIN_PUBLIC_URL ${provider.id} takes at most ${most}`
+/** A public address helps only where links are taken. */
+function tooLarge(target: Target, bytes: string, most: number): Failed {
+  const limit = `${target.provider.id} takes at most ${most}`
+  const advice = takesLinks(target)
+    ? `without BABYCHAIN_PUBLIC_URL ${limit}`
+    : `${limit}: make it smaller, or name another provider`
+  const detail = `the input picture has ${bytes} bytes; ${advice}`
   return { ok: false, error: stepError('invalid_input', detail) }
 }
 

@@ -274,6 +274,28 @@ describe('the pictures of a step', () => {
     })
   })
 
+  test('that are too large are told what helps: a public address only where a link would be taken', async () => {
+    const told = async (takes: Target['provider']['takes'], picture: string, inline = false) => {
+      const step = reading([picture], { [A]: 31 * MB, [X]: 32 * MB })
+      const read = await step.read({ provider: { id: 'p', takes }, inline })
+      return read.ok ? null : read.error.message
+    }
+    const links = { url: true, dataUriBytes: 30 * MB }
+    const smaller = 'make it smaller, or name another provider'
+    const is = 'the input picture has'
+    expect(await told(links, A)).toBe(`${is} 31000000 bytes; without BABYCHAIN_PUBLIC_URL p takes at most 30000000`)
+    expect(await told(links, A, true)).toBe(`${is} 31000000 bytes; p takes at most 30000000: ${smaller}`)
+    expect(await told(BYTES_ONLY.provider.takes, A)).toBe(`${is} 31000000 bytes; p takes at most 30000000: ${smaller}`)
+    expect(await told(BYTES_ONLY.provider.takes, X)).toBe(
+      `${is} over 30000000 bytes; p takes at most 30000000: ${smaller}`,
+    )
+    // It would take more, but nobody reads more from a link.
+    const most = LIMITS.pictureBytes
+    expect(await told({ url: false, dataUriBytes: 50 * MB }, X)).toBe(
+      `${is} over ${most} bytes; p takes at most ${most}: ${smaller}`,
+    )
+  })
+
   test('that a provider takes as uploads need the room of the largest, and have no limit together', async () => {
     const uploaded: Picture[] = []
     const upload = async (picture: Picture) => {
