@@ -305,10 +305,7 @@ export function readResult(dialect: Dialect, answer: Answer, everyMs: number, jo
   const types = typesOf(answer)
   if (isInVain(answer) && (error.code === 'provider_error' || error.code === 'provider_overloaded')) {
     const says = 'failed, and says that the same request would fail again'
-    return {
-      type: 'failed',
-      error: { ...fault(dialect, 'invalid_input', { says, words, answer }), hint: IN_VAIN_HINT },
-    }
+    return { type: 'failed', error: fault(dialect, 'invalid_input', { says, hint: IN_VAIN_HINT, words, answer }) }
   }
   // Refused or just empty.
   if (types.includes('no_media_generated'))

@@ -106,9 +106,11 @@ export const googleDialect = (key: string | null): Dialect => ({
     const reasons = listAt(answer.json, 'error', 'details').map(detail => at(detail, 'reason'))
     if (reasons.includes('API_KEY_INVALID')) return 'provider_unauthorized'
     if (isRefusal(at(answer.json, 'error'))) return 'content_rejected'
+    if (isUnserved(at(answer.json, 'error'))) return 'provider_unauthorized'
     return codeByName(textAt(answer.json, 'error', 'status')) ?? codeByStatus(answer.status)
   },
   wordsOf: json => wordsIn(at(json, 'error')),
+  saysOf: json => (isUnserved(at(json, 'error')) ? UNSERVED : undefined),
   waitIn(json) {
     const delays = listAt(json, 'error', 'details').map(detail => textAt(detail, 'retryDelay') ?? '')
     const seconds = delays.map(delay => /^(\d+(?:\.\d+)?)s$/.exec(delay)?.[1]).find(Boolean)
@@ -236,6 +238,7 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
 function operationError(dialect: Dialect, error: Json): StepError {
   const words = wordsIn(error)
   if (isRefusal(error)) return refusal(dialect, 'refused the input', words)
+  if (isUnserved(error)) return fault(dialect, 'provider_unauthorized', { ...UNSERVED, words })
   return fault(dialect, codeByName(nameOf(error)) ?? 'provider_error', { words })
 }
 
@@ -248,3 +251,18 @@ const REFUSAL_WORDS = /usage (guidelines|policies)|\bsafety\b(?! ?settings?\b)|r
 function isRefusal(error: Json | undefined): boolean {
   return nameOf(error) === 'INVALID_ARGUMENT' && REFUSAL_WORDS.test(wordsIn(error) ?? '')
 }
+
+/** A place that is not served has the code of billing that is not set up; where billing would open it, it is billing. */
+const PLACE_WORDS = /\b(location|region|country)\b/i
+const BILLING_WORDS = /\b(billing|free tier)\b/i
+
+function isUnserved(error: Json | undefined): boolean {
+  const words = wordsIn(error) ?? ''
+  return nameOf(error) === 'FAILED_PRECONDITION' && PLACE_WORDS.test(words) && !BILLING_WORDS.test(words)
+}
+
+/** No other key and no credit helps, and all keys of ours meet it. */
+const UNSERVED = {
+  says: 'does not serve the place that this server calls from',
+  hint: 'Let the server call from a place that the provider serves, or name another provider in provider_order, then resume the run.',
+} as const

@@ -41,6 +41,8 @@ export interface Dialect {
   codeOf(answer: Answer): ErrorCode
   /** The provider's own words, or undefined when the body is not in the provider's own shape. */
   wordsOf(json: Json | undefined): string | undefined
+  /** In place of the code's own sentence and hint, where those would mislead. */
+  saysOf?(json: Json | undefined): { says: string; hint: string } | undefined
   /** A wish to wait that stands in the body (ms). */
   waitIn?(json: Json | undefined): number | undefined
 }
@@ -147,7 +149,13 @@ const SAYS: Partial<Record<ErrorCode, string>> = {
 export function fault(
   dialect: Pick<Dialect, 'provider' | 'secrets'>,
   code: ErrorCode,
-  more: { says?: string; words?: string | undefined; answer?: Answer; retryAfterMs?: number | undefined } = {},
+  more: {
+    says?: string
+    hint?: string
+    words?: string | undefined
+    answer?: Answer
+    retryAfterMs?: number | undefined
+  } = {},
 ): StepError {
   const { provider } = dialect
   const status = more.answer ? ` (HTTP ${more.answer.status})` : ''
@@ -156,6 +164,7 @@ export function fault(
     provider,
     ...(more.answer ? { httpStatus: more.answer.status } : {}),
     ...(words ? { providerText: words } : {}),
+    ...(more.hint === undefined ? {} : { hint: more.hint }),
     ...(more.retryAfterMs === undefined ? {} : { retryAfterMs: more.retryAfterMs }),
   })
 }
@@ -167,7 +176,9 @@ export function errorOf(dialect: Dialect, answer: Answer): StepError {
   return fault(dialect, code, {
     words: dialect.wordsOf(answer.json),
     answer,
-    ...(redirect ? { says: 'answered with a redirect, which is not followed: check its base URL' } : {}),
+    ...(redirect
+      ? { says: 'answered with a redirect, which is not followed: check its base URL' }
+      : dialect.saysOf?.(answer.json)),
     ...(isPassing(code) ? { retryAfterMs: retryAfterMs(answer) ?? cap(dialect.waitIn?.(answer.json)) } : {}),
   })
 }

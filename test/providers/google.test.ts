@@ -249,6 +249,39 @@ describe('google', () => {
     expect(errorOf(dialect, answer(badKey, 400)).code).toBe('provider_unauthorized')
   })
 
+  test('a place that is not served is told apart from billing that is not set up, on the submit as in an operation', () => {
+    const told = (message: string) => {
+      const error = { code: 400, status: 'FAILED_PRECONDITION', message }
+      const ended = readCheck(dialect, answer({ name: 'models/veo/operations/op1', done: true, error }), 10_000)
+      const submits = [readPicture, readOperation].map(read => read(dialect, answer({ error }, 400)))
+      return [ended, ...submits].map(each => {
+        if (!('error' in each)) throw new Error(each.type)
+        return each.error
+      })
+    }
+    for (const words of [
+      'User location is not supported for the API use.',
+      'This model is not available in your region.',
+    ])
+      for (const error of told(words)) {
+        expect(error).toMatchObject({ code: 'provider_unauthorized', providerText: `FAILED_PRECONDITION: ${words}` })
+        expect(error.message).toStartWith('google does not serve the place that this server calls from')
+        expect(error.hint).toBe(
+          'Let the server call from a place that the provider serves, or name another provider in provider_order, then resume the run.',
+        )
+      }
+    const unpaid = [
+      'Please enable billing on your project',
+      'Gemini API free tier is not available in your country. Please enable billing on your project in Google AI Studio.',
+      'User location is not supported for the API use without a billing account linked.',
+    ]
+    for (const words of unpaid)
+      for (const { code, hint } of told(words)) {
+        expect([words, code]).toEqual([words, 'insufficient_credit'])
+        expect(hint).toStartWith('Top up the account')
+      }
+  })
+
   test('a refusal is told by its words, on the submit as in an operation; a wrong field is none', () => {
     const refused = [
       'The input image violates our usage guidelines.',
