@@ -143,8 +143,9 @@ export function trustOrigins(baseUrl: string, hostSuffixes: readonly string[] = 
  */
 export function retryAfterMs(headers: Readonly<Record<string, string>>, now: number): number | null {
   const value = headers['retry-after']?.trim() ?? ''
-  if (/^\d+$/.test(value)) {
-    const ms = Number(value) * 1000
+  // RFC 9110 knows whole seconds only; some send a fraction.
+  if (/^\d+(\.\d+)?$/.test(value)) {
+    const ms = Math.ceil(Number(value) * 1000)
     return Number.isSafeInteger(ms) ? ms : null
   }
   // RFC 9110 dates start with the name of a day; Date.parse alone would take far more.

@@ -197,10 +197,9 @@ export function codeByStatus(status: number): ErrorCode {
   return 'provider_error'
 }
 
-/** `retry-after-ms`, else `Retry-After` (seconds or a date); undefined when absent or absurd. Milliseconds. */
+/** `retry-after-ms`, else `Retry-After` (seconds or a date); one that is absent, absurd or 0 says nothing. Milliseconds. */
 function retryAfterMs(answer: Answer): number | undefined {
-  const ms = Number(answer.headers['retry-after-ms'] ?? Number.NaN)
-  return cap(Number.isFinite(ms) ? ms : (retryAfterIn(answer.headers, answer.at) ?? undefined))
+  return cap(Number(answer.headers['retry-after-ms'])) ?? cap(retryAfterIn(answer.headers, answer.at) ?? undefined)
 }
 
 function cap(ms: number | undefined): number | undefined {

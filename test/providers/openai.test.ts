@@ -104,7 +104,13 @@ describe('openai', () => {
 
   test('honours a wait in milliseconds', () => {
     const json = { error: { message: 'm', type: 'requests', code: 'rate_limit_exceeded' } }
-    const headers = { 'retry-after-ms': '1500', 'retry-after': '2' }
-    expect(errorOf(dialect, { status: 429, headers, json, at: 0 }).retryAfterMs).toBe(1_500)
+    const wait = (headers: Answer['headers']) => errorOf(dialect, { status: 429, headers, json, at: 0 }).retryAfterMs
+    expect(wait({ 'retry-after-ms': '1500', 'retry-after': '2' })).toBe(1_500)
+    expect(wait({ 'retry-after-ms': '0.5' })).toBe(1)
+    // What says nothing does not hide what does.
+    for (const nothing of ['0', '-4', '', 'soon', 'Infinity'])
+      expect([nothing, wait({ 'retry-after-ms': nothing, 'retry-after': '9' })]).toEqual([nothing, 9_000])
+    expect(wait({ 'retry-after-ms': '0', 'retry-after': '1.5' })).toBe(1_500)
+    expect(wait({ 'retry-after-ms': '0', 'retry-after': '0' })).toBeUndefined()
   })
 })
