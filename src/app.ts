@@ -28,7 +28,7 @@ import { deriveKey, masterKey, seal, unseal } from './app/secrets.ts'
 import { openTracing, type Tracing } from './app/tracing.ts'
 import type { Config } from './config.ts'
 import { SCOPES } from './core/keys.ts'
-import type { Clock, Provider, Store } from './core/ports.ts'
+import type { Clock, Provider } from './core/ports.ts'
 import { Capacity } from './engine/capacity.ts'
 import { Outbox } from './engine/outbox.ts'
 import { mustEmbed } from './engine/pictures.ts'
@@ -47,6 +47,7 @@ import { openMedia } from './store/media/media.ts'
 import { newestTime } from './store/sqlite/newest.ts'
 import { openSqliteStore } from './store/sqlite/open.ts'
 import { openRunsOf } from './store/sqlite/open-runs.ts'
+import type { SqliteStore } from './store/sqlite/store.ts'
 
 export interface Overrides {
   clock?: Clock
@@ -63,6 +64,8 @@ export interface App {
   start(pages?: Pages): Promise<{ url: string }>
   /** Drains and closes; gives up waiting after `graceMs`. */
   stop(graceMs?: number): Promise<void>
+  /** Resolves when another process has begun on the database: end at once, without a stop, which would wait for writes. */
+  readonly taken: Promise<Error>
   /** What a newcomer wants to see: links, and the API key where it was just made. */
   greeting(url: string): string
   /** Whether the greeting holds a key or a secret that was just made: nobody could ask for it again. */
@@ -113,7 +116,7 @@ async function compose(
   overrides: Overrides,
   clock: SystemClock,
   log: Logger,
-  store: Store,
+  store: SqliteStore,
 ): Promise<App> {
   // A key is stored together with its secret.
   const isSealed = (await store.apiKeys()).length > 0
@@ -239,7 +242,7 @@ interface Parked {
   outbox: Outbox
   sweeper: Sweeper
   draining: AbortController
-  store: Store
+  store: SqliteStore
   own: { close(): void }
   egress: { close(): void }
   access: Access
@@ -284,6 +287,7 @@ function serving(
       log.info({ url: address.url, mode: config.mode, version: pkg.version }, 'ready')
       return { url: address.url }
     },
+    taken: parts.store.taken,
     async stop(graceMs = GRACE_MS) {
       parts.draining.abort(new Error('stopping'))
       parts.sweeper.stop()

@@ -76,7 +76,8 @@ async function serve(config: Config, args: readonly string[]): Promise<number> {
   if (process.stdout.isTTY || config.mode === 'sandbox' || app.showsOnce) output.write(app.greeting(url))
   const stopped = firstSignal(() => process.exit(1))
   await tellOfBootstrap(app)
-  const signal = await stopped
+  const signal = await Promise.race([stopped, app.taken])
+  if (signal instanceof Error) return fail(signal.message)
   app.log.info({ signal }, 'draining')
   await app.stop()
   return 0

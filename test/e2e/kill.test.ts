@@ -3,6 +3,8 @@
  * twice, every run ends in one callback. `bun run chaos --kills 1000` is the same for a night.
  */
 import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { builtBinary } from '../support/binary.ts'
 import { chaos, smallRun, told } from '../support/chaos.ts'
 import { readJobs } from '../support/sandbox-jobs.ts'
@@ -46,6 +48,21 @@ test(`${KILLS} kills of the binary under a load of ${RUNS} runs lose nothing and
     unverified: 0,
   })
 }, 600_000)
+
+test('where the lock is removed and a second server begins, the first one ends, and nothing is submitted twice', async () => {
+  const [first, second] = [server(), server()]
+  await first.start()
+  const order = async (s: ServerProcess, n: number) =>
+    ((await (await s.post('/api/v1/chains/chain101/runs', smallRun(n, receiver.url, '#slow=1s'))).json()) as Seen).id
+  const ids = await Promise.all(Array.from({ length: 20 }, (_, n) => order(first, n)))
+  rmSync(join(first.dataDir, 'babychain.lock'))
+  await second.start({ BABYCHAIN_DATA_DIR: first.dataDir })
+  expect(await first.gone()).toBe(1)
+  const runs = await Promise.all(ids.map(id => second.json<Seen>(`/api/v1/runs/${id}?wait=30`)))
+  expect(new Set(runs.map(run => run.status))).toEqual(new Set(['succeeded']))
+  const jobs = await readJobs(first.dataDir)
+  expect([jobs.length, new Set(jobs.map(job => job.submits))]).toEqual([40, new Set([1])])
+}, 60_000)
 
 test('a run of ten seconds survives SIGTERM and a restart without a second submit', async () => {
   const s = server()

@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import type { Attempt, Run } from '../../src/core/run.ts'
+import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { bootOfMachine, SendLog } from '../../src/store/sqlite/send-log.ts'
 import { attempt, creation, inState, leap, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
 import { openTempStore, type TempStore } from '../support/store-temp.ts'
@@ -52,6 +53,22 @@ test('after a start only the submits that were noted may have been sent', async 
     expect(await store.isUnsent(noted.token)).toBe(false)
     expect(await store.isUnsent(meant.token)).toBe(true)
   }
+})
+
+test('where the lock is removed and another process begins, the first one writes and submits nothing more', async () => {
+  const [noted, meant] = [await intent(true), await intent(false)]
+  const { store: first, dataDir } = temp
+  rmSync(join(dataDir, 'babychain.lock'))
+  const second = await openSqliteStore({ dataDir, now: () => T0, boot: 'boot-1' })
+  expect([await second.isUnsent(noted.token), await second.isUnsent(meant.token)]).toEqual([false, true])
+  await expect(first.noteSubmit(meant.token)).rejects.toBeInstanceOf(StorageUnavailable)
+  const run = queuedRun()
+  await expect(first.create(creation(run))).rejects.toThrow(/another process has begun/)
+  expect((await first.taken).message).toContain('babychain.lock was removed')
+  expect(await second.run(run.id)).toBeNull()
+  await second.create(creation(run))
+  await second.noteSubmit(meant.token)
+  await second.close()
 })
 
 test.each([

@@ -30,7 +30,7 @@ describe('the group commit', () => {
     db = new Database(':memory:')
     db.run('PRAGMA foreign_keys = ON')
     db.run('CREATE TABLE t (n INTEGER PRIMARY KEY, up INTEGER REFERENCES t (n) DEFERRABLE INITIALLY DEFERRED)')
-    group = new GroupCommit(db)
+    group = new GroupCommit(db, () => {})
     commits.restore()
   })
   const put = (n: number, up: number | null = null) =>

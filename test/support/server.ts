@@ -38,9 +38,9 @@ export class ServerProcess {
     return this.#child.pid
   }
 
-  /** Resolves when the process is gone, by whatever hand. */
-  async gone(): Promise<void> {
-    await this.#child?.exited
+  /** Resolves with the exit code when the process is gone, by whatever hand. */
+  async gone(): Promise<number | undefined> {
+    return this.#child?.exited
   }
 
   /** Starts and waits for the line that says `ready`; gives how long that took (ms). */

@@ -9,8 +9,8 @@
 import { Database } from 'bun:sqlite'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { asOpeningError, DatabaseCorrupt, DataDirUnusable, isDamage } from './errors.ts'
-import { countStart, refuseGone } from './lineage.ts'
+import { asOpeningError, DatabaseCorrupt, type DatabaseTaken, DataDirUnusable, isDamage } from './errors.ts'
+import { countStart, fenceOf, refuseGone } from './lineage.ts'
 import { lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
 import { bootOfMachine, isOutrun, NO_SENDS, SendLog, type Sends } from './send-log.ts'
@@ -40,6 +40,10 @@ export interface StoreLog {
 export interface OpenDatabase {
   db: Database
   sends: Sends
+  /** Throws DatabaseTaken when another process has begun since: asked in each transaction, and before each submit. */
+  fence(): void
+  /** Resolves once it is so. */
+  taken: Promise<DatabaseTaken>
   /** Empties the WAL into the file, closes it, and frees the lock. */
   close(): void
 }
@@ -71,7 +75,8 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const lock = lockDataDir(dataDir)
   const file = fileIn(dataDir)
   let db: Database | null = null
-  let log: SendLog | null
+  let begun: Begun | null
+  const taken = Promise.withResolvers<DatabaseTaken>()
   try {
     refuseHalfRestored(file)
     refuseGone({ dataDir, file, resume: order.resume ?? null })
@@ -82,7 +87,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     makeDurable(db)
     const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
     if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
-    log = order.isStart === false ? null : beginStart(db, order)
+    begun = order.isStart === false ? null : beginStart(db, order, taken.resolve)
   } catch (error) {
     db?.close(true)
     lock.release()
@@ -91,9 +96,11 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   const opened = db
   return {
     db: opened,
-    sends: log ?? NO_SENDS,
+    sends: begun?.log ?? NO_SENDS,
+    fence: begun?.fence ?? (() => {}),
+    taken: taken.promise,
     close() {
-      log?.close()
+      begun?.log.close()
       try {
         opened.run('PRAGMA wal_checkpoint(TRUNCATE)')
       } catch (error) {
@@ -105,13 +112,19 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
   }
 }
 
+interface Begun {
+  log: SendLog
+  fence(): void
+}
+
 /** @throws DatabaseRestored, DataDirUnusable */
-function beginStart(db: Database, order: DatabaseOrder): SendLog {
+function beginStart(db: Database, order: DatabaseOrder, taken: (error: DatabaseTaken) => void): Begun {
   const dataDir = resolve(order.dataDir)
+  const file = fileIn(dataDir)
   const lineage = countStart({
     db,
     dataDir,
-    file: fileIn(dataDir),
+    file,
     now: order.now(),
     // Asked first: a log that cannot be read stops the start, which then must not count.
     isOutrun: isOutrun(db, dataDir),
@@ -119,7 +132,7 @@ function beginStart(db: Database, order: DatabaseOrder): SendLog {
     warn: (facts, message) => order.log?.warn(facts, message),
   })
   const boot = order.boot === undefined ? bootOfMachine() : order.boot
-  return new SendLog({ db, dataDir, boot, ...lineage })
+  return { log: new SendLog({ db, dataDir, boot, ...lineage }), fence: fenceOf(db, file, lineage.start, taken) }
 }
 
 /**

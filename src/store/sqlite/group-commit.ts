@@ -8,7 +8,8 @@
  * 3. Promises settle after COMMIT. If COMMIT fails, every write of the group is refused, whatever it had found.
  * 4. `after` of a write runs after COMMIT, in the order of the writes.
  * 5. Nothing is remembered of a failure: the next write tries again.
- * 6. The loop stands still while the disk syncs; after a slow sync it gets as long for everything else.
+ * 6. Each transaction asks first whether it may still write. If not, all that waits is refused.
+ * 7. The loop stands still while the disk syncs; after a slow sync it gets as long for everything else.
  */
 import type { Database, Statement } from 'bun:sqlite'
 import { StorageUnavailable } from '../../core/ports.ts'
@@ -34,6 +35,7 @@ interface Job {
 
 export class GroupCommit {
   readonly #db: Database
+  readonly #fence: () => void
   #queue: Job[] = []
   #armed = false
   /** What the last COMMIT leaves to everything else. */
@@ -45,8 +47,10 @@ export class GroupCommit {
   readonly #commit: Statement
   readonly #rollback: Statement
 
-  constructor(db: Database) {
+  /** `fence` throws where another process has the database. */
+  constructor(db: Database, fence: () => void) {
     this.#db = db
+    this.#fence = fence
     this.#begin = db.prepare('BEGIN IMMEDIATE')
     this.#commit = db.prepare('COMMIT')
     this.#rollback = db.prepare('ROLLBACK')
@@ -89,7 +93,9 @@ export class GroupCommit {
     this.#pauseMs = 0
     try {
       this.#begin.run()
+      this.#fence()
     } catch (error) {
+      this.#giveUp()
       // Whoever waits would only wait for the same lock once more.
       this.#refuse(this.#queue.splice(0), error)
       return

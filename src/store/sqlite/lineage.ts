@@ -9,12 +9,15 @@
  * 3. Every start counts in the database first and in the mark second: a crash between the two is no restore.
  * 4. Beside a mark that knows of starts, a database that is missing or empty is lost, not new: nothing is made in its place
  *    without the operator's word. (Whatever lay there would also keep a restore from filling the place.)
- * 5. A snapshot of the whole disk brings the mark back too, and is not recognized.
+ * 5. A process of an earlier start that still works on the database is kept from it, whatever became of the lock: its starts
+ *    are no longer its own. The count is raised before the log of submits is read, and asked after a submit is noted there: so
+ *    no submit is sent by one and taken for unsent by the other.
+ * 6. A snapshot of the whole disk brings the mark back too, and is not recognized.
  */
 import type { Database } from 'bun:sqlite'
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseGone, DatabaseRestored, DataDirUnusable } from './errors.ts'
+import { DatabaseGone, DatabaseRestored, DatabaseTaken, DataDirUnusable } from './errors.ts'
 
 export interface LineageOrder {
   db: Database
@@ -68,6 +71,18 @@ export function countStart({ db, dataDir, file, now, isOutrun, resume, warn }: L
   writeFileSync(`${path}.new`, JSON.stringify({ file: identityOf(file), starts: starts + 1 } satisfies Mark))
   renameSync(`${path}.new`, path)
   return { start: starts + 1, continues: goesOn }
+}
+
+/** Asks whether this start is still the last one (rule 5): it throws DatabaseTaken, and tells `taken`, where it is not. */
+export function fenceOf(db: Database, file: string, start: number, taken: (error: DatabaseTaken) => void): () => void {
+  const query = db.prepare<{ value: string }, [string]>('SELECT value FROM settings WHERE name = ?')
+  const own = String(start)
+  return () => {
+    if (query.get(SETTING)?.value === own) return
+    const error = new DatabaseTaken(file)
+    taken(error)
+    throw error
+  }
 }
 
 function continues(mark: Mark | null, file: string, starts: number): boolean {

@@ -33,7 +33,7 @@ import { attemptsOf, type Run, type RunEvent } from '../../core/run.ts'
 import { Counters } from './counters.ts'
 import type { OpenDatabase } from './database.ts'
 import { DeliveryTables } from './deliveries.ts'
-import { asStorageError } from './errors.ts'
+import { asStorageError, type DatabaseTaken } from './errors.ts'
 import { EventFeed } from './feed.ts'
 import { GroupCommit } from './group-commit.ts'
 import { KeyTables } from './keys.ts'
@@ -65,7 +65,7 @@ export class SqliteStore implements Store {
     const { db } = opened
     this.#opened = opened
     this.#now = now
-    this.#group = new GroupCommit(db)
+    this.#group = new GroupCommit(db, opened.fence)
     this.#feed = feed
     this.#counters = new Counters(db)
     this.#runs = new RunTables(db, this.#counters)
@@ -78,6 +78,11 @@ export class SqliteStore implements Store {
   /** The database itself, for tests and for maintenance. */
   get db(): Database {
     return this.#opened.db
+  }
+
+  /** Resolves when another process has begun on this database: this one can write nothing any more, and must end. */
+  get taken(): Promise<DatabaseTaken> {
+    return this.#opened.taken
   }
 
   // ── Runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -115,6 +120,8 @@ export class SqliteStore implements Store {
 
   async noteSubmit(token: string): Promise<void> {
     this.#opened.sends.note(token)
+    // Only now: who begins after this finds the note.
+    this.#opened.fence()
   }
 
   async isUnsent(token: string): Promise<boolean> {
