@@ -152,6 +152,8 @@ export interface Media {
   open(id: string, range?: { start: number; end: number }): Promise<ReadableStream<Uint8Array> | null>
   /** Holds raw bytes of a provider's answer until they are kept; gives a `stash:` url. What they are shows when they are opened. */
   stash(token: string, bytes: Uint8Array): Promise<string>
+  /** The `stash:` urls of what is held whole under a token, in the order of the answer. @throws StorageUnavailable */
+  stashOf(token: string): Promise<string[]>
   /** Opens a `stash:` url. */
   openStash(url: string): Promise<Opened>
   /** Removes media of runs that ended before `before`, and stray files; gives how many. */

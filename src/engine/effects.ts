@@ -23,7 +23,7 @@ import {
 import type { Attempt, Mode, Run, Step } from '../core/run.ts'
 import type { Capacity } from './capacity.ts'
 import { keepOutputs } from './effects/keep.ts'
-import { find, firstLookAt, nextLookAt, surelyUnsent } from './effects/lookup.ts'
+import { find, firstLookAt, inHand, nextLookAt, surelyUnsent } from './effects/lookup.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './effects/pause.ts'
 import { scopeOf } from './effects/scope.ts'
 import { leftBehind, strandedBy } from './modes.ts'
@@ -162,6 +162,8 @@ async function carryOut(
   const { attempt } = step
   if (effect.type === 'find' && (await surelyUnsent(deps, live, step, attempt, stop))) return { type: 'step.unsent' }
   if (stop.aborted) return null
+  const stashed = effect.type === 'find' ? await inHand(deps, attempt) : null
+  if (stashed) return stashed
   const stranded = strandedBy(deps, live.run, step)
   if (stranded) return leftBehind(deps.clock, live.run, effect, stranded)
   switch (effect.type) {

@@ -368,6 +368,14 @@ function stashing(rig: () => MediaRig): void {
     expect(await bytesOf(streamIn(opened[1]))).toEqual(pictures[1] as Uint8Array)
   })
 
+  test('what is stashed under a token is found by it after a restart, in its order; nothing under another', async () => {
+    const urls: string[] = []
+    for (let n = 0; n < 11; n += 1) urls.push(await rig().media.stash(TOKEN, Uint8Array.of(n)))
+    const media = await rig().reopen()
+    expect(await media.stashOf(TOKEN)).toEqual(urls)
+    expect(await media.stashOf('token-ijklmnop')).toEqual([])
+  })
+
   test('two stashes at once do not take the same place', async () => {
     const urls = await Promise.all([1, 2, 3, 4].map(n => rig().media.stash(TOKEN, Uint8Array.of(n))))
     const bytes = await Promise.all(urls.map(async url => bytesOf(streamIn(await rig().media.openStash(url)))))

@@ -206,7 +206,8 @@ describe('a look-up', () => {
     const { soundSince } = clock
     const given = { clock, soundSince, providers: new Map([['lists', provider]]), observer: OBSERVER }
     const store = { isUnsent: async () => false }
-    const deps = { ...given, store, resubmitUnknown: false, callbackUrl: () => null } as unknown as EffectDeps
+    const media = { stashOf: async () => [] }
+    const deps = { ...given, store, media, resubmitUnknown: false, callbackUrl: () => null } as unknown as EffectDeps
     const run = runOf({ a: [] })
     const step = { ...run.steps[0], status: 'submitting', attempt, lookup: null } as Step
     const live = { run: { ...run, steps: [step] } }

@@ -2,6 +2,7 @@
 import { expect, test } from 'bun:test'
 import type { Json } from '../../src/core/json.ts'
 import type { Checked, Started, StartJob } from '../../src/core/ports.ts'
+import type { ProviderMedia } from '../../src/core/run.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
 import { World } from '../support/world.ts'
 
@@ -14,16 +15,28 @@ async function pass(world: World, done: () => boolean): Promise<void> {
   if (!done()) throw new Error('it does not come')
 }
 
-test('the picture of an answer that comes once is held until it can be written down, and is not paid again', async () => {
-  let answers = 0
-  class Synchronous extends RemoteProvider {
-    override async start(job: StartJob): Promise<Started> {
-      await job.sending()
-      answers += 1
-      return { type: 'succeeded', media: [{ url: await job.stash(new Uint8Array([1, 2, 3])) }] }
-    }
+/** Answers a submit with the bytes of so many pictures, and cannot be asked about it later. */
+class Synchronous extends RemoteProvider {
+  override canFind = false
+  answers = 0
+  pictures = 1
+
+  override async start(job: StartJob): Promise<Started> {
+    await job.sending()
+    this.answers += 1
+    const media: ProviderMedia[] = []
+    for (let n = 1; n <= this.pictures; n += 1) media.push({ url: await job.stash(new Uint8Array([n])) })
+    return { type: 'succeeded', media, costUsd: 0.01 }
   }
-  const world = new World({ providers: now => [new Synchronous('p', now)] })
+}
+
+function synchronous(more: Partial<Synchronous> = {}): { world: World; provider: Synchronous } {
+  const world = new World({ providers: now => [Object.assign(new Synchronous('p', now), more)] })
+  return { world, provider: world.providers[0] as Synchronous }
+}
+
+test('the picture of an answer that comes once is held until it can be written down, and is not paid again', async () => {
+  const { world, provider } = synchronous()
   await world.start()
   world.isFull = true
   const { id } = await world.create({ a: [] })
@@ -33,8 +46,90 @@ test('the picture of an answer that comes once is held until it can be written d
   world.isFull = false
   await pass(world, () => world.kept.size === 1)
   expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
-  expect(answers).toBe(1)
+  expect(provider.answers).toBe(1)
   expect(new Set(world.faults.map(each => each.split(':')[0]))).toEqual(new Set(['stash']))
+  await world.close()
+})
+
+/** Plays a run whose process dies at a port call, and a restart; gives the call, the step, and how often it was paid. */
+async function dyingAt(call: number) {
+  const { world, provider } = synchronous({ pictures: 3 })
+  try {
+    await world.start()
+    world.calls = []
+    world.crash = { call, when: 'after' }
+    const { id } = await world.create({ a: [] })
+    await world.settle()
+    const died = world.isDead
+    if (died) await world.restart()
+    const [step] = (await world.finish(id)).steps
+    return { died, at: world.calls[call - 1], step, answers: provider.answers }
+  } finally {
+    await world.close()
+  }
+}
+
+test('the pictures of an answer outlive a death before its commit: those that lie here are kept, and paid once', async () => {
+  const found: [string | undefined, number][] = []
+  for (let call = 1; ; call += 1) {
+    const { died, at, step, answers } = await dyingAt(call)
+    expect(answers).toBeLessThanOrEqual(1)
+    if (!died) break
+    found.push([at, step?.status === 'succeeded' ? step.outputs.length : 0])
+  }
+  // Only a death between the note and the first picture leaves nothing that could be found.
+  expect(found.filter(([, outputs]) => outputs !== 3)).toEqual([
+    ['store.noteSubmit', 0],
+    ['media.stash', 1],
+    ['media.stash', 2],
+  ])
+})
+
+/** A run whose process died with all pictures of an answer on disk, before anybody heard of them. */
+async function deadWithPictures(more: Partial<Synchronous> = {}) {
+  const { world, provider } = synchronous({ pictures: 2, ...more })
+  const { start } = provider
+  provider.start = async job => {
+    provider.start = start
+    await start.call(provider, job)
+    world.process.die()
+    return new Promise(() => {})
+  }
+  await world.start()
+  const { id } = await world.create({ a: [] })
+  await world.settle()
+  expect([world.isDead, world.stashed.size]).toEqual([true, 2])
+  return { world, provider, id }
+}
+
+test('a provider that can be asked is not asked about what lies here, and it costs the listed price', async () => {
+  const { world, provider, id } = await deadWithPictures({ canFind: true })
+  await world.restart()
+  const { status, steps } = await world.finish(id)
+  const [attempt] = steps[0]?.attempts ?? []
+  expect([status, steps[0]?.attempts.length, provider.answers]).toEqual(['succeeded', 1, 1])
+  expect(attempt?.cost).toMatchObject({ actualUsd: null, basis: 'listed', estimatedUsd: 0.05 })
+  expect(world.calls).not.toContain('p.find')
+  await world.close()
+})
+
+test('a disk that does not say what lies on it is asked again, and nothing is given up meanwhile', async () => {
+  const { world, provider, id } = await deadWithPictures()
+  world.isFull = true
+  await world.restart()
+  await world.settle(() => false, 60_000)
+  expect(world.faults).toContain('find: StorageUnavailable: the disk does not answer')
+  world.isFull = false
+  expect(await world.finish(id)).toMatchObject({ status: 'succeeded', steps: [{ outputs: [{}, {}] }] })
+  expect(provider.answers).toBe(1)
+  await world.close()
+})
+
+test('pictures that lie here need no provider: a server of the other mode keeps them too', async () => {
+  const { world, id } = await deadWithPictures()
+  Object.assign(world, { mode: 'sandbox', providers: [new RemoteProvider('sandbox', () => world.clock.now())] })
+  await world.restart()
+  expect(await world.finish(id)).toMatchObject({ status: 'succeeded', steps: [{ outputs: [{}, {}] }] })
   await world.close()
 })
 

@@ -478,6 +478,13 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'test/store/media.test.ts',
   },
   {
+    name: 'a picture that a dead process had written down is not looked for',
+    file: 'src/engine/effects/lookup.ts',
+    from: 'return urls.length > 0 ? ',
+    to: 'return urls.length < 0 ? ',
+    by: 'test/engine/outputs.test.ts',
+  },
+  {
     name: 'what happened while storage refused is forgotten',
     file: 'src/engine/actor.ts',
     from: '      this.#mail.unshift(...mail.filter(each => !each.reply))\n',

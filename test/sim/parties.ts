@@ -296,6 +296,11 @@ export class SimMedia {
     return kept
   }
 
+  /** Synchronous providers give links here. */
+  async stashOf(): Promise<string[]> {
+    return []
+  }
+
   async tryWrite(): Promise<void> {
     const { ear } = this
     await this.time.wait(this.time.span(1, 3_000))

@@ -42,6 +42,22 @@ describe('media on disk, its own ways', () => {
     expect((await keep(rig, { stream: streamOf(await samplePicture('png')) })).ok).toBeTrue()
   })
 
+  test('what a death left half of an answer is not found, and what comes after it is', async () => {
+    const folder = join(rig.dataDir, 'media', 'stash', 'token-abcdefgh')
+    const first = await rig.media.stash('token-abcdefgh', Uint8Array.of(1))
+    await writeFile(join(folder, '1'), '')
+    await writeFile(join(folder, `${ID}.part`), 'half')
+    const media = await rig.reopen()
+    expect(await media.stashOf('token-abcdefgh')).toEqual([first])
+    const next = await media.stash('token-abcdefgh', Uint8Array.of(2))
+    expect(await media.stashOf('token-abcdefgh')).toEqual([first, next])
+  })
+
+  test('a disk that does not say what is stashed is in trouble, and has not lost it', async () => {
+    await writeFile(join(rig.dataDir, 'media', 'stash', 'token-abcdefgh'), 'in the way')
+    await expect(rig.media.stashOf('token-abcdefgh')).rejects.toThrow(StorageUnavailable)
+  })
+
   test('the probe says how much room is missing', async () => {
     const media = await rig.reopen({ minFreeBytes: 2 ** 60 })
     await expect(media.probe()).rejects.toThrow(

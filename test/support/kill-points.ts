@@ -41,6 +41,7 @@ export interface PointReport {
 }
 
 const SUBMIT = /^POST \/prompt/
+const PICTURE = /^POST \/v1\/images/
 const FILM = /^GET \/view.*mp4/
 const HOOK = /^POST \/hook/
 
@@ -142,6 +143,21 @@ export const POINTS: readonly Point[] = [
     name: "the job's id has arrived and is not committed",
     strike: at('comfy', SUBMIT, 'taken', beforeCommit),
     left: { steps: /^submitting queued$/, jobs: 1 },
+  },
+  {
+    row: 'C5',
+    name: 'a picture that came in the answer itself is on disk, and nothing of it is committed',
+    painter: 'openai',
+    strike: at('painter', PICTURE, 'taken', beforeCommit),
+    left: { steps: /^submitting queued$/, jobs: 1 },
+  },
+  {
+    row: 'C5',
+    name: 'the same before it has its name on disk, where nobody can ask for it again: outcome_unknown',
+    painter: 'openai',
+    strike: at('painter', PICTURE, 'taken', beforeRename),
+    left: { steps: /^submitting queued$/, jobs: 1 },
+    end: { status: 'failed', code: 'outcome_unknown', jobs: 1 },
   },
   {
     row: 'C5',

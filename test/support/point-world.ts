@@ -12,6 +12,7 @@ import { type CrashState, crashState } from './crash-state.ts'
 import { Gate } from './gate.ts'
 import { BflStandIn } from './providers/bfl.ts'
 import { ComfyUiStandIn } from './providers/comfyui.ts'
+import { OpenAiStandIn } from './providers/openai.ts'
 import { ReplicateStandIn } from './providers/replicate.ts'
 import type { Hook, Job, StandIn } from './providers/stand-in.ts'
 import { sampleFilm } from './sample-media.ts'
@@ -19,7 +20,7 @@ import { API_KEY, Receiver, ServerProcess, until } from './server.ts'
 import { type Fault, Strace } from './strace.ts'
 
 /** Who paints the picture; the film is always ComfyUI's. */
-export type Painter = 'comfyui' | 'bfl' | 'replicate'
+export type Painter = 'comfyui' | 'bfl' | 'replicate' | 'openai'
 
 export interface Seen {
   id: string
@@ -101,6 +102,7 @@ export class PointWorld {
       comfyui: new Comfy({ latencyMs: jobMs }),
       bfl: new BflStandIn(),
       replicate: new ReplicateStandIn({ hooks: hold }),
+      openai: new OpenAiStandIn(),
     }
     await Promise.all(Object.values(standIns).map(each => each.start()))
     const receiver = new Receiver()
@@ -118,6 +120,9 @@ export class PointWorld {
         BABYCHAIN_EGRESS_ALLOW: hosts.join(','),
         COMFYUI_URL: comfy.url,
         ...(painter === 'bfl' ? { BFL_API_KEY: standIns.bfl.key, BFL_BASE_URL: gates.painter.url } : {}),
+        ...(painter === 'openai'
+          ? { OPENAI_API_KEY: standIns.openai.key, OPENAI_BASE_URL: `${gates.painter.url}/v1` }
+          : {}),
         ...(painter === 'replicate'
           ? {
               REPLICATE_API_TOKEN: standIns.replicate.key,
@@ -240,10 +245,9 @@ export class PointWorld {
   }
 
   #order(): object {
-    const painted = this.#painter === 'comfyui' ? 'comfyui/image' : 'bfl/flux-2-flex'
     return {
       input: {
-        chain_models: { text_to_image_model: painted, image_to_video_model: 'comfyui/video' },
+        chain_models: { text_to_image_model: PICTURES[this.#painter], image_to_video_model: 'comfyui/video' },
         text_to_image_params: { prompt: 'a paper boat' },
         image_to_video_params: { prompt: 'it drifts' },
       },
@@ -266,6 +270,12 @@ export class PointWorld {
   }
 }
 
+const PICTURES: Readonly<Record<Painter, string>> = {
+  comfyui: 'comfyui/image',
+  bfl: 'bfl/flux-2-flex',
+  replicate: 'bfl/flux-2-flex',
+  openai: 'openai/gpt-image-2',
+}
 const KEY = { 'idempotency-key': 'the-one-order' }
 /** A point that was not reached by then is not reached at all. */
 const DEATH_MS = 20_000

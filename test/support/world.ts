@@ -317,6 +317,10 @@ export class World {
     }
   }
 
+  #stashOf(token: string): string[] {
+    return [...this.stashed.keys()].filter(url => url.startsWith(`stash:${token}/`))
+  }
+
   /** Storage that survives, as a disk does. */
   #media(): Media {
     const missing = (): never => {
@@ -353,8 +357,13 @@ export class World {
       open: missing,
       stash: async (token, bytes) => {
         if (this.isFull) throw new StorageUnavailable('the disk is full')
-        this.stashed.set(`stash:${token}/0`, bytes)
-        return `stash:${token}/0`
+        const url = `stash:${token}/${this.#stashOf(token).length}`
+        this.stashed.set(url, bytes)
+        return url
+      },
+      stashOf: async token => {
+        if (this.isFull) throw new StorageUnavailable('the disk does not answer')
+        return this.#stashOf(token)
       },
       openStash: async url => {
         const stream = new Blob([(this.stashed.get(url) ?? missing()) as Uint8Array<ArrayBuffer>]).stream()

@@ -1,8 +1,9 @@
 /**
- * What became of a submit whose answer we do not have: our own note of it, then the provider's word.
+ * What became of a submit whose answer we do not have: our own note of it, what it brought us, then the provider's word.
  *
  * 1. A provider's `none` is believed when it has had its time, and when that time was measured.
  * 2. While nobody can tell, it is asked again, ever more rarely; what nobody will ever tell ends the step.
+ * 3. What lies with us is paid and needs no provider: it is looked for first, and nobody is asked about it any more.
  */
 import { deadlineOf } from '../../core/machine.ts'
 import type { Clock, Found, Provider } from '../../core/ports.ts'
@@ -42,6 +43,16 @@ export async function surelyUnsent(
       if (leftMs <= 0 || stop.aborted) return false
     }
   }
+}
+
+/**
+ * The pictures of an answer that were written down before its process died, or could write no more. Of several those that are
+ * there: the others cannot be asked for. At the listed price, for what the answer said of it is lost.
+ * @throws StorageUnavailable when our disk does not say: that is asked again
+ */
+export async function inHand({ media }: EffectDeps, { token }: Attempt): Promise<Said | null> {
+  const urls = await media.stashOf(token)
+  return urls.length > 0 ? { type: 'job.succeeded', media: urls.map(url => ({ url })) } : null
 }
 
 export async function find(

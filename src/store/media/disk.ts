@@ -117,6 +117,11 @@ export function errorCode(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : ''
 }
 
+/** Ids and tokens become file names; ours are UUIDs and URL-safe tokens. */
+export function assertName(name: string): void {
+  if (!/^[A-Za-z0-9_-]{8,128}$/.test(name)) throw new Error(`not an id: ${JSON.stringify(name.slice(0, 40))}`)
+}
+
 async function settle(source: string | Uint8Array, target: string, root: string): Promise<void> {
   const put = () => (typeof source === 'string' ? moveTo(source, target) : writeTo(source, target))
   const folder = dirname(target)
@@ -154,7 +159,8 @@ async function writeTo(bytes: Uint8Array, target: string): Promise<void> {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** Makes the names in a folder durable. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')
   try {
     await folder.sync()

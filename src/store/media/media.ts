@@ -20,18 +20,17 @@ import {
   type KeepOrder,
   type Kept,
   type Media,
-  type Opened,
   StorageUnavailable,
   type Store,
   type StoredMedia,
 } from '../../core/ports.ts'
 import { LIMITS, type Output } from '../../core/run.ts'
-import { diskVault, errorCode, exists, onDisk, requireSpace, type Vault, writeDurably } from './disk.ts'
+import { assertName, diskVault, errorCode, onDisk, requireSpace, type Vault } from './disk.ts'
 import { HeldOutputs } from './held.ts'
 import { type Mark, MarkBook } from './marks.ts'
 import { type S3Options, s3Address, s3Vault } from './s3.ts'
-import { HEAD_BYTES, sniff } from './sniff.ts'
 import { type Caps, type Facts, spool } from './spool.ts'
+import { stashIn } from './stash.ts'
 
 export interface MediaOptions {
   /** Folder of this installation; media on disk lie in its folder `media`, and so does what is unfinished. */
@@ -83,6 +82,7 @@ class MediaFiles implements Media {
   readonly #unnamed = new Map<string, Output>()
   #manyMarks = MANY_MARKS
   readonly stash: Media['stash']
+  readonly stashOf: Media['stashOf']
   readonly openStash: Media['openStash']
 
   constructor(
@@ -99,9 +99,10 @@ class MediaFiles implements Media {
     this.#vault = vault
     this.#held = held
     this.#marks = new MarkBook(folders.marks, this.#now)
-    const { put, open } = stashIn(folders.stash)
-    this.stash = put
-    this.openStash = open
+    const { stash, stashOf, openStash } = stashIn(folders.stash)
+    this.stash = stash
+    this.stashOf = stashOf
+    this.openStash = openStash
   }
 
   async keep(order: KeepOrder): Promise<Kept> {
@@ -272,43 +273,10 @@ function bucketVault(root: string, options?: S3Options): Vault {
   return s3Vault(address, options)
 }
 
-/** Raw bytes of provider answers, `stash/<token>/<n>`. What they are shows when they are opened. */
-function stashIn(dir: string): { put: Media['stash']; open: Media['openStash'] } {
-  const put: Media['stash'] = async (token, bytes) => {
-    assertName(token)
-    return onDisk('keep an answer', async () => {
-      const folder = join(dir, token)
-      await mkdir(folder, { recursive: true })
-      for (let n = (await readdir(folder)).length; ; n++) {
-        try {
-          await writeDurably(join(folder, String(n)), bytes)
-          return `stash:${token}/${n}`
-        } catch (error) {
-          if (errorCode(error) !== 'EEXIST') throw error // two at once: take the next number
-        }
-      }
-    })
-  }
-  const open: Media['openStash'] = async url => {
-    const match = /^stash:([\w-]+)\/(\d+)$/.exec(url)
-    const path = match?.[1] && match[2] ? join(dir, match[1], match[2]) : null
-    if (path === null || !(await exists(path))) return gone(url)
-    const file = Bun.file(path)
-    const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer())
-    return { ok: true, stream: file.stream(), mime: sniff(head)?.mime ?? null, length: file.size }
-  }
-  return { put, open }
-}
-
 /** What our storage refuses is a value. */
 function refusal(error: unknown): Kept {
   if (!(error instanceof StorageUnavailable)) throw error
   return { ok: false, error: stepError('storage_unavailable', `The output could not be stored: ${error.message}.`) }
-}
-
-function gone(url: string): Opened {
-  const message = `The bytes of ${url.slice(0, 80)} are no longer here.`
-  return { ok: false, expired: false, error: stepError('output_fetch_failed', message, { retryable: false }) }
 }
 
 async function removeOlder(dir: string, time: number): Promise<number> {
@@ -329,11 +297,6 @@ async function isOlder(path: string, time: number): Promise<boolean> {
     if (errorCode(error) === 'ENOENT') return false
     throw error
   }
-}
-
-/** Ids and tokens become file names; ours are UUIDs and URL-safe tokens. */
-function assertName(name: string): void {
-  if (!/^[A-Za-z0-9_-]{8,128}$/.test(name)) throw new Error(`not an id: ${JSON.stringify(name.slice(0, 40))}`)
 }
 
 /** Lets go of a stream that nobody will read; a sender that will not be told is left to its own deadline. */
