@@ -44,8 +44,8 @@ export interface PictureNeed {
   ok: true
   /** In the order of the request: the wired picture first, then the caller's. A link is the provider's to read. */
   pictures: readonly ({ link: string } | { read: string })[]
-  /** What is ours to read, each once: its size, null for a link, and how often it stands in the request. */
-  reads: ReadonlyMap<string, { bytes: number | null; times: number }>
+  /** What is ours to read, each once: its size, null for a link, how often it stands in the request, and the step that gave it. */
+  reads: ReadonlyMap<string, { bytes: number | null; times: number; from?: string }>
   /** Room in memory that this takes at the most. */
   bytes: number
   /** What it takes whatever lies behind links. */
@@ -76,16 +76,17 @@ export async function pictureNeed(
   const wired = step.dependsOn.flatMap(key => {
     const before = run.steps.find(other => other.key === key)
     const [first] = before?.status === 'succeeded' ? before.outputs : []
-    return first ? [{ ref: `media:${first.mediaId}`, bytes: first.bytes }] : []
+    return first ? [{ ref: `media:${first.mediaId}`, bytes: first.bytes, from: key }] : []
   })
   const pictures: ({ link: string } | { read: string })[] = []
-  const reads = new Map<string, { bytes: number | null; times: number }>()
-  for (const { ref, bytes } of [...wired, ...step.pictures.map(ref => ({ ref, bytes: undefined }))]) {
+  const reads = new Map<string, { bytes: number | null; times: number; from?: string }>()
+  for (const { ref, bytes, from } of [...wired, ...step.pictures.map(ref => ({ ref, bytes: null, from: undefined }))]) {
     const link = linkFor(deps, ref, target)
     pictures.push(link === null ? { read: ref } : { link })
     const known = reads.get(ref)
     if (known) known.times += 1
-    else if (link === null) reads.set(ref, { bytes: bytes ?? (await sizeOf(deps, ref)), times: 1 })
+    else if (link === null)
+      reads.set(ref, { bytes: bytes ?? (await sizeOf(deps, ref)), times: 1, ...(from ? { from } : {}) })
   }
   const room = roomFor(target, [...reads.values()])
   if (typeof room !== 'number') return room
@@ -191,7 +192,7 @@ export async function picturesFor(
   /** What pictures of a size that nobody knows yet may still take. */
   let left = need.bytes
   for (const { bytes, times } of need.reads.values()) left -= (bytes ?? 0) * times
-  for (const [ref, { bytes, times }] of need.reads) {
+  for (const [ref, { bytes, times, from }] of need.reads) {
     const most = bytes ?? Math.min(mostOf(target), uploads(target) ? need.bytes : Math.floor(left / times))
     const base = held
     const grow = async (size: number): Promise<boolean> =>
@@ -201,7 +202,7 @@ export async function picturesFor(
       return most < mostOf(target)
         ? tooMany(`more than ${LIMITS.requestPictureBytes}`)
         : tooLarge(target, `over ${most}`, most)
-    if (!read.ok) return read
+    if (!read.ok) return from && read.error.code === 'input_fetch_failed' ? lostOutput(from, read.error) : read
     const uploaded = uploads(target) ? await target.provider.upload?.(read.picture, signal) : undefined
     if (uploaded && !uploaded.ok) return uploaded
     made.set(ref, uploaded?.ref ?? dataUri(read.picture))
@@ -281,6 +282,12 @@ function tooLarge(target: Target, bytes: string, most: number): Failed {
 function tooMany(bytes: string): Failed {
   const detail = `the input pictures have ${bytes} bytes together; one request takes at most ${LIMITS.requestPictureBytes}`
   return { ok: false, error: stepError('invalid_input', detail) }
+}
+
+/** Our storage answers, and has not got what a finished step gave: no caller can mend that, and asking again does not either. */
+function lostOutput(key: string, { message }: StepError): Failed {
+  const hint = `Resume the run with "from_step_key": "${key}": that step is run, and paid, again.`
+  return { ok: false, error: stepError('internal', `what ${key} gave is lost: ${message}`, { retryable: false, hint }) }
 }
 
 /** In one piece, without a copy of the bytes. */

@@ -163,14 +163,39 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   return accept(context, exchange, { run: examined.run, events: forked.events }, idempotency)
 }
 
-/** A step whose output was removed must be run again: what follows could not read it. @throws ApiProblem 409 */
-async function checkKept({ store }: ApiDeps, { resumedFrom, steps }: Run): Promise<void> {
+/** A step whose output was removed, or is lost, must be run again: what follows could not read it. @throws ApiProblem 409 */
+async function checkKept(deps: ApiDeps, { resumedFrom, steps }: Run): Promise<void> {
   for (const step of steps.filter(each => each.inherited)) {
-    if ((await removedOf(store, [step])).size === 0) continue
-    const detail = `The run ${resumedFrom} cannot be resumed as it is: what ${step.key} gave was removed after its retention.`
+    const why = await whyNotKept(deps, step, steps)
+    if (!why) continue
+    const detail = `The run ${resumedFrom} cannot be resumed as it is: what ${step.key} gave ${why}.`
     throw new ApiProblem('not_resumable', detail, { hint: `Run it again, too, with "from_step_key": "${step.key}".` })
   }
 }
+
+async function whyNotKept(deps: ApiDeps, step: Step, steps: readonly Step[]): Promise<string | null> {
+  if ((await removedOf(deps.store, [step])).size > 0) return 'was removed after its retention'
+  const isRead = steps.some(each => !each.inherited && each.dependsOn.includes(step.key))
+  const [first] = step.status === 'succeeded' ? step.outputs : []
+  return isRead && first && (await isLost(deps, first.mediaId)) ? 'is no longer in our storage' : null
+}
+
+/** True only when our storage says that it has no such file: what cannot be asked now is waited for by the run. */
+async function isLost({ media, clock }: ApiDeps, id: string): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<false>()
+  const disarm = clock.at(clock.now() + STORAGE_MS, () => resolve(false))
+  const asked = media.open(id, { start: 0, end: 0 }).then(
+    stream => {
+      stream?.cancel().catch(() => {}) // only its first byte was asked for
+      return stream === null
+    },
+    () => false,
+  )
+  return Promise.race([late, asked]).finally(disarm)
+}
+
+/** Our storage says whether it has a file within a moment; a caller does not wait for one that is ill. */
+const STORAGE_MS = 5_000
 
 /** What was painted must not pass for what was paid, nor the other way round. */
 function keepsOther({ id, mode, steps }: Run, deps: ApiDeps): ApiProblem {

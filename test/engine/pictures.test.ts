@@ -495,6 +495,26 @@ describe('steps side by side', () => {
     ))
 })
 
+test('what a finished step gave and is lost is our fault; the way on is that step, not another picture of the caller', async () => {
+  const bytesOnly = { takes: { url: false, dataUriBytes: LIMITS.requestPictureBytes } }
+  const gone = stepError('input_fetch_failed', 'media:x is no longer stored')
+  const world = new World({
+    inline: true,
+    providers: now => [Object.assign(new RemoteProvider('p', now), bytesOnly)],
+    pictures: { bytes: MB, read: async () => ({ ok: false, error: gone }) },
+  })
+  await world.start()
+  const wired = await world.finish((await world.create({ a: [], b: ['a'] })).id)
+  expect(wired.error).toMatchObject({ code: 'internal', blame: 'us', retryable: false })
+  expect(wired.error?.message).toBe('what a gave is lost: media:x is no longer stored')
+  expect(wired.error?.hint).toContain('"from_step_key": "a"')
+  expect(wired.steps[1]?.attempts).toHaveLength(1)
+  // The caller's own picture is the caller's to give again.
+  const given = await world.finish((await withPicture(world, 1)).id)
+  expect(given.error).toEqual(gone)
+  await world.close()
+})
+
 /** Hosts that hold on for so long until their links are given up, beside others that answer at once. */
 async function slowHosts(
   ms: number,

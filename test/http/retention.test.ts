@@ -1,5 +1,8 @@
 /** What a run says when it has ended, and when what it gave was removed. */
 import { expect, test } from 'bun:test'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { StorageUnavailable } from '../../src/core/ports.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
 
@@ -71,5 +74,43 @@ test('a run whose finished picture was removed is not resumed without it: the re
   world.provider.instant = true
   const again = await world.json<Run>('POST', `/api/v1/runs/${id}/resume`, { body: { from_step_key: 'text_to_image' } })
   expect((await world.runToEnd(again.id)).status).toBe('succeeded')
+  await world.close()
+})
+
+test('a run whose finished picture is lost from the disk is not resumed without it either', async () => {
+  const world = await HttpWorld.open()
+  const id = await failedFilm(world)
+  const painted = (await world.engine.run(id))?.steps[0]
+  const location = painted?.status === 'succeeded' ? painted.outputs[0]?.location : undefined
+  const resume = (body?: object) => world.ask('POST', `/api/v1/runs/${id}/resume`, body ? { body } : {})
+  await rm(join(world.dir, 'data', 'media', location ?? 'nowhere'))
+  for (const refused of [await resume(), await resume({ from_step_key: 'image_to_video' })])
+    expect([refused.status, await refused.json()]).toEqual([
+      409,
+      expect.objectContaining({
+        code: 'not_resumable',
+        detail: expect.stringContaining('what text_to_image gave is no longer in our storage'),
+        hint: expect.stringContaining('"from_step_key": "text_to_image"'),
+      }),
+    ])
+  world.provider.instant = true
+  const again = (await (await resume({ from_step_key: 'text_to_image' })).json()) as Run
+  expect((await world.runToEnd(again.id)).status).toBe('succeeded')
+  await world.close()
+})
+
+test.each<[string, () => Promise<never>]>([
+  ['cannot be asked', () => Promise.reject(new StorageUnavailable('the bucket is away'))],
+  ['does not answer', () => new Promise(() => {})],
+])('a run whose storage %s now is resumed: nothing is known to be lost', async (_, open) => {
+  const world = await HttpWorld.open(deps => ({ ...deps, media: { ...deps.media, open } }))
+  const id = await failedFilm(world)
+  const resumed = world.ask('POST', `/api/v1/runs/${id}/resume`)
+  let status = 0
+  void resumed.then(response => {
+    status = response.status
+  })
+  await world.until(() => status !== 0)
+  expect(status).toBe(202)
   await world.close()
 })
