@@ -13,6 +13,7 @@ import { resolve } from 'node:path'
 import pino, { type Logger } from 'pino'
 import pkg from '../package.json' with { type: 'json' }
 import { type Access, openAccess } from './app/access.ts'
+import { serverOf } from './app/address.ts'
 import { createCallbackDesk } from './app/callbacks.ts'
 import { calm, createClock, type SystemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
@@ -260,6 +261,14 @@ function serving(
 ): App {
   let server: ReturnType<typeof Bun.serve> | null = null
   let made: MadeBootstrap = { text: null, secret: null }
+  /** Nothing stops for a note: a command beside us that finds no address refuses. */
+  const noteOrigin = (origin: string | null): void => {
+    try {
+      parts.store.noteOrigin(origin)
+    } catch (error) {
+      log.warn({ err: error, origin }, 'where this server listens was not noted: `keys` and `check` cannot ask it')
+    }
+  }
   return {
     log,
     get apiKey() {
@@ -279,6 +288,8 @@ function serving(
     async start(pages = {}) {
       await parts.outbox.takeUp()
       server = listen(config, api, pages)
+      // Only now, when nobody else can have the port.
+      noteOrigin(serverOf({ host: config.host, port: server.port ?? config.port }))
       address.url = `http://${hostOf(config.host)}:${server.port}`
       made = await parts.access.begin()
       parts.outbox.wake()
@@ -289,6 +300,8 @@ function serving(
     },
     taken: parts.store.taken,
     async stop(graceMs = GRACE_MS) {
+      // Before the port is free for others: the directory is held until the last callback is settled.
+      noteOrigin(null)
       parts.draining.abort(new Error('stopping'))
       parts.sweeper.stop()
       const calm = Promise.all([server?.stop(), parts.registry.drain(), parts.outbox.drain(graceMs / 2)])

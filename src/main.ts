@@ -9,11 +9,11 @@
  * 4. Standard output that cannot be written stops nothing.
  */
 import pkg from '../package.json' with { type: 'json' }
+import { serverOf } from './app/address.ts'
 import { ask } from './app/ask.ts'
 import { output } from './app/output.ts'
 import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
-import { serverOf } from './main/address.ts'
 import { tellOfBootstrap } from './main/bootstrap.ts'
 import { check } from './main/check.ts'
 import { demo } from './main/demo.ts'

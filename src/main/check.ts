@@ -2,12 +2,12 @@
 import { existsSync, statfsSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import pino from 'pino'
+import { holderOf } from '../app/address.ts'
 import { isInstalled } from '../app/installation.ts'
 import { workflowGaps } from '../app/providers.ts'
 import { localCopy } from '../app/readiness.ts'
 import { createApp } from '../app.ts'
 import { type Config, redacted } from '../config.ts'
-import { serverOf } from './address.ts'
 
 interface Finding {
   level: 'ok' | 'note' | 'wrong'
@@ -56,14 +56,12 @@ async function database(config: Config): Promise<Finding[]> {
     }))
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
-    if (error instanceof Error && error.name === 'DataDirLocked')
-      return [
-        {
-          level: 'ok',
-          what: `database: ${message}`,
-          advice: `A server is running; ask it: curl ${serverOf(config)}/readyz`,
-        },
-      ]
+    const holder = holderOf(error)
+    if (holder) {
+      const advice =
+        holder.origin === null ? holder.advice : `A server is running; ask it: curl ${holder.origin}/readyz`
+      return [{ level: 'ok', what: `database: ${message}`, advice }]
+    }
     if (error instanceof Error && error.name === 'DatabaseRestored')
       return [{ level: 'wrong', what: `database: ${message}`, advice: 'Give the word to `serve`; `check` takes none.' }]
     return [{ level: 'wrong', what: `database: ${message}`, advice: 'The server cannot start before this is mended.' }]

@@ -2,7 +2,7 @@
  * API keys from the command line: list, create, limit, rotate, revoke.
  *
  * 1. It speaks the API and nothing else. Where no server runs, it opens the database and asks the API in this process;
- *    where one does, it asks that one, with BABYCHAIN_API_KEY.
+ *    where one does, it asks that one, with BABYCHAIN_API_KEY, at the address that it left in the data directory.
  * 2. A text is printed once, by the command that made it.
  * 3. It makes no installation: in the wrong folder it would print a key that no server knows.
  * 4. `reseal` is for when the API cannot be opened at all: the master key is lost.
@@ -10,12 +10,12 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import pino from 'pino'
+import { type Holder, holderOf, TYPE_IT_THERE } from '../app/address.ts'
 import { ask as askServer } from '../app/ask.ts'
 import { isInstalled } from '../app/installation.ts'
 import { reseal } from '../app/reseal.ts'
 import { type App, createApp } from '../app.ts'
 import type { Config } from '../config.ts'
-import { serverOf } from './address.ts'
 
 export const KEYS_HELP = `babychain keys: API keys of this installation
 
@@ -171,13 +171,14 @@ async function withApi<T>(config: Config, use: (ask: Ask) => Promise<T>): Promis
   // No run is begun here, so the mode is nothing to ask for; and whether runs of a restored database go on is not said here.
   const order = { ...config, port: 0, isModeNamed: true, resume: null }
   const open = (apiKey: string | null) => createApp({ ...order, apiKey }, { log: pino({ level: 'silent' }) })
-  const app = await open(config.apiKey).catch(async (error: unknown): Promise<App | Error> => {
-    if (error instanceof Error && error.name === 'DataDirLocked') return error
+  const app = await open(config.apiKey).catch(async (error: unknown): Promise<App | Holder> => {
+    const holder = holderOf(error)
+    if (holder) return holder
     // Here it may be the key of whoever asks a server, and need not be the bootstrap key.
     if (error instanceof Error && error.name === 'KeyTextTaken') return open(null)
     throw error
   })
-  if (app instanceof Error) return use(asking(request => atServer(config, request, app)))
+  if ('origin' in app) return use(asking(request => atServer(config, request, app)))
   try {
     return await use(asking(request => app.asOperator(request)))
   } finally {
@@ -209,23 +210,25 @@ async function answerOf(response: Response): Promise<Answer> {
     return JSON.parse(text) as Answer
   } catch {
     throw new KeysRefused(
-      `what answers there is no BabyChain: status ${response.status}, and no JSON. Set HOST and PORT as the server has them.`,
+      `what answers there is no BabyChain: status ${response.status}, and no JSON. The server has a network of its own: ${TYPE_IT_THERE}`,
     )
   }
 }
 
 /** @throws KeysRefused that says what to do when the server cannot be asked */
-async function atServer(config: Config, request: Request, locked: Error): Promise<Response> {
+async function atServer(config: Config, request: Request, holder: Holder): Promise<Response> {
+  if (holder.origin === null)
+    throw new KeysRefused(`${holder.message}\n${holder.advice} /api/v1/keys does the same over HTTP.`)
   const advice = 'set BABYCHAIN_API_KEY to a key with keys:manage, or stop the server first'
-  if (config.apiKey === null) throw new KeysRefused(`${locked.message}\nThe running server can be asked: ${advice}.`)
-  const url = `${serverOf(config)}${new URL(request.url).pathname}`
+  if (config.apiKey === null) throw new KeysRefused(`${holder.message}\nThe running server can be asked: ${advice}.`)
+  const url = `${holder.origin}${new URL(request.url).pathname}`
   const headers = { authorization: `Bearer ${config.apiKey}`, 'content-type': 'application/json' }
   const body = request.body === null ? {} : { body: await request.text() }
   try {
     return await askServer(url, { method: request.method, headers, ...body, signal: AbortSignal.timeout(10_000) })
   } catch {
     throw new KeysRefused(
-      `${locked.message}\nNo server answers on ${url}: set HOST and PORT as it has them, or stop it.`,
+      `${holder.message}\nNo server answers on ${url}, where it listens: stop it, or ${TYPE_IT_THERE}`,
     )
   }
 }

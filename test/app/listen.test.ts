@@ -1,7 +1,10 @@
-/** Where a server listens: one server a port, and a sentence for every address that cannot be had. */
+/** Where a server listens: one server a port, a sentence for every address that cannot be had, and a note for who asks later. */
 import { afterEach, expect, test } from 'bun:test'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import pino from 'pino'
+import { createApp } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
 import { RunningApp } from '../support/app.ts'
 
 const open: RunningApp[] = []
@@ -50,4 +53,46 @@ test('a volume that is not mounted does not become a folder on the wrong disk', 
   const refused = app({ BABYCHAIN_DATA_DIR: join(volume, 'babychain') })
   await expect(refused.start()).rejects.toThrow('Mount the volume')
   expect(existsSync(volume)).toBe(false)
+})
+
+/** What an application left about itself, as it stands there. */
+const noteOf = ({ dir }: RunningApp): string => readFileSync(join(dir, 'data', 'babychain.pid'), 'utf8')
+const originOf = (from: RunningApp): unknown => (JSON.parse(noteOf(from)) as { origin?: unknown }).origin
+
+test.each([
+  ['127.0.0.1', '127.0.0.1'],
+  ['0.0.0.0', '127.0.0.1'],
+  ['::', '127.0.0.1'],
+  ['::1', '[::1]'],
+])('a server on %s notes the address where it is asked, behind its process id, until it stops', async (host, name) => {
+  const made = await app({ HOST: host }).start()
+  expect(noteOf(made)).toStartWith(`{"pid":${process.pid},`)
+  expect(originOf(made)).toBe(`http://${name}:${new URL(made.url).port}`)
+  const stopping = made.stop()
+  // The port is anybody's from here on, and the directory is held still.
+  expect(originOf(made)).toBeNull()
+  await stopping
+  expect(existsSync(join(made.dir, 'data', 'babychain.pid'))).toBe(false)
+})
+
+test('a server that cannot listen notes no address: another one answers there', async () => {
+  const { port } = new URL((await app({}).start()).url)
+  const second = app({ PORT: port })
+  await expect(second.start()).rejects.toThrow('is taken')
+  expect(originOf(second)).toBeNull()
+})
+
+test('a note that cannot be written is told of in the log, and stops neither the start nor the stop', async () => {
+  const data = join(app({}).dir, 'data')
+  const read = readConfig({ PORT: '0', BABYCHAIN_MODE: 'sandbox', BABYCHAIN_DATA_DIR: data })
+  if (!read.ok) throw new Error(read.problems.join('\n'))
+  const lines: string[] = []
+  const made = await createApp(read.config, { log: pino({ level: 'warn' }, { write: line => void lines.push(line) }) })
+  mkdirSync(join(data, 'babychain.pid.new'))
+  const { url } = await made.start()
+  expect((await fetch(`${url}/healthz`)).status).toBe(200)
+  await made.stop(2_000)
+  const told = lines.filter(line => line.includes('where this server listens was not noted'))
+  expect(told).toEqual([expect.stringContaining(`"origin":"${url}"`), expect.stringContaining('"origin":null')])
+  expect(existsSync(join(data, 'babychain.pid'))).toBe(false)
 })

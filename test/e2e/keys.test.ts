@@ -1,17 +1,23 @@
 /** The command `keys` as a process of its own: alone with the database, and beside a running server. */
 import { afterAll, expect, test } from 'bun:test'
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { API_KEY, CALLBACK_SECRET, ServerProcess } from '../support/server.ts'
 
 const server = new ServerProcess()
 afterAll(() => server.close())
 
-async function keys(
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<{ code: number; out: string; err: string }> {
-  const child = Bun.spawn(['bun', join(import.meta.dir, '../../src/main.ts'), 'keys', ...args], {
+interface Said {
+  code: number
+  out: string
+  err: string
+}
+
+const keys = (args: readonly string[], env: Record<string, string> = {}) => command(['keys', ...args], env)
+
+async function command(words: readonly string[], env: Record<string, string> = {}): Promise<Said> {
+  const child = Bun.spawn(['bun', join(import.meta.dir, '../../src/main.ts'), ...words], {
     cwd: server.dir,
     stdout: 'pipe',
     stderr: 'pipe',
@@ -41,8 +47,7 @@ test('a key made without a server works with it; while it runs the command asks 
   const alone = await keys(['list'])
   expect(alone.code).toBe(1)
   expect(alone.err).toContain('set BABYCHAIN_API_KEY to a key with keys:manage, or stop the server first')
-  const { port } = new URL(server.url)
-  const beside = { BABYCHAIN_API_KEY: API_KEY, PORT: port }
+  const beside = { BABYCHAIN_API_KEY: API_KEY }
   const listed = await keys(['list'], beside)
   expect(listed.out).toContain('shop')
   expect(listed.out).not.toContain(textOf(made.out))
@@ -51,8 +56,69 @@ test('a key made without a server works with it; while it runs the command asks 
   expect(await status(textOf(made.out))).toBe(401)
   const wrong = await keys(['create', 'x', '--rate', 'fast'], beside)
   expect([wrong.code, wrong.err]).toEqual([1, expect.stringContaining('--rate needs a number')])
-  const nowhere = await keys(['list'], { ...beside, PORT: '1' })
-  expect(nowhere.err).toContain('No server answers on')
+}, 60_000)
+
+test('the key goes to the server that holds the data directory, whatever PORT says, and nowhere when that one does not tell where it is', async () => {
+  const heard: string[] = []
+  const stranger = Bun.serve({
+    ...{ hostname: '127.0.0.1', port: 0 },
+    fetch({ method, url, headers }) {
+      heard.push(`${method} ${url} ${headers.get('authorization')}`)
+      return new Response('<html>a stranger</html>', { status: 503 })
+    },
+  })
+  const other = new ServerProcess()
+  try {
+    await other.start()
+    const note = join(other.dataDir, 'babychain.pid')
+    const written = JSON.parse(readFileSync(note, 'utf8')) as object
+    const env = { BABYCHAIN_DATA_DIR: other.dataDir, BABYCHAIN_API_KEY: API_KEY }
+    const astray = { ...env, HOST: '127.0.0.1', PORT: String(stranger.port) }
+    const both = async (said: object | string) => {
+      writeFileSync(note, typeof said === 'string' ? said : JSON.stringify({ ...written, ...said }))
+      return Promise.all([keys(['list'], astray), command(['check'], astray)])
+    }
+
+    const [listed, checked] = await both({})
+    expect(listed).toMatchObject({ code: 0, err: '', out: expect.stringContaining('bootstrap') })
+    expect(checked.out).toContain(`A server is running; ask it: curl ${other.url}/readyz`)
+    expect((await keys(['create', 'shop'], astray)).out).toContain('whsec_')
+    expect((await other.json<{ data: { name: string }[] }>('/api/v1/keys')).data.map(key => key.name)).toContain('shop')
+
+    for (const [said, words] of [
+      [{ origin: undefined }, 'It does not say where it listens'],
+      [{ origin: null }, 'It does not say where it listens'],
+      [{ origin: 7 }, 'It does not say where it listens'],
+      ['{"pid":12,"ho', 'It does not say where it listens'],
+      [{ host: 'elsewhere' }, `It runs on elsewhere, and this is ${hostname()}: `],
+    ] as const) {
+      const [refused, told] = await both(said)
+      expect([refused.code, refused.out]).toEqual([1, ''])
+      expect(refused.err).toContain('is in use by')
+      expect(refused.err).toContain(words)
+      expect(refused.err).toContain('/api/v1/keys does the same over HTTP')
+      expect(told.out).toContain(words)
+      expect(told.out).not.toContain('curl')
+    }
+    expect(heard).toEqual([])
+
+    // A network of its own, under the same name: what it says is not where it is from here.
+    const [deaf] = await both({ origin: 'http://127.0.0.1:1' })
+    expect(deaf.err).toContain('No server answers on http://127.0.0.1:1/api/v1/keys')
+    const [mistaken] = await both({ origin: `http://127.0.0.1:${stranger.port}` })
+    expect(mistaken.err).toContain(
+      'no BabyChain: status 503, and no JSON. The server has a network of its own: type this where',
+    )
+
+    // Nobody holds the directory any more: what a killed server left behind counts no more.
+    const asked = heard.length
+    await other.kill()
+    expect(await keys(['list'], astray)).toMatchObject({ code: 0, err: '', out: expect.stringContaining('shop') })
+    expect(heard).toHaveLength(asked)
+  } finally {
+    await other.close()
+    await stranger.stop(true)
+  }
 }, 60_000)
 
 test('a lost master key is told of with the word that goes on without it, and that word keeps the keys', async () => {

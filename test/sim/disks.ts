@@ -32,7 +32,8 @@ export function sqliteDisk(): Disk & { check(): string } {
     isUnsent: token => !open.has(token),
   }
   return {
-    open: async now => new SqliteStore({ db, sends, fence() {}, taken: new Promise(() => {}), close() {} }, now),
+    open: async now =>
+      new SqliteStore({ db, sends, fence() {}, taken: new Promise(() => {}), noteOrigin() {}, close() {} }, now),
     newest: () => newestTime(db),
     check: () => String(db.query<{ integrity_check: string }, []>('PRAGMA integrity_check').get()?.integrity_check),
   }

@@ -12,6 +12,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setPragmas } from '../../src/store/sqlite/database.ts'
 import { asOpeningError, DatabaseCorrupt, DataDirLocked, DataDirUnusable } from '../../src/store/sqlite/errors.ts'
@@ -132,6 +133,9 @@ test('a second store on the same directory is refused and told the process; the 
   const error = await refusal(open(dataDir))
   expect(error).toBeInstanceOf(DataDirLocked)
   expect(error.message).toContain(`in use by process ${process.pid}`)
+  expect(error).toMatchObject({ host: hostname(), origin: null })
+  store.noteOrigin('http://127.0.0.1:4000')
+  expect(await refusal(open(dataDir))).toMatchObject({ message: error.message, origin: 'http://127.0.0.1:4000' })
   await store.probe()
   await store.close()
   await (await open(dataDir)).close()
@@ -218,6 +222,7 @@ test('closing empties the WAL and frees the directory', async () => {
   expect(statSync(join(dataDir, 'babychain.db-wal')).size).toBeGreaterThan(0)
   await store.close()
   expect(existsSync(join(dataDir, 'babychain.db-wal'))).toBe(false)
+  store.noteOrigin(null)
   expect(existsSync(join(dataDir, 'babychain.pid'))).toBe(false)
   await dispose()
 })

@@ -11,7 +11,7 @@ import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { asOpeningError, DatabaseCorrupt, type DatabaseTaken, DataDirUnusable, isDamage } from './errors.ts'
 import { countStart, fenceOf, refuseGone } from './lineage.ts'
-import { lockDataDir } from './lock.ts'
+import { type DataDirLock, lockDataDir } from './lock.ts'
 import { migrate, migrationsFolder } from './migrate.ts'
 import { bootOfMachine, isOutrun, NO_SENDS, SendLog, type Sends } from './send-log.ts'
 
@@ -44,6 +44,8 @@ export interface OpenDatabase {
   fence(): void
   /** Resolves once it is so. */
   taken: Promise<DatabaseTaken>
+  /** Tells who finds the directory locked where to ask; see lock.ts. */
+  noteOrigin: DataDirLock['noteOrigin']
   /** Empties the WAL into the file, closes it, and frees the lock. */
   close(): void
 }
@@ -99,6 +101,7 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     sends: begun?.log ?? NO_SENDS,
     fence: begun?.fence ?? (() => {}),
     taken: taken.promise,
+    noteOrigin: lock.noteOrigin,
     close() {
       begun?.log.close()
       try {

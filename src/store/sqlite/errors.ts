@@ -6,19 +6,27 @@
  */
 import { StorageUnavailable } from '../../core/ports.ts'
 
+/** What the holder of a data directory says of itself; null: it does not say. */
+export interface LockHolder {
+  pid: number | null
+  /** The name of its machine. */
+  host: string | null
+  /** Where it is asked on that machine, such as `http://127.0.0.1:3000`. */
+  origin: string | null
+}
+
 /** Another process has the data directory. */
 export class DataDirLocked extends Error {
   override name = 'DataDirLocked'
-  constructor(
-    readonly dataDir: string,
-    /** The holder's process id, or null when it left no note. */
-    readonly pid: number | null,
-    host: string | null,
-  ) {
+  readonly host: string | null
+  readonly origin: string | null
+  constructor(dataDir: string, { pid, host, origin }: LockHolder) {
     const who = pid === null ? 'another process' : `process ${pid}${host === null ? '' : ` on ${host}`}`
     super(
       `the data directory ${dataDir} is in use by ${who}. Stop that process, or give this one a directory of its own (BABYCHAIN_DATA_DIR).`,
     )
+    this.host = host
+    this.origin = origin
   }
 }
 

@@ -2,16 +2,19 @@
  * The lock on the data directory: one process, one database.
  *
  * 1. The lock is the operating system's (an open transaction on `babychain.lock`), so a killed process leaves none.
- * 2. `babychain.pid` beside it only tells a person who holds it. It is a file of its own, because closing any handle
- *    of a locked file gives its POSIX locks away.
+ * 2. `babychain.pid` beside it only tells who holds it, and where that one listens. It is a file of its own, because closing
+ *    any handle of a locked file gives its POSIX locks away.
+ * 3. A killed process leaves its note, which the next holder replaces: it counts only while somebody holds the lock.
  */
 import { Database } from 'bun:sqlite'
-import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { DataDirLocked, DataDirUnusable, sqliteCode } from './errors.ts'
+import { DataDirLocked, DataDirUnusable, type LockHolder, sqliteCode } from './errors.ts'
 
 export interface DataDirLock {
+  /** Notes where this process listens; null: nowhere, any more. Throws what the disk says; after the release it does nothing. */
+  noteOrigin(origin: string | null): void
   release(): void
 }
 
@@ -25,12 +28,11 @@ export function lockDataDir(dataDir: string): DataDirLock {
     if (existsSync(file)) accessSync(file, constants.W_OK)
     db = new Database(file, { create: true, readwrite: true })
     db.run('BEGIN EXCLUSIVE')
-    writeFileSync(note, JSON.stringify({ pid: process.pid, host: hostname() }))
+    leave(note, null)
   } catch (error) {
     db?.close(true)
     if (sqliteCode(error)?.startsWith('SQLITE_BUSY')) {
-      const { pid, host } = holder(note)
-      throw new DataDirLocked(dataDir, pid, host)
+      throw new DataDirLocked(dataDir, holder(note))
     }
     throw new DataDirUnusable(
       `the data directory ${dataDir} cannot be written (${error instanceof Error ? error.message : error}). Mount it writable, give ` +
@@ -38,19 +40,32 @@ export function lockDataDir(dataDir: string): DataDirLock {
     )
   }
   const held = db
+  let isHeld = true
   return {
+    noteOrigin(origin) {
+      if (isHeld) leave(note, origin)
+    },
     release() {
+      isHeld = false
       rmSync(note, { force: true })
       held.close(true)
     },
   }
 }
 
-function holder(note: string): { pid: number | null; host: string | null } {
+/** In one piece: whoever reads meanwhile finds this note or the one before. Scripts take the first number in it for the process id. */
+function leave(note: string, origin: string | null): void {
+  writeFileSync(`${note}.new`, JSON.stringify({ pid: process.pid, host: hostname(), origin }))
+  renameSync(`${note}.new`, note)
+}
+
+/** What cannot be read, or an older version did not write, is null. */
+function holder(note: string): LockHolder {
   try {
-    const { pid, host } = JSON.parse(readFileSync(note, 'utf8')) as { pid?: unknown; host?: unknown }
-    return { pid: typeof pid === 'number' ? pid : null, host: typeof host === 'string' ? host : null }
+    const { pid, host, origin } = JSON.parse(readFileSync(note, 'utf8')) as { [field in keyof LockHolder]?: unknown }
+    const textOf = (value: unknown) => (typeof value === 'string' ? value : null)
+    return { pid: typeof pid === 'number' ? pid : null, host: textOf(host), origin: textOf(origin) }
   } catch {
-    return { pid: null, host: null }
+    return { pid: null, host: null, origin: null }
   }
 }

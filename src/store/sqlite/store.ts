@@ -85,6 +85,11 @@ export class SqliteStore implements Store {
     return this.#opened.taken
   }
 
+  /** Tells who finds the directory locked where this process is asked; null: nowhere. Throws what the disk says. */
+  noteOrigin(origin: string | null): void {
+    this.#opened.noteOrigin(origin)
+  }
+
   // ── Runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async create(commit: CreateCommit): Promise<Created> {
