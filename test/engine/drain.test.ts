@@ -35,6 +35,8 @@ async function stopping(options: WorldOptions, graph: Graph, play: (scene: Scene
       world.clock.advance(1)
       while ((world.clock.nextAt ?? Number.POSITIVE_INFINITY) <= world.clock.now()) world.clock.step()
       await new Promise(resolve => setImmediate(resolve))
+      // Turns are quick where the disk is slow: what was written before this is written when it is.
+      if (turn % 50 === 0) await world.process.store.probe()
     }
   }
   try {
