@@ -118,7 +118,7 @@ export const ERRORS = {
     'network',
     false,
     'Nobody can say whether the provider took the job',
-    'Look at the provider whether the job exists. Resume only if it does not: a resumed step is paid again, unless its webhook came and its attempt has a job_ref.',
+    'Look at the provider whether the job exists. If it does not, resume the run with from_step_key naming the step, which buys another; without it a resume is refused until a webhook has told of the job (late_result).',
   ),
   network_error: row(
     502,

@@ -14,7 +14,7 @@ import type { Effect, Event, StepSignal } from './events.ts'
 import { logOf } from './log.ts'
 import { keepOrder } from './machine/keep.ts'
 import { cancelOrder, end, type Move, order, specOf } from './machine/moves.ts'
-import { cancelStep, deadlineOf, knownJob, onAttempt, onStep, wakeStep } from './machine/steps.ts'
+import { cancelStep, deadlineOf, isInDoubt, knownJob, onAttempt, onStep, wakeStep } from './machine/steps.ts'
 import {
   type Attempt,
   isEnded,
@@ -175,12 +175,13 @@ export interface ForkOrder {
   fromStepKey?: string
 }
 
-export type Fork = { ok: true; run: Run; events: RunEvent[] } | { ok: false; reason: string }
+export type Fork = { ok: true; run: Run; events: RunEvent[] } | { ok: false; reason: string; hint?: string }
 
 /**
  * A new run that keeps the finished steps of an ended one, with their outputs, and does the others again. A step that was
  * given up and whose output came late counts as finished: it is paid. One whose job the provider may still have goes on with
- * that job once, and buys another only when it has nothing to give. Who wants another job all the same names the step.
+ * that job once, and buys another only when it has nothing to give. Who wants another job all the same names the step; so does
+ * who goes on past a submit that nobody can tell of.
  */
 export function fork(run: Run, order: ForkOrder): Fork {
   if (!isEnded(run)) return { ok: false, reason: 'the run has not ended' }
@@ -195,11 +196,13 @@ export function fork(run: Run, order: ForkOrder): Fork {
       redo.add(step.key)
   }
   const { at } = order
+  const isAsBefore = (step: Step): boolean => step.key !== from && !step.dependsOn.some(key => redo.has(key))
+  const doubtful = run.steps.find(step => redo.has(step.key) && isAsBefore(step) && isInDoubt(step))
+  if (doubtful) return refuseDoubtful(doubtful)
   const steps = run.steps.map((step, i): Step => {
     const spec = { ...specOf(step), id: order.stepIds[i] as string, createdAt: at, updatedAt: at }
     if (!redo.has(step.key)) return { ...spec, inherited: true, status: 'succeeded', outputs: outputsOf(step) }
-    const isAsBefore = step.key !== from && !step.dependsOn.some(key => redo.has(key))
-    const job = isAsBefore ? knownJob(step) : null
+    const job = isAsBefore(step) ? knownJob(step) : null
     if (job) return takenOver(spec, job, at)
     return { ...spec, startedAt: null, completedAt: null, attempts: [], inherited: false, status: 'queued' }
   })
@@ -220,6 +223,16 @@ export function fork(run: Run, order: ForkOrder): Fork {
   const events: RunEvent[] = [{ seq: 1, at, type: 'run.created', stepKey: null, data: { resumedFrom: run.id } }]
   if (redo.size === 0) events.push({ seq: 2, at, type: 'run.succeeded', stepKey: null, data: {} })
   return { ok: true, run: forked, events }
+}
+
+/** A second submit may be a second bill: whoever wants it says so. */
+function refuseDoubtful({ key, attempts }: Step): Fork {
+  const provider = attempts.at(-1)?.provider
+  return {
+    ok: false,
+    reason: `nobody can say whether ${provider} took the job of ${key}, and another may be paid twice`,
+    hint: `Look at ${provider} whether the job exists. If it does not, send "from_step_key": "${key}" to buy another.`,
+  }
 }
 
 function takenOver(spec: StepSpec, job: Attempt, at: number): Step {

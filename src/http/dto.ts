@@ -258,7 +258,7 @@ export const resumeRun = define(
     {
       from_step_key: Type.Optional(
         text(
-          'Do this step and those after it again, although it succeeded, or although its provider may still have its job. By default, every step that did not succeed.',
+          'Do this step and those after it again, although it succeeded, or although its provider may have its job. By default, every step that did not succeed.',
         ),
       ),
       input: Type.Optional(

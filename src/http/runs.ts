@@ -149,7 +149,11 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
     ...(order.from_step_key === undefined ? {} : { fromStepKey: order.from_step_key }),
   })
   if (!forked.ok && errors.length > 0) throw refusal(errors)
-  if (!forked.ok) throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${forked.reason}.`)
+  if (!forked.ok) {
+    const { reason, hint } = forked
+    const more = hint === undefined ? {} : { hint }
+    throw new ApiProblem('not_resumable', `The run ${params.runId} cannot be resumed: ${reason}.`, more)
+  }
   const isKeeping = before.mode !== deps.mode && forked.run.steps.some(step => step.status !== 'queued')
   if (isKeeping && errors.length === 0) throw keepsOther(before, deps)
   if (errors.length === 0) await checkKept(deps, forked.run)

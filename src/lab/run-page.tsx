@@ -1,7 +1,7 @@
 /** One run: what it does now, its cards, what went wrong and what helps, how time was spent, every event, its code. */
 import type { ComponentChildren } from 'preact'
 import { useEffect, useMemo } from 'preact/hooks'
-import type { FailureDto, ResumeRunDto, RunDto } from '../http/dto.ts'
+import type { FailureDto, ResumeRunDto, RunDto, StepDto } from '../http/dto.ts'
 import { untilAnswered } from './again.ts'
 import { type ApiFailure, api } from './api.ts'
 import { CallbackPane } from './callback-pane.tsx'
@@ -116,9 +116,25 @@ function NotYet({ failure }: { failure: ApiFailure | null }) {
 }
 
 async function resume(run: RunDto, changes?: ResumeRunDto): Promise<void> {
-  const next = await order(`/api/v1/runs/${run.id}/resume`, changes)
+  const named = doubtful(run)
+  const wanted = named ? { from_step_key: named.step_key, ...changes } : changes
+  const next = await order(`/api/v1/runs/${run.id}/resume`, wanted)
   handOver(next)
   go(`/runs/${next.id}`)
+}
+
+/** The step whose provider may have taken a job that nobody can find: another is bought only by name. */
+function doubtful({ steps }: RunDto): StepDto | undefined {
+  return steps.find(({ attempts }) => {
+    const last = attempts.at(-1)
+    return last?.outcome === 'unknown' && !last.late_result
+  })
+}
+
+/** What has to be known before a resume buys past such a step. */
+function doubtOf(run: RunDto): string | null {
+  const step = doubtful(run)
+  return step ? `buys another job: look first whether ${step.provider_used} has the lost one` : null
 }
 
 /** A request is read by its chain. Who has gone elsewhere before the chains came is left where they are. */
@@ -138,7 +154,7 @@ function Actions({ run, live }: { run: RunDto; live: LiveRun }) {
     <div class="actions">
       {!isOver(run) && <Order act={cancel}>{run.cancel_requested_at ? 'Canceling …' : 'Cancel'}</Order>}
       {run.status === 'canceled' && !isRemoved(run) && (
-        <Order act={() => resume(run)} primary>
+        <Order act={() => resume(run)} primary note={doubtOf(run)}>
           Resume
         </Order>
       )}
@@ -197,7 +213,11 @@ function Trouble({ run, failure }: { run: RunDto; failure: FailureDto }) {
       </div>
       <p class="actions">
         {resumes && (
-          <Order primary={!mends} act={() => resume(run)} note={mends ? 'with the parameters as they were' : null}>
+          <Order
+            primary={!mends}
+            act={() => resume(run)}
+            note={mends ? 'with the parameters as they were' : doubtOf(run)}
+          >
             Resume from {roleName(run.steps.find(step => step.status !== 'succeeded')?.step_key ?? 'there')}
           </Order>
         )}

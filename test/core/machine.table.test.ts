@@ -157,7 +157,7 @@ const TABLE: Record<string, Record<string, string>> = {
     queued: '→ canceled',
     waiting: '→ canceled',
     submitting: '→ submitting',
-    unknown: '→ canceled',
+    unknown: '→ unknown',
     running: '→ running + cancelJob',
     keeping: '→ keeping',
     'keeping again': '→ canceled',

@@ -36,6 +36,13 @@ const SCENES: Scene[] = [
     script: () => ({ type: 'refuse', error: stepError('content_rejected', 'no') }),
   },
   { name: 'a cancel under way', graph: LINE, cancel: true, ends: ['canceled', 'succeeded'] },
+  {
+    name: 'a cancel while a submit is looked up',
+    graph: LINE,
+    cancel: true,
+    ends: ['canceled', 'succeeded'],
+    script: () => ({ type: 'swallow' }),
+  },
 ]
 const TROUBLE: Behavior[] = [
   { type: 'refuse', error: stepError('provider_rate_limited', 'slow') },

@@ -177,6 +177,20 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'sim',
   },
   {
+    name: 'a cancel gives up a job that can be looked up',
+    file: 'src/core/machine/steps.ts',
+    from: 'if (event.askAt === null || at >= until)',
+    to: 'if (event.askAt === null || run.cancelRequestedAt !== null)',
+    by: 'test/core/machine.cancel.test.ts',
+  },
+  {
+    name: 'a resume buys past a submit that nobody can tell of',
+    file: 'src/core/machine.ts',
+    from: '  if (doubtful) return refuseDoubtful(doubtful)\n',
+    to: '',
+    by: 'sim',
+  },
+  {
     name: 'a cancel of a run without an actor is not answered',
     file: 'src/engine/registry.ts',
     from: '    if (this.#wanted.has(actor.run.id)) return\n',

@@ -21,7 +21,7 @@ import {
   StorageUnavailable,
   type Store,
 } from '../../src/core/ports.ts'
-import { isEnded, type Run } from '../../src/core/run.ts'
+import { type Attempt, isEnded, type Run } from '../../src/core/run.ts'
 import { Admission } from '../../src/engine/admission.ts'
 import { Budget } from '../../src/engine/budget.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
@@ -439,9 +439,15 @@ class Simulation {
     }
     if (ended.status === 'succeeded') return
     const from = ended
+    // Where nobody can tell of a submit, its step is named; of two steps that do not need each other only one can be.
+    const [doubtful, another] = from.steps.filter(({ attempts }) => isInDoubt(attempts.at(-1)))
+    if (another) return
+    const named = doubtful ? { fromStepKey: doubtful.key } : {}
     const resumed = await this.#create(`${order.key} resumed`, () => {
       const { id, stepIds } = this.#plan.ids(from.steps.length)
-      const made = fork(from, { id, stepIds, at: this.#now })
+      if (doubtful && fork(from, { id, stepIds, at: this.#now }).ok)
+        this.#books.broken(`${runId} is resumed although nobody can tell whether ${doubtful.key} is paid`)
+      const made = fork(from, { id, stepIds, at: this.#now, ...named })
       if (!made.ok) throw new Error(made.reason)
       return made
     })
@@ -483,3 +489,5 @@ class Simulation {
     return runs.filter(run => run !== null)
   }
 }
+
+const isInDoubt = (last: Attempt | undefined): boolean => last?.outcome === 'unknown' && !last.lateResult

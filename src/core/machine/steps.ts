@@ -38,6 +38,8 @@ import {
 
 /** A webhook that came early is not worth more than one poll a second. */
 const HINT_SPACING_MS = 1_000
+/** A job that was taken shows within moments: who looks sooner may miss it, and then waits until the provider has settled. */
+const SHOWS_MS = 2_000
 
 export function onStep(run: Run, step: Step, event: StepSignal & Moment): Outcome {
   if (step.status !== 'queued' && step.status !== 'waiting') return { ignored: `the step is ${step.status}` }
@@ -114,6 +116,12 @@ export function knownJob(step: Step): Attempt | null {
   return isUnfetched(lateResult ?? last) ? last : null
 }
 
+/** Whether nobody can say if the last submit of a step was taken, so that another may be a second one. A late word of it tells. */
+export function isInDoubt({ attempts }: Step): boolean {
+  const last = attempts.at(-1)
+  return last?.outcome === 'unknown' && !last.lateResult
+}
+
 function isUnfetched({ error, outputs = [] }: { error: StepError | null; outputs?: readonly Output[] }): boolean {
   return error !== null && outputs.length === 0 && UNFETCHED.has(error.code)
 }
@@ -160,14 +168,6 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       return { step, effects: [order('submit', step)], durable: false }
     }
     case 'step.submit_unknown':
-      if (run.cancelRequestedAt !== null)
-        return {
-          step: end(step, { status: 'canceled' }, at, {
-            outcome: 'unknown',
-            error: event.error,
-            providerCancel: 'failed',
-          }),
-        }
       return {
         step: enter(
           step,
@@ -181,6 +181,10 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       }
     case 'step.not_found': {
       const { provider } = step.attempt
+      if (run.cancelRequestedAt !== null) {
+        if (!event.isCertain) return { step: failUnknown(step, at) }
+        return { step: endUnsent(step, stepError('canceled', 'canceled; the submit did not reach the provider'), at) }
+      }
       const words = event.isCertain
         ? 'the submit did not reach the provider'
         : `nobody can say whether ${provider} took the job; it is sent again, as this installation wants it`
@@ -192,7 +196,8 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       )
     }
     case 'step.still_unknown': {
-      if (event.askAt === null || run.cancelRequestedAt !== null) return { step: failUnknown(step, at) }
+      const until = lookUntil(run, step, at)
+      if (event.askAt === null || at >= until) return { step: failUnknown(step, at) }
       const error = step.lookup?.error ?? stepError('outcome_unknown', 'the answer to the submit was lost')
       return {
         step: enter(
@@ -202,7 +207,7 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
             attempt: step.attempt,
             lookup: {
               since: step.lookup?.since ?? at,
-              askAt: event.askAt,
+              askAt: Math.min(event.askAt, until),
               tries: (step.lookup?.tries ?? 0) + 1,
               error,
             },
@@ -261,17 +266,23 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
   }
 }
 
+/**
+ * Until when a lost submit is looked up. Who cancels does not wait for the deadline, but as long as for any answer that is lost:
+ * longer than every provider takes to settle.
+ */
+function lookUntil({ cancelRequestedAt }: Run, { lookup }: StepIn<'submitting'>, at: number): number {
+  return cancelRequestedAt === null
+    ? Number.POSITIVE_INFINITY
+    : Math.max(cancelRequestedAt, lookup?.since ?? at) + LOST_MS
+}
+
 /** What a wish to cancel means for a step; queued and waiting ones are ended by the run. */
 export function cancelStep(step: Step, at: number): Move | null {
   if (step.status === 'running') return { step, effects: [cancelOrder(step)] }
   if (step.status === 'submitting' && step.lookup) {
-    return {
-      step: end(step, { status: 'canceled' }, at, {
-        outcome: 'unknown',
-        error: step.lookup.error,
-        providerCancel: 'failed',
-      }),
-    }
+    // A job that may be at work is found first: only then can it be canceled, and is not bought again.
+    const { since, askAt } = step.lookup
+    return { step: { ...step, lookup: { ...step.lookup, askAt: Math.min(askAt, Math.max(at, since + SHOWS_MS)) } } }
   }
   if (step.status === 'keeping' && step.trouble)
     return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }

@@ -187,12 +187,16 @@ export const cancel = operation({
   tag: 'Runs',
   summary: 'Cancel a run, at the provider too',
   description:
-    'Idempotent. No further step begins; the provider is asked to stop what runs, and `provider_cancel` of each step says what it answered. Costs so far are kept.',
+    'Idempotent. No further step begins; the provider is asked to stop what runs, and `provider_cancel` of each step says what it answered. A job whose submit was not answered is looked up first, for some two minutes: where nobody can tell by then, the run is canceled, the step ends as `outcome_unknown`, and may be billed. Costs so far are kept.',
   scope: 'runs:write',
   parameters: [runId],
   answers: {
     200: { description: 'The run is canceled.', json: 'ChainRun' },
-    202: { description: 'The wish is stored; the run ends when the provider has answered.', json: 'ChainRun' },
+    202: {
+      description:
+        'The wish is stored; the run ends when the provider has answered, or when nobody can tell what became of a submit.',
+      json: 'ChainRun',
+    },
   },
   problems: [404, 409, 503],
 })
@@ -202,7 +206,7 @@ export const resume = operation({
   tag: 'Runs',
   summary: 'Resume a failed or canceled run',
   description:
-    'Makes a new run that keeps the finished steps and their paid outputs, and does the others again. A step that ended although its provider may still have its job (the output could not be copied, the deadline passed, the run was canceled) goes on with that job, which is not paid twice: another is bought only when the provider says that it is over without an output, when `input` changes the step, when `from_step_key` names it or a step before it, or when `provider_order` puts another provider that can take the step in front. It does so once: when that, too, brings no output, or is canceled, the next resume buys another. It is refused, before anything is paid, where a provider or a picture that it needs is no longer there, or where finished steps of the other mode (`sandbox`, `byok`) would be kept. `input` changes the steps that are done again: a refused prompt is mended without paying for the picture once more. Its `resumed_from` names the old one. A run that has succeeded is run again from the step that `from_step_key` names.',
+    'Makes a new run that keeps the finished steps and their paid outputs, and does the others again. A step that ended although its provider may still have its job (the output could not be copied, the deadline passed, the run was canceled) goes on with that job, which is not paid twice: another is bought only when the provider says that it is over without an output, when `input` changes the step, when `from_step_key` names it or a step before it, or when `provider_order` puts another provider that can take the step in front. It does so once: when that, too, brings no output, or is canceled, the next resume buys another. Where nobody can tell whether the provider took the job of a step (`outcome_unknown`), it is refused unless `from_step_key` names that step or one before it: another job may be a second bill. It is refused, before anything is paid, where a provider or a picture that it needs is no longer there, or where finished steps of the other mode (`sandbox`, `byok`) would be kept. `input` changes the steps that are done again: a refused prompt is mended without paying for the picture once more. Its `resumed_from` names the old one. A run that has succeeded is run again from the step that `from_step_key` names.',
   scope: 'runs:write',
   parameters: [runId, idempotencyKey, prefer],
   body: { required: false, content: { 'application/json': { schema: schemaRef('ResumeRun') } } },
