@@ -75,6 +75,7 @@ const EVENTS: Record<string, Event> = {
   'step.unroutable': { type: 'step.unroutable', ...step, error: stepError('no_route', 'none') },
   'step.deferred': { type: 'step.deferred', ...step, until: AT + 9, error: overload },
   'step.submitted': { type: 'step.submitted', ...of, jobRef: { id: 2 }, pollAt: AT + 9 },
+  'step.submitted (billed)': { type: 'step.submitted', ...of, jobRef: { id: 2 }, pollAt: AT + 9, costUsd: 0.07 },
   'step.unsent': { type: 'step.unsent', ...of },
   'step.submit_refused (busy)': { type: 'step.submit_refused', ...of, error: overload },
   'step.submit_refused (content)': { type: 'step.submit_refused', ...of, error: stepError('content_rejected', 'no') },
@@ -170,6 +171,13 @@ const TABLE: Record<string, Record<string, string>> = {
   'step.unroutable': { queued: '→ failed', waiting: '→ failed' },
   'step.deferred': { queued: '→ waiting', waiting: '→ waiting' },
   'step.submitted': { submitting: '→ running', unknown: '→ running' },
+  'step.submitted (billed)': {
+    submitting: '→ running',
+    unknown: '→ running',
+    running: '→ running',
+    keeping: '→ keeping',
+    'keeping again': '→ keeping',
+  },
   'step.unsent': { submitting: '→ submitting + submit (soft)' },
   'step.submit_refused (busy)': { submitting: '→ waiting + route', unknown: '→ waiting + route' },
   'step.submit_refused (content)': { submitting: '→ failed', unknown: '→ failed' },
@@ -227,6 +235,19 @@ test.each([
   const ended = next.run.steps[1] as Step
   expect(ended).toMatchObject({ status, attempts: [{ outcome: status, error: { code }, cost: { actualUsd: 0 } }] })
 })
+
+test.each(['running', 'keeping'])(
+  'the answer to a submit that a webhook has overtaken tells a job that is %s its cost, once',
+  state => {
+    const { run } = transition(runIn(STATES[state]!), EVENTS['step.submitted (billed)']!)
+    const { jobRef, outcome } = attempt
+    expect(run.steps[1]).toMatchObject({
+      ...STATES[state],
+      attempt: { jobRef, outcome, cost: { estimatedUsd: 0.1, actualUsd: 0.07, basis: 'metered' } },
+    })
+    expect(transition(run, EVENTS['step.submitted (billed)']!).ignored).toBeDefined()
+  },
+)
 
 test('a step that has failed says what to do now, not that it is tried again', () => {
   const error = stepError('network_error', 'nobody answers')

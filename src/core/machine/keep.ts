@@ -20,6 +20,7 @@ import {
   type Move,
   type Outcome,
   order,
+  overtaken,
 } from './moves.ts'
 
 type Keeping = StepIn<'keeping'>
@@ -31,6 +32,8 @@ export function onKeeping(run: Run, step: Keeping, event: AttemptSignal & Moment
   switch (event.type) {
     case 'media.kept':
       return succeeded(step, event.outputs, at)
+    case 'step.submitted':
+      return overtaken(step, event.costUsd)
     case 'job.succeeded':
     case 'job.failed':
     case 'job.unreachable':

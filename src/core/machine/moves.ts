@@ -190,6 +190,16 @@ export function billed(step: Live, costUsd: number | undefined): Attempt['cost']
   return isTakenOver(step, step.attempt) ? step.attempt.cost : metered(step.attempt, costUsd)
 }
 
+/**
+ * A webhook was faster than the answer to the submit: of that only the cost is news, and at some providers
+ * nobody says it again. An attempt has one submit, so it is the same job, however the two name it.
+ */
+export function overtaken(step: StepIn<'running'> | StepIn<'keeping'>, costUsd: number | undefined): Outcome {
+  const { attempt } = step
+  if (costUsd === undefined || attempt.cost.actualUsd !== null) return { ignored: 'a webhook has named the job before' }
+  return { step: { ...step, attempt: { ...attempt, cost: billed(step, costUsd) } } }
+}
+
 export function metered(attempt: Attempt, costUsd: number | undefined): Attempt['cost'] {
   return costUsd === undefined ? attempt.cost : { ...attempt.cost, actualUsd: costUsd, basis: 'metered' }
 }

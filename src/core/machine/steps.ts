@@ -33,6 +33,7 @@ import {
   metered,
   type Outcome,
   order,
+  overtaken,
   UNFETCHED,
 } from './moves.ts'
 
@@ -238,6 +239,8 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
       if (step.attempt.providerCancel !== null) return { step: endCanceled(step, at) }
       if (at >= deadlineOf(run, step)) return timeUp(run, step, at)
       return { step: { ...step, pollAt: soonOf(run, step, event) }, durable: false }
+    case 'step.submitted':
+      return overtaken(step, event.costUsd)
     case 'job.hinted': {
       const pollAt = Math.min(step.pollAt, Math.max(at, step.updatedAt + HINT_SPACING_MS))
       return pollAt === step.pollAt

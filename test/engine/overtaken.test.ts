@@ -1,0 +1,61 @@
+/** A webhook that is faster than the answer to the submit: the answer comes all the same, and may say what the webhook did not. */
+import { expect, spyOn, test } from 'bun:test'
+import type { Step } from '../../src/core/run.ts'
+import { Capacity } from '../../src/engine/capacity.ts'
+import { RemoteProvider } from '../support/remote-provider.ts'
+import { World } from '../support/world.ts'
+
+/** Lets time go on until the step of a run is as it should be, or so long that it never will. */
+async function until(world: World, runId: string, is: (step: Step) => boolean): Promise<void> {
+  for (let turns = 0; turns < 200; turns += 1) {
+    const step = (await world.process.registry.run(runId))?.steps[0]
+    if (step && is(step)) return
+    world.clock.step()
+    await new Promise(resolve => setImmediate(resolve))
+  }
+}
+
+test.each([
+  ['running', 60_000],
+  ['keeping', 0],
+])(
+  'the cost in an answer that finds the step %s is not lost, and its place among the submits is free once',
+  async (state, ms) => {
+    const world = new World({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms }))] })
+    const submitted = spyOn(Capacity.prototype, 'submitted')
+    const met: string[] = []
+    try {
+      await world.start()
+      const [p] = world.providers
+      if (!p) throw new Error('nobody there')
+      const { start, check, open } = p
+      const told = Promise.withResolvers<string>()
+      p.start = async job => {
+        const started = await start.call(p, job)
+        await world.process.registry.hint(job.token, { job: job.token })
+        await until(world, job.runId, ({ status }) => status === state)
+        met.push((await world.process.registry.run(job.runId))?.steps[0]?.status ?? '')
+        told.resolve(job.runId)
+        return started.type === 'accepted' ? { ...started, costUsd: 0.07 } : started
+      }
+      p.check = async ref => {
+        const checked = await check.call(p, ref)
+        return checked.type === 'succeeded' ? { type: 'succeeded', media: checked.media } : checked
+      }
+      p.open = async media => {
+        const knows = (step: Step): boolean => 'attempt' in step && step.attempt.cost.actualUsd !== null
+        await until(world, await told.promise, knows)
+        return open.call(p, media)
+      }
+      const { id } = await world.create({ a: [] })
+      const { status, steps } = await world.finish(id)
+      expect([met, status]).toEqual([[state], 'succeeded'])
+      expect(steps[0]?.attempts).toMatchObject([{ no: 1, cost: { actualUsd: 0.07, basis: 'metered' } }])
+      expect(submitted.mock.calls).toEqual([['p', `${id}/a`]])
+      expect(world.faults).toEqual([])
+    } finally {
+      submitted.mockRestore()
+      await world.close()
+    }
+  },
+)
