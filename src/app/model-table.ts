@@ -29,7 +29,7 @@ export function modelTable(config: Config): RouteRow[] {
 function rowOf(config: Config, model: Model, route: Route): RouteRow {
   const { provider, providerModel } = route
   const plain = plainStep(model)
-  const made = express(route, plain)
+  const made = express(route, plain, [])
   return {
     model: model.id,
     roles: model.roles,

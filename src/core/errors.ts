@@ -132,7 +132,7 @@ export const ERRORS = {
     'caller',
     false,
     'No provider can run this model now',
-    'See GET /api/v1/models/{maker}/{name}: each route says why it is not available.',
+    'The message says what each provider lacks or does not take. Resume when that is set, or with another input; from_step_key does a finished step again.',
   ),
   budget_exceeded: row(
     402,

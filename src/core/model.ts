@@ -11,6 +11,17 @@ export interface Catalog {
   find(id: string): Model | undefined
 }
 
+/** The size of a picture in pixels; of one that is asked for by its ratio alone, width by height. */
+export type Shape = { width: number; height: number } | { ratio: number }
+
+/** The input pictures that a provider takes, from the least to the most. */
+export interface PictureLimits {
+  /** Either side, in pixels. */
+  side?: readonly [least: number, most: number]
+  /** Width by height. */
+  ratio?: readonly [least: number, most: number]
+}
+
 /** A model in its maker's own words. Pure data and pure functions. */
 export interface Model {
   id: string
@@ -31,6 +42,8 @@ export interface Model {
     params: JsonObject,
     wired?: boolean,
   ): { pointer: string; value: string; slot: 'first' | 'other'; or?: string }[]
+  /** What these parameters ask the picture to be; null, or absent, where they leave that to the model. */
+  shape?(params: JsonObject): Shape | null
   /** The listed price of one call in US dollars, or null where nobody knows. */
   price(params: JsonObject, role: Role): number | null
   /** How long a call usually takes, in milliseconds. */
@@ -51,6 +64,8 @@ export interface Route {
   missing?(): string | null
   /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
   inline?: boolean
+  /** What is documented of the input pictures that are taken here; others are refused. */
+  pictureLimits?: PictureLimits
   /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
   price?(params: JsonObject, role: Role, counted?: number): number | null
   isMost?(params: JsonObject): boolean

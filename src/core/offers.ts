@@ -2,11 +2,14 @@
  * What a route offers a step: whether it could be sent there, and what a call costs.
  *
  * 1. Pure, and judged here only: the engine routes by it, the API refuses, lists and estimates by it, `main.ts models` prints it.
- * 2. It asks what lasts: keys, parameters, prices. Capacity, breakers and budgets pass, and are asked elsewhere.
+ * 2. It asks what lasts: keys, parameters, sizes, prices. Capacity, breakers and budgets pass, and are asked elsewhere.
+ * 3. A picture of a step before is judged by its size once it is there, until then by the one that is asked for. Where nobody
+ *    knows it, it is taken.
  */
 import type { PlannedStep } from './chain.ts'
-import type { Model, Route, Translation } from './model.ts'
+import type { Catalog, Model, PictureLimits, Route, Shape, Translation } from './model.ts'
 import type { Provider } from './ports.ts'
+import type { Step } from './run.ts'
 
 /** What one call costs by the price list, in US dollars; null where nobody knows. */
 export function priceAt(route: Route, model: Model, { params, role }: Pick<PlannedStep, 'params' | 'role'>) {
@@ -27,6 +30,46 @@ function tryRoute(route: Route, step: PlannedStep, sample: string): Translation 
   return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
 }
 
+/** A picture that a step gets from another, where its size is known. */
+export interface Incoming {
+  /** The key of the step that gives it. */
+  from: string
+  shape: Shape
+}
+
+/** What is known of the pictures that a step gets from those before it. */
+export function incomingOf(
+  { dependsOn }: Pick<PlannedStep, 'dependsOn'>,
+  steps: readonly (PlannedStep | Step)[],
+  catalog: Catalog,
+): Incoming[] {
+  return dependsOn.flatMap(from => {
+    const before = steps.find(({ key }) => key === from)
+    const shape = before ? shapeOf(before, catalog) : null
+    return shape ? [{ from, shape }] : []
+  })
+}
+
+function shapeOf(step: PlannedStep | Step, catalog: Catalog): Shape | null {
+  if (!('outputs' in step)) return catalog.find(step.model)?.shape?.(step.params) ?? null
+  const { width, height } = step.outputs[0] ?? {}
+  return width !== undefined && height !== undefined ? { width, height } : null
+}
+
+/** Why a provider with such limits refuses a picture of a step before; null when it takes it. */
+function misfit({ side, ratio }: PictureLimits, { from, shape }: Incoming): string | null {
+  const isOut = (value: number, [least, most]: readonly [number, number]): boolean => value < least || value > most
+  const sides = 'ratio' in shape ? [] : [shape.width, shape.height]
+  const shown = 'ratio' in shape ? shape.ratio : shape.width / shape.height
+  if (!(side && sides.some(one => isOut(one, side))) && !(ratio && isOut(shown, ratio))) return null
+  const limits = [
+    ...(side ? [`sides of ${side[0]} to ${side[1]} pixels`] : []),
+    ...(ratio ? [`a ratio of ${ratio[0]} to ${ratio[1]}`] : []),
+  ]
+  const given = 'ratio' in shape ? `a ratio of ${Number(shape.ratio.toFixed(3))}` : `${shape.width}x${shape.height}`
+  return `takes pictures with ${limits.join(' and ')}, but ${from} gives ${given}`
+}
+
 /** How a picture may come to a provider: as a link, or in the request itself. */
 type PictureForm = keyof typeof SAMPLE
 
@@ -34,8 +77,13 @@ type PictureForm = keyof typeof SAMPLE
 export function express(
   route: Route,
   step: PlannedStep,
+  incoming: readonly Incoming[],
   forms: readonly [PictureForm, ...PictureForm[]] = ['url', 'data'],
 ): Translation {
+  for (const picture of incoming) {
+    const reason = misfit(route.pictureLimits ?? {}, picture)
+    if (reason !== null) return { ok: false, reason }
+  }
   const [first, ...others] = forms
   const made = tryRoute(route, step, SAMPLE[first])
   for (const form of made.ok ? [] : others) {
@@ -50,9 +98,10 @@ export function obstacleOf(
   provider: Pick<Provider, 'missing'> | undefined,
   route: Route,
   step: PlannedStep,
+  incoming: readonly Incoming[],
 ): string | null {
   const lack = lackOf(provider)
   if (lack !== null) return lack
-  const made = express(route, step)
+  const made = express(route, step, incoming)
   return made.ok ? null : made.reason
 }

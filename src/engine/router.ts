@@ -9,7 +9,7 @@
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
-import { express, lackOf, priceAt } from '../core/offers.ts'
+import { express, type Incoming, incomingOf, lackOf, priceAt } from '../core/offers.ts'
 import type { Clock, Provider } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
 import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
@@ -99,7 +99,7 @@ interface Question {
 function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Question): Translated {
   const { provider } = route
   const way = { provider, model: model.id, apiKeyId: run.apiKeyId }
-  const tried = trial(deps.providers.get(provider), route, step)
+  const tried = trial(deps.providers.get(provider), route, step, incomingOf(step, run.steps, deps.catalog))
   const cost = tried.obstacle === null ? costOf(route, model, step) : UNKNOWN_COST
   return {
     provider,
@@ -127,11 +127,11 @@ function whyClosed({ capacity, clock }: RouterDeps, run: Run, step: Step, offers
 type Tried = Pick<Translated, 'providerModel' | 'obstacle' | 'adjustments'>
 
 /** Translates the step as it would be sent. The name of the model may be another than the route's: a size or a speed chooses it. */
-function trial(provider: Provider | undefined, route: Route, step: Step): Tried {
+function trial(provider: Provider | undefined, route: Route, step: Step, incoming: readonly Incoming[]): Tried {
   const { providerModel } = route
   const lack = lackOf(provider)
   if (lack !== null) return { providerModel, obstacle: lack, adjustments: [] }
-  const made = express(route, step, [provider?.takes.url && !route.inline ? 'url' : 'data'])
+  const made = express(route, step, incoming, [provider?.takes.url && !route.inline ? 'url' : 'data'])
   if (!made.ok) return { providerModel, obstacle: made.reason, adjustments: [] }
   return { providerModel: made.providerModel, obstacle: null, adjustments: made.adjustments }
 }

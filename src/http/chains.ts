@@ -77,9 +77,9 @@ function estimateStep(
   step: SoundStep,
   order: readonly string[],
 ): EstimateDto['steps'][number] {
-  const { model, planned } = step
+  const { model, planned, incoming } = step
   const offers = offersOf(deps, model, stats).map(({ route, reason }) => {
-    const made = express(route, planned)
+    const made = express(route, planned, incoming)
     const { provider, providerModel } = route
     const obstacle = reason ?? (made.ok ? null : made.reason)
     return { route, provider, providerModel, obstacle, hasCapacity: true, closedUntil: null, overBudget: null }

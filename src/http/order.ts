@@ -9,7 +9,7 @@
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
-import { lackOf, obstacleOf, priceAt } from '../core/offers.ts'
+import { type Incoming, incomingOf, lackOf, obstacleOf, priceAt } from '../core/offers.ts'
 import { type Revised, revise } from '../core/revise.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import { checkCost, type PricedStep } from './costs.ts'
@@ -32,6 +32,8 @@ export interface SoundStep {
   key: string
   planned: PlannedStep
   model: Model
+  /** What is known of the pictures that it gets from the steps before. */
+  incoming: readonly Incoming[]
 }
 
 export type Examined = { sound: readonly SoundStep[]; providerOrder: Order['providerOrder'] } & (
@@ -86,7 +88,7 @@ function soundSteps(chain: Chain, input: Json | undefined, catalog: Catalog, who
 function withModels<S extends PlannedStep>(steps: readonly S[], catalog: Catalog) {
   return steps.flatMap(planned => {
     const model = catalog.find(planned.model)
-    return model ? [{ key: planned.key, planned, model }] : []
+    return model ? [{ key: planned.key, planned, model, incoming: incomingOf(planned, steps, catalog) }] : []
   })
 }
 
@@ -177,14 +179,10 @@ export async function examineFork(
  * Whether a resume names, in front of the provider that has the job of a step, one that can take the step: then another job is
  * bought there. Who cannot take it is passed over: it would be bought a second time where it is.
  */
-function isNamedElsewhere(
-  deps: ApiDeps,
-  { model, planned }: { model: Model; planned: Step },
-  named: readonly string[] = [],
-): boolean {
-  if (planned.status !== 'running') return false
-  const { provider } = planned.attempt
-  const open = new Set(openRoutes(deps, model, planned).map(route => route.provider)).add(provider)
+function isNamedElsewhere(deps: ApiDeps, step: SoundStep & { planned: Step }, named: readonly string[] = []): boolean {
+  if (step.planned.status !== 'running') return false
+  const { provider } = step.planned.attempt
+  const open = new Set(openRoutes(deps, step).map(route => route.provider)).add(provider)
   const first = named.find(id => open.has(id))
   return first !== undefined && first !== provider
 }
@@ -256,7 +254,7 @@ async function checkPicture(
 /** The pictures of a step together, where every provider that could run it takes them in the request itself. */
 function checkSum(
   deps: ApiDeps,
-  { key, planned, model }: SoundStep,
+  step: SoundStep,
   pointers: readonly string[],
   pictures: readonly { bytes: number }[],
 ): RequestError[] {
@@ -267,30 +265,31 @@ function checkSum(
     return sum > most
   })
   if (over < 0) return []
-  const open = openRoutes(deps, model, planned)
+  const open = openRoutes(deps, step)
   if (!open.every(route => deps.embeds(route))) return []
-  const detail = `the input pictures of ${key} up to this one have ${Math.round(sum)} bytes; one request takes at most ${most}`
+  const detail = `the input pictures of ${step.key} up to this one have ${Math.round(sum)} bytes; one request takes at most ${most}`
   const hint = 'Give fewer or smaller pictures; one that is given twice counts twice.'
   return [{ pointer: pointers[over] ?? '', code: 'pictures_too_large', detail, hint }]
 }
 
 /**
- * Why no route can take a step, now or with patience: keys that are missing, parameters that cannot be expressed. It must be
- * told before the step in front of it is paid.
+ * Why no route can take a step, now or with patience: keys that are missing, parameters that cannot be expressed, a picture
+ * whose size is not taken. It must be told before the step in front of it is paid.
  */
-function checkRoutes(deps: ApiDeps, { model, planned }: SoundStep): RequestError[] {
+function checkRoutes(deps: ApiDeps, step: SoundStep): RequestError[] {
+  const { key, model } = step
   const reasons: string[] = []
   for (const route of deps.routesOf(model)) {
-    const reason = obstacleHere(deps, route, planned)
+    const reason = obstacleHere(deps, route, step)
     if (reason === null) return []
     reasons.push(`${route.provider}: ${reason.replace(/\.$/, '')}`)
   }
   return [
     {
-      pointer: `/input/chain_models/${planned.key}_model`,
+      pointer: `/input/chain_models/${key}_model`,
       code: 'no_route',
       detail: `no provider here can run ${model.id} (${reasons.join('; ')})`,
-      hint: 'Set what one of them lacks and restart, or choose another model: GET /api/v1/models says which can run.',
+      hint: 'Change what one of them does not take, set what it lacks and restart, or choose another model: GET /api/v1/models.',
     },
   ]
 }
@@ -318,22 +317,24 @@ function checkTakenOver(deps: ApiDeps, steps: readonly Step[]): RequestError[] {
 
 /** What each step costs at each provider that could run it; a step that has none is told elsewhere. */
 function pricesOf(deps: ApiDeps, steps: readonly SoundStep[]): PricedStep[] {
-  return steps.map(({ key, model, planned }) => {
-    const prices = openRoutes(deps, model, planned).map(route => priceAt(route, model, planned))
+  return steps.map(step => {
+    const { key, model, planned } = step
+    const prices = openRoutes(deps, step).map(route => priceAt(route, model, planned))
     return { key, model: model.id, prices }
   })
 }
 
-function obstacleHere(deps: ApiDeps, route: Route, step: PlannedStep): string | null {
+function obstacleHere(deps: ApiDeps, route: Route, { planned, incoming }: SoundStep): string | null {
   return obstacleOf(
     deps.providers.find(each => each.id === route.provider),
     route,
-    step,
+    planned,
+    incoming,
   )
 }
 
-function openRoutes(deps: ApiDeps, model: Model, step: PlannedStep): Route[] {
-  return deps.routesOf(model).filter(route => obstacleHere(deps, route, step) === null)
+function openRoutes(deps: ApiDeps, step: SoundStep): Route[] {
+  return deps.routesOf(step.model).filter(route => obstacleHere(deps, route, step) === null)
 }
 
 /** Names of steps and providers that nobody knows: a typo here would send money elsewhere. */

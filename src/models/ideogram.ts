@@ -9,7 +9,8 @@ import type { Model } from '../core/model.ts'
 import type { Draft } from './draft.ts'
 import { choice, int, negativePrompt, params, picture, prompt, seed, text } from './fields.ts'
 import { fal, replicate } from './hosts.ts'
-import { defineModel, type Tell, type Use, unknownPrice } from './model.ts'
+import { defineModel, type Tell, textIn, type Use, unknownPrice } from './model.ts'
+import { shapeIn } from './sizes.ts'
 
 /** Pixels for the ratios, about one megapixel each, in steps of 64. */
 const PIXELS: Record<string, [width: number, height: number]> = {
@@ -123,6 +124,7 @@ export const IDEOGRAM_MODELS: readonly Model[] = [
       width: 'Ideogram takes aspect_ratio.',
       height: 'Ideogram takes aspect_ratio.',
     },
+    shape: given => shapeIn(textIn(given, 'aspect_ratio'), 'x'),
     price: unknownPrice,
     expectedMs: 15_000,
     routes: [fal('fal-ai/ideogram/v3', writeFal), replicate('ideogram-ai/ideogram-v3-balanced', writeReplicate)],

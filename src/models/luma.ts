@@ -9,7 +9,8 @@ import type { Model } from '../core/model.ts'
 import type { Draft, Input } from './draft.ts'
 import { bool, choice, num, params, picture, prompt } from './fields.ts'
 import { fal, replicate } from './hosts.ts'
-import { defineModel, numberIn, type RouteSpec, type Tell, type Use, unknownPrice } from './model.ts'
+import { defineModel, numberIn, type RouteSpec, type Tell, textIn, type Use, unknownPrice } from './model.ts'
+import { shapeIn } from './sizes.ts'
 
 const RATIOS = ['16:9', '9:16', '1:1', '4:3', '3:4', '21:9', '9:21']
 
@@ -125,6 +126,7 @@ function photon(name: string, title: string, expectedMs: number, hosts: readonly
       }
     },
     aliases: { image: 'Luma calls it modify_image_ref: {"url":…}.' },
+    shape: given => shapeIn(textIn(given, 'aspect_ratio')),
     price: unknownPrice,
     expectedMs,
     routes: hosts,

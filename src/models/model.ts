@@ -29,7 +29,7 @@
  */
 import type { Problem } from '../core/errors.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
-import type { Model, Role, Route, StepKind, Translation } from '../core/model.ts'
+import type { Model, PictureLimits, Role, Route, Shape, StepKind, Translation } from '../core/model.ts'
 import { roundUsd } from '../core/money.ts'
 import { SAMPLE } from '../core/offers.ts'
 import { check } from './check.ts'
@@ -45,6 +45,7 @@ export interface RouteSpec {
   write(draft: Draft): void
   /** Pictures must be in the request itself. */
   inline?: boolean
+  pictureLimits?: PictureLimits
   price?: Price
 }
 
@@ -77,6 +78,8 @@ export interface ModelSpec {
   rules?: (params: JsonObject, tell: Tell, use: Use) => void
   /** Advice for names that other makers use (`aspect_ratio: 'Give width and height.'`). */
   aliases?: Readonly<Record<string, string>>
+  /** What the parameters, with their defaults, ask the picture to be; null where they leave it to the model. */
+  shape?(params: JsonObject): Shape | null
   price: Price
   /** True where these parameters leave it to the model how much it makes, or cost less in a way that no list tells. */
   isMost?(params: JsonObject): boolean
@@ -109,6 +112,7 @@ export function defineModel(spec: ModelSpec): Model {
         slot: slot === 'first' ? ('first' as const) : ('other' as const),
         ...(slot === 'first' && listOf(spec, pointer.slice(1)) ? { or: 'give it in a list, as a further one' } : {}),
       })),
+    ...(spec.shape ? { shape: params => spec.shape?.({ ...defaults, ...params }) ?? null } : {}),
     price: price(spec.price),
     routes: spec.routes.map(
       (route): Route => ({
@@ -116,6 +120,7 @@ export function defineModel(spec: ModelSpec): Model {
         providerModel: route.providerModel,
         translate: (params, use) => translate(spec, route, params, use),
         ...(route.inline ? { inline: true } : {}),
+        ...(route.pictureLimits ? { pictureLimits: route.pictureLimits } : {}),
         ...(spec.isMost ? { isMost: spec.isMost } : {}),
         price: (params, role, counted) =>
           price(route.price ?? spec.price)(doneAt(spec, route, params, role), role, counted),

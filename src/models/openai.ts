@@ -93,6 +93,7 @@ function gptImage(model: GptImage): Model {
       seed: 'OpenAI takes no seed.',
       response_format: 'BabyChain keeps the pictures itself.',
     },
+    shape: given => sizeIn(textIn(given, 'size') ?? ''),
     price: priceOf(model.usd),
     expectedMs: model.expectedMs,
     routes: [{ provider: 'openai', providerModel: model.name, write: writeOpenAi }, ...model.hosts],

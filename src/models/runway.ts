@@ -10,8 +10,8 @@ import type { Model } from '../core/model.ts'
 import type { Draft, Input } from './draft.ts'
 import { bool, choice, int, params, picture, prompt, seed, text } from './fields.ts'
 import { replicate, runway } from './hosts.ts'
-import { defineModel, type RouteSpec, type Tell, type Use, unknownPrice } from './model.ts'
-import { nearestRatio, ratioOf } from './sizes.ts'
+import { defineModel, type RouteSpec, type Tell, textIn, type Use, unknownPrice } from './model.ts'
+import { nearestRatio, ratioOf, shapeIn } from './sizes.ts'
 
 const moderation: JsonObject = {
   type: 'object',
@@ -190,6 +190,7 @@ function still(model: Still): Model {
     ),
     pictures: [{ name: 'referenceImages', slot: 'first', at: 'uri' }],
     aliases: { prompt: 'Runway calls it promptText.', image: 'Runway calls it referenceImages: [{"uri":…}].' },
+    shape: given => shapeIn(textIn(given, 'ratio')),
     price: unknownPrice,
     expectedMs: model.expectedMs,
     routes: [runway(model.id, writeStill)],

@@ -1,6 +1,7 @@
 /**
  * Sizes and ratios in the words of different hosts. Pure arithmetic.
  */
+import type { Shape } from '../core/model.ts'
 
 export interface Size {
   width: number
@@ -31,6 +32,12 @@ export function fitSize(size: Size, { min, max, step }: SizeLimits): Size | null
 export function ratioOf(ratio: string, separator = ':'): number {
   const [w = 1, h = 1] = ratio.split(separator).map(Number)
   return w / h
+}
+
+/** The shape that a ratio says; null for a word such as `auto`, and for nothing. */
+export function shapeIn(ratio: string | undefined, separator?: string): Shape | null {
+  const value = ratioOf(ratio ?? '', separator)
+  return value > 0 ? { ratio: value } : null
 }
 
 /** The ratio of a list that is nearest to a size, and whether it is the same picture. */

@@ -1,8 +1,9 @@
 /** What a route offers a step: obstacles and prices, judged in one place. */
 import { describe, expect, test } from 'bun:test'
 import { KIND_OF, type PlannedStep } from '../../src/core/chain.ts'
-import type { Model, Route } from '../../src/core/model.ts'
-import { express, lackOf, obstacleOf, priceAt, SAMPLE } from '../../src/core/offers.ts'
+import type { Catalog, Model, Route, Shape } from '../../src/core/model.ts'
+import { express, incomingOf, lackOf, obstacleOf, priceAt, SAMPLE } from '../../src/core/offers.ts'
+import type { Step } from '../../src/core/run.ts'
 
 const step: PlannedStep = {
   index: 0,
@@ -28,22 +29,59 @@ const route = (...forms: (keyof typeof SAMPLE)[]): Route => ({
 
 describe('a step is expressed', () => {
   test('with links where the route takes them, else with the pictures themselves', () => {
-    expect(express(route('url', 'data'), step)).toMatchObject({ ok: true, body: { pictures: [SAMPLE.url] } })
-    expect(express(route('data'), step)).toMatchObject({ ok: true, body: { pictures: [SAMPLE.data] } })
+    expect(express(route('url', 'data'), step, [])).toMatchObject({ ok: true, body: { pictures: [SAMPLE.url] } })
+    expect(express(route('data'), step, [])).toMatchObject({ ok: true, body: { pictures: [SAMPLE.data] } })
   })
 
   test('in no other form than those that may be sent, and the reason is that of the first', () => {
-    expect(express(route('data'), step, ['url'])).toEqual({ ok: false, reason: 'takes no https' })
-    expect(express(route(), step)).toEqual({ ok: false, reason: 'takes no https' })
+    expect(express(route('data'), step, [], ['url'])).toEqual({ ok: false, reason: 'takes no https' })
+    expect(express(route(), step, [])).toEqual({ ok: false, reason: 'takes no https' })
   })
 })
 
 test('a step cannot be sent to a provider that is not here, that lacks a key, or whose route cannot express it', () => {
-  expect(obstacleOf(undefined, route('url'), step)).toBe('not available in this mode')
-  expect(obstacleOf({ missing: 'Set BFL_API_KEY.' }, route(), step)).toBe('Set BFL_API_KEY.')
-  expect(obstacleOf({ missing: null }, route(), step)).toBe('takes no https')
-  expect(obstacleOf({ missing: null }, route('data'), step)).toBeNull()
+  expect(obstacleOf(undefined, route('url'), step, [])).toBe('not available in this mode')
+  expect(obstacleOf({ missing: 'Set BFL_API_KEY.' }, route(), step, [])).toBe('Set BFL_API_KEY.')
+  expect(obstacleOf({ missing: null }, route(), step, [])).toBe('takes no https')
+  expect(obstacleOf({ missing: null }, route('data'), step, [])).toBeNull()
   expect([lackOf(undefined, 'in mode byok'), lackOf({ missing: null })]).toEqual(['not available in mode byok', null])
+})
+
+describe('a picture of a step before', () => {
+  const limited: Route = { ...route('url'), pictureLimits: { side: [300, 6_000], ratio: [0.4, 2.5] } }
+  const rows: [shape: Shape, given: string | null][] = [
+    [{ width: 300, height: 750 }, null],
+    [{ width: 6_000, height: 2_400 }, null],
+    [{ width: 299, height: 300 }, '299x300'],
+    [{ width: 6_001, height: 3_000 }, '6001x3000'],
+    [{ width: 2_048, height: 512 }, '2048x512'],
+    [{ ratio: 2.5 }, null],
+    [{ ratio: 1 / 3 }, 'a ratio of 0.333'],
+  ]
+  test.each(rows)('that is %j is judged by what its provider takes', (shape, given) => {
+    const limits = 'takes pictures with sides of 300 to 6000 pixels and a ratio of 0.4 to 2.5'
+    const why = obstacleOf({ missing: null }, limited, step, [{ from: 'text_to_image', shape }])
+    expect(why).toBe(given === null ? null : `${limits}, but text_to_image gives ${given}`)
+    expect(obstacleOf({ missing: null }, route('url'), step, [{ from: 'text_to_image', shape }])).toBeNull()
+  })
+
+  const catalog: Catalog = {
+    all: () => [],
+    find: id => (id === step.model ? ({ shape: () => ({ ratio: 2 }) } as unknown as Model) : undefined),
+  }
+  const before = { ...step, key: 'a' }
+  const there = (size: object) => ({ ...before, status: 'succeeded', outputs: [size] }) as unknown as Step
+  const from = (steps: readonly (PlannedStep | Step)[]) => incomingOf({ dependsOn: ['a', 'b'] }, steps, catalog)
+
+  test('has the size that is asked for until it is there, then its own', () => {
+    expect(from([before])).toEqual([{ from: 'a', shape: { ratio: 2 } }])
+    expect(from([there({ width: 40, height: 30 })])).toEqual([{ from: 'a', shape: { width: 40, height: 30 } }])
+  })
+
+  test('has no size where nobody knows it', () => {
+    expect(from([there({}), { ...step, key: 'b', model: 'no/model' }])).toEqual([])
+    expect(from([])).toEqual([])
+  })
 })
 
 test('a call costs what the route says; where it says nothing, what the maker says', () => {

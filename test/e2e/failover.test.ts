@@ -10,6 +10,7 @@ import { afterEach, describe, expect, test } from 'bun:test'
 import request from '../fixtures/seed.request.json'
 import { Hosts, type HostsOptions, type SeenStep } from '../support/hosts.ts'
 import type { Refusal, Reply, Scene } from '../support/providers/stand-in.ts'
+import { samplePicture } from '../support/sample-media.ts'
 
 interface Drill {
   /** A sentence, and the name of the test. */
@@ -157,6 +158,14 @@ const IN_VAIN = failedAs(500, 'internal_server_error', { 'x-fal-retryable': 'fal
 const EMPTY = failedAs(422, 'no_media_generated')
 
 const jobs: Drill[] = [
+  {
+    when: 'the picture is smaller than ModelArk takes one for a film: it is not asked, fal films it',
+    step: 'image_to_video',
+    async play({ bfl }) {
+      bfl.picture = await samplePicture('png', 256, 256)
+    },
+    line: 'fal succeeded; jobs: fal 1; succeeded',
+  },
   {
     when: 'fal says that the same request would fail again (X-Fal-Retryable: false): another host gets it',
     order: ['fal'],

@@ -71,6 +71,7 @@ function pictureModel(model: Picture): Model {
       num_images: 'Alibaba calls it n.',
       images: 'The input pictures are image.',
     },
+    shape: given => sizeIn(textIn(given, 'size')),
     price: unknownPrice,
     expectedMs: model.expectedMs,
     routes: [

@@ -10,7 +10,7 @@ import type { Draft } from '../draft.ts'
 import { bool, int, num, params, picture, prompt, seed, text } from '../fields.ts'
 import { fal, replicate, sendFormat } from '../hosts.ts'
 import { defineModel, type RouteSpec, type Tell, textIn, unknownPrice } from '../model.ts'
-import { nearestRatio, ratioOf } from '../sizes.ts'
+import { nearestRatio, ratioOf, shapeIn } from '../sizes.ts'
 import {
   bare,
   bfl,
@@ -20,6 +20,7 @@ import {
   perPicture,
   safety,
   sendSafety,
+  sidesIn,
   upsampling,
 } from './shared.ts'
 
@@ -75,6 +76,7 @@ function kontext(size: 'pro' | 'max', usd: number): Model {
     pictures: input.pictures,
     rules: kontextRules,
     aliases: RATIO_ALIASES,
+    shape: given => shapeIn(textIn(given, 'aspect_ratio')),
     price: perPicture(usd),
     /** A Kontext edit takes about 10 s. */
     expectedMs: 12_000,
@@ -155,6 +157,7 @@ function fromText(model: {
       image_prompt: 'This model takes text only; FLUX.2 and Kontext edit pictures.',
       input_image: 'This model takes text only; FLUX.2 and Kontext edit pictures.',
     },
+    shape: given => (model.ratio ? shapeIn(textIn(given, 'aspect_ratio')) : sidesIn(given)),
     price: perPicture(model.usd),
     expectedMs: model.expectedMs,
     routes: [bfl(model.endpoint), ...model.hosts],

@@ -20,7 +20,7 @@ import {
   unknownPrice,
 } from '../model.ts'
 import { fitSize, megapixels, type Size } from '../sizes.ts'
-import { bfl, FLUX_ALIASES, inputPictures, outputFormat, safety, sendSafety, upsampling } from './shared.ts'
+import { bfl, FLUX_ALIASES, inputPictures, outputFormat, safety, sendSafety, sidesIn, upsampling } from './shared.ts'
 
 /** Pixels of the largest FLUX.2 picture: 4 megapixels. */
 const MOST_PIXELS = 4_194_304
@@ -67,6 +67,7 @@ function flux2(model: Flux2): Model {
     pictures: input.pictures,
     rules,
     aliases: { ...FLUX_ALIASES, aspect_ratio: 'FLUX.2 has no aspect_ratio: give width and height.' },
+    shape: sidesIn,
     price: model.price === null ? unknownPrice : perMegapixel(...model.price),
     expectedMs: model.expectedMs,
     routes: [bfl(model.name), ...model.hosts],
@@ -90,9 +91,8 @@ function rules(given: JsonObject, tell: Tell): void {
 function perMegapixel(first: number, further: number): Price {
   const { pictures } = inputPictures(8)
   return (given, role) => {
-    const width = numberIn(given, 'width') ?? 0
-    const height = numberIn(given, 'height') ?? 0
-    const out = width > 0 && height > 0 ? megapixels({ width, height }) : 1
+    const size = sidesIn(given)
+    const out = size ? megapixels(size) : 1
     return first + (out - 1) * further + pictureCount(inputsIn(pictures, given), role) * further
   }
 }

@@ -8,7 +8,8 @@ import type { JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { bool, choice, int, params, pictureOrPictures, pictures, prompt } from '../fields.ts'
-import { defineModel, numberIn, type Tell, type Use } from '../model.ts'
+import { defineModel, numberIn, type Tell, textIn, type Use } from '../model.ts'
+import { shapeIn } from '../sizes.ts'
 import { bare, bfl, perPicture } from './shared.ts'
 
 const IMAGE_RATIOS = [
@@ -48,6 +49,7 @@ function image(name: string, title: string, usd: number | null, expectedMs: numb
       width: 'FLUX 3 takes aspect_ratio and resolution.',
       height: 'FLUX 3 takes aspect_ratio and resolution.',
     },
+    shape: given => shapeIn(textIn(given, 'aspect_ratio')),
     price: perPicture(usd),
     expectedMs,
     routes: [bfl(name, writeImage)],

@@ -7,7 +7,8 @@
 import type { JsonObject } from '../../core/json.ts'
 import type { Draft } from '../draft.ts'
 import { bool, choice, int, picture } from '../fields.ts'
-import type { PictureField, Price, RouteSpec } from '../model.ts'
+import { numberIn, type PictureField, type Price, type RouteSpec } from '../model.ts'
+import type { Size } from '../sizes.ts'
 
 export const safety = (max: number): JsonObject =>
   int({ title: 'Safety tolerance', description: '0 is strictest.', min: 0, max, default: 2 })
@@ -59,6 +60,13 @@ export const bfl = (providerModel: string, write: RouteSpec['write'] = writeBfl)
   providerModel,
   write,
 })
+
+/** Width and height; null where one of them is left to the model. */
+export function sidesIn(given: JsonObject): Size | null {
+  const width = numberIn(given, 'width') ?? 0
+  const height = numberIn(given, 'height') ?? 0
+  return width > 0 && height > 0 ? { width, height } : null
+}
 
 /** fal and Replicate begin their tolerance at 1; fal spells it as a string. */
 export function sendSafety(draft: Draft, max: number): void {

@@ -34,6 +34,7 @@ export function ark(providerModel: string, range: Range): RouteSpec {
   return {
     provider: 'byteplus',
     providerModel,
+    pictureLimits: { side: [300, 6_000], ratio: [0.4, 2.5] },
     write: draft => {
       const { text, clips, first, last, references } = contentOf(draft)
       const picture = (url: string, role: string): JsonObject => ({ type: 'image_url', image_url: { url }, role })

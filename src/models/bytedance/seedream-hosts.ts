@@ -27,8 +27,13 @@ function writeArk(draft: Draft): void {
   draft.pin('sequential_image_generation', 'output_format', 'watermark')
 }
 
-/** ModelArk's own body. */
-export const ark = (providerModel: string): RouteSpec => ({ provider: 'byteplus', providerModel, write: writeArk })
+/** ModelArk's own body. Its further limits (sides from 15 pixels, 36 megapixels) no size of a maker passes. */
+export const ark = (providerModel: string): RouteSpec => ({
+  provider: 'byteplus',
+  providerModel,
+  pictureLimits: { ratio: [1 / 16, 16] },
+  write: writeArk,
+})
 
 /** How many pictures fal and Replicate may make: told only when the caller asked for several. */
 function several(draft: Draft): number {

@@ -104,6 +104,7 @@ function seedream(model: Seedream): Model {
       max_images: 'max_images stands in sequential_image_generation_options.',
       response_format: 'BabyChain keeps the pictures itself.',
     },
+    shape: given => sizeIn(textIn(given, 'size') ?? ''),
     price: perPicture(model.usd),
     isMost: given => given.sequential_image_generation === 'auto',
     expectedMs: model.expectedMs,

@@ -11,7 +11,7 @@ import type { Draft } from '../draft.ts'
 import { choice, params, pictureOrPictures, prompt, seed } from '../fields.ts'
 import { fal, replicate, runway, seedOrNone } from '../hosts.ts'
 import { defineModel, type Price, type RouteSpec, textIn } from '../model.ts'
-import { nearestRatio, ratioOf } from '../sizes.ts'
+import { nearestRatio, ratioOf, shapeIn } from '../sizes.ts'
 import { google, inline } from './data.ts'
 
 const RATIOS = ['1:1', '2:3', '3:2', '3:4', '4:3', '4:5', '5:4', '9:16', '16:9', '21:9']
@@ -84,6 +84,7 @@ function nanoBanana(model: NanoBanana): Model {
       image_urls: 'Give the pictures as image.',
       num_images: 'Gemini makes one picture a call.',
     },
+    shape: given => shapeIn(textIn(given, 'aspectRatio')),
     price: model.price,
     expectedMs: model.expectedMs,
     routes: [google(model.id, writeGoogle), ...model.hosts],

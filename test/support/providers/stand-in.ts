@@ -126,7 +126,8 @@ export abstract class StandIn {
   #sending = new Set<Promise<unknown>>()
   #held: (() => void)[] = []
   #awaited = Promise.withResolvers<void>()
-  #picture: Uint8Array = new Uint8Array()
+  /** What it paints, whatever is asked for: at least as large as any provider wants it for a film. */
+  picture: Uint8Array = new Uint8Array()
 
   constructor(options: StandInOptions = {}) {
     this.#options = options
@@ -139,7 +140,7 @@ export abstract class StandIn {
 
   /** Starts both servers. */
   async start(): Promise<this> {
-    this.#picture = await samplePicture('png', 64, 48)
+    this.picture = await samplePicture('png', 400, 300)
     const listen = (server: Server) => new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
     await Promise.all([listen(this.#api), listen(this.#files)])
     return this
@@ -292,7 +293,7 @@ export abstract class StandIn {
 
   /** The output itself. */
   protected bytesOf(job: Pick<Job, 'gives'>): Uint8Array {
-    return job.gives === 'video' ? sampleFilm() : this.#picture
+    return job.gives === 'video' ? sampleFilm() : this.picture
   }
 
   /** As every server says it: by its own clock, in whole seconds. */
