@@ -70,7 +70,14 @@ export class Capacity {
   /** Serves those who stood in line meanwhile. */
   open(): void {
     this.#shut = false
-    for (const provider of [...this.#lines.keys()]) this.#serve(provider)
+    this.#serveAll()
+  }
+
+  /** Forgets the refusals of long ago and serves who stands in line for them: no job may hold it until its own end. */
+  lapse(at: number): void {
+    const known = this.#refusals.size
+    for (const key of this.#refusals.keys()) this.#refused(key, at)
+    if (this.#refusals.size < known) this.#serveAll()
   }
 
   /** Whether `holder` may start a job there now: it has a place, or there is one and nobody in line could take it. */
@@ -239,6 +246,10 @@ export class Capacity {
       if (known.places >= this.#rules.concurrency(provider)) this.#refusals.delete(key)
     }
     this.#serve(provider)
+  }
+
+  #serveAll(): void {
+    for (const provider of [...this.#lines.keys()]) this.#serve(provider)
   }
 
   /** Holds free places for those in line, as many as there are. */

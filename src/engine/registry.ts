@@ -157,9 +157,10 @@ export class Registry implements Engine {
     }
   }
 
-  /** Gives an actor to every unfinished run that is due by `until` and has none; gives how many. */
+  /** Gives an actor to every unfinished run that is due by `until` and has none; gives how many. Who stands in line for what has lapsed goes on too. */
   async rehydrate(until: number): Promise<number> {
     const at = Math.min(until, this.#clock.now())
+    this.#deps.capacity.lapse(at)
     let taken = 0
     let after: string | undefined
     for (;;) {

@@ -163,6 +163,37 @@ describe('what a refusal for the rate taught', () => {
     })
   })
 
+  test.each([
+    ['that name no time', {}],
+    ['that name one', { retryAfterMs: 10_000 }],
+  ])('lapses beside a film of an hour too: some minutes after refusals %s nobody waits for its end', (_, pause) => {
+    const slow = stepError('provider_rate_limited', 'slow', pause)
+    const FIRST: Behavior[] = [
+      { type: 'work', ms: 60 * MINUTE },
+      { type: 'work', ms: 2 * MINUTE },
+      { type: 'refuse', error: slow },
+      { type: 'refuse', error: slow },
+    ]
+    const script = (n: number): Behavior => FIRST[n] ?? { type: 'work', ms: 1_000 }
+    return inWorld({ concurrency: () => 32, script }, async (world, remote) => {
+      for (let i = 0; i < 6; i += 1) {
+        await world.create({ a: [] })
+        await world.settle(() => i < 3 && remote().arrived.length > i, 1_000)
+      }
+      const sweep = async (minutes: number): Promise<void> => {
+        for (let minute = 0; minute < minutes; minute += 1) {
+          await world.settle(() => false, MINUTE)
+          await world.process.registry.rehydrate(world.clock.now())
+        }
+      }
+      // The second refusal is at two minutes: what it taught does not lapse with the first one.
+      await sweep(6)
+      expect(remote().arrived).toHaveLength(4)
+      await sweep(2)
+      expect((await world.process.store.counts()).runs).toMatchObject({ running: 1, succeeded: 5 })
+    })
+  })
+
   test('halts the line: twenty submits a minute are found out with few refusals', () => {
     const sent: number[] = []
     let refusals = 0
