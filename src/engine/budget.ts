@@ -3,7 +3,8 @@
  *
  * 1. Synchronous and in memory: an attempt is booked with its estimate when it is routed, before any other is looked at,
  *    so that attempts side by side cannot pass the budget together.
- * 2. A booking is replaced by what the attempt cost in the end, and counts on the day on which the attempt began.
+ * 2. A booking is replaced by what the attempt cost in the end, and counts on the day on which the attempt began. What a late
+ *    result cost replaces that.
  * 3. After a start the ledger is read from the store, up to that start; booking the same attempt again changes nothing.
  * 4. Without a known price there is no promise: a key with a budget does not begin such an attempt.
  */
@@ -77,6 +78,11 @@ export class Budget {
     if (day?.startsAt !== dayOf(booking.startedAt) || booked === undefined) return
     day.booked.delete(key)
     this.#add(day, usd - booked)
+  }
+
+  /** An attempt that was settled cost so much more, or less. */
+  correct(apiKeyId: string, startedAt: number, byUsd: number): void {
+    if (byUsd !== 0) this.#add(this.#day(apiKeyId, startedAt), byUsd)
   }
 
   /** What a key has spent and booked on the day of `at`, in US dollars. */

@@ -74,9 +74,8 @@ export class Places {
     after.steps.forEach((step, i) => {
       const { id: stepId, attempts } = step
       for (const attempt of attempts.slice(before.steps[i]?.attempts.length)) {
-        const { no, startedAt, cost } = attempt
-        const usd = cost.actualUsd ?? cost.estimatedUsd ?? 0
-        this.#deps.budget.settle({ apiKeyId, stepId, no, startedAt }, usd)
+        const { no, startedAt } = attempt
+        this.#deps.budget.settle({ apiKeyId, stepId, no, startedAt }, usdOf(attempt))
         this.#learn(after, step, attempt)
       }
     })
@@ -84,10 +83,14 @@ export class Places {
 
   /** Follows a committed change. */
   follow(before: Run, after: Run): void {
-    const { admission, capacity, observer, clock } = this.#deps
+    const { admission, budget, capacity, observer, clock } = this.#deps
     after.steps.forEach((step, i) => {
       const was = before.steps[i]
       if (!was || was === step) return
+      // A late result has a cost of its own. It was settled before: a commit that failed must not add the difference twice.
+      was.attempts.forEach((old, n) => {
+        budget.correct(after.apiKeyId, old.startedAt, usdOf(step.attempts[n] ?? old) - usdOf(old))
+      })
       for (const attempt of step.attempts.slice(was.attempts.length)) this.#report(after.id, step, attempt)
       if (step.status === 'running' && was.status === 'submitting') capacity.took(wayOf(after, step, step.attempt))
       if (step.status === 'keeping' && was.status !== 'keeping')
@@ -160,6 +163,11 @@ function isSubmit(step: Step): boolean {
 
 function holdsPlace(step: Step): boolean {
   return step.status === 'submitting' || step.status === 'running'
+}
+
+/** What an attempt has cost, as far as is known. */
+function usdOf({ cost }: Attempt): number {
+  return cost.actualUsd ?? cost.estimatedUsd ?? 0
 }
 
 function wayOf({ apiKeyId }: Run, { model }: Step, { provider }: Attempt): Way {

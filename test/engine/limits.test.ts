@@ -1,7 +1,7 @@
 /** Budgets and places of keys: engine and store in virtual time, many runs at once. */
 import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
-import { QueueFull } from '../../src/core/ports.ts'
+import { QueueFull, StorageUnavailable } from '../../src/core/ports.ts'
 import { isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
 import { Admission } from '../../src/engine/admission.ts'
 import { type Booking, Budget } from '../../src/engine/budget.ts'
@@ -9,7 +9,8 @@ import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { LINE, runOf, T0 } from '../support/runs.ts'
 import { World, type WorldOptions } from '../support/world.ts'
 
-const DAY_MS = 86_400_000
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 
 async function inWorld(options: WorldOptions, play: (world: World) => Promise<void>): Promise<void> {
   const world = new World(options)
@@ -115,6 +116,40 @@ describe('the daily budget of a key', () => {
     expect(budget.spent('key', T0)).toBeCloseTo(5_242.88, 6)
     for (let no = 1; no <= 100_000; no += 1) budget.settle(booking(no), 0)
     expect(budget.spent('key', T0)).toBe(0)
+  })
+
+  test('what a late result costs counts on the day on which its attempt began, once, and a restart finds the same', () => {
+    const script = (): Behavior => ({ type: 'work', ms: HOUR_MS })
+    const providers = (now: () => number) => [new RemoteProvider('p', now, script)]
+    return inWorld({ providers, prices: { p: 0.02 }, limits: { dailyBudgetUsd: 1 } }, async world => {
+      const [p] = world.providers
+      if (p) p.cancel = async () => 'unsupported'
+      const spentToday = () => world.process.budget.spent('key', world.clock.now())
+      const cancel = async (): Promise<string> => {
+        const { id } = await world.create({ a: [] })
+        await world.settle(() => p?.jobs.at(-1)?.stepId === `${id}/a`)
+        await world.process.registry.cancel(id)
+        return (await world.finish(id)).steps[0]?.attempts[0]?.token ?? ''
+      }
+      const tokens = [await cancel(), await cancel()] as const
+      expect(spentToday()).toBe(0.04)
+      world.clock.advance(HOUR_MS)
+      const { store, registry } = world.process
+      const { commit } = store
+      store.commit = () => Promise.reject(new StorageUnavailable('the disk is full'))
+      await expect(registry.hint(tokens[0], null)).rejects.toThrow('the disk is full')
+      expect(world.faults.splice(0)).toHaveLength(1)
+      store.commit = commit
+      await world.settle(() => registry.stats().actors === 0)
+      for (let i = 0; i < 3; i += 1) await registry.hint(tokens[0], null)
+      expect(spentToday()).toBe(0.07)
+      await world.restart()
+      expect(spentToday()).toBe(0.07)
+      world.clock.advance(DAY_MS)
+      await cancel()
+      await world.process.registry.hint(tokens[1], null)
+      expect(spentToday()).toBe(0.02)
+    })
   })
 
   test('an attempt of yesterday that ends today changes nothing of today', () => {
