@@ -1,5 +1,6 @@
 /** Traces as a collector gets them, over real HTTP: what is in them, what never is, and that nobody waits for them. */
 import { afterEach, describe, expect, test } from 'bun:test'
+import { AttemptBook } from '../../src/app/tracing/attempts.ts'
 import { openSpans } from '../../src/app/tracing/otlp.ts'
 import { type Span, tracingTo } from '../../src/app/tracing.ts'
 import type { Provider } from '../../src/core/ports.ts'
@@ -9,7 +10,7 @@ import { Collector, type SeenSpan } from '../support/collector.ts'
 import { Hosts } from '../support/hosts.ts'
 import { takeLeaks } from '../support/secrets.ts'
 import { API_KEY, CALLBACK_SECRET, Receiver, until } from '../support/server.ts'
-import { queuedRun } from '../support/store-runs.ts'
+import { attempt, queuedRun, runAt } from '../support/store-runs.ts'
 
 const PROGRAM = new URL('../support/loaded-modules.ts', import.meta.url)
 const closing: (() => Promise<void>)[] = []
@@ -301,6 +302,25 @@ describe('what is wrapped', () => {
     await store.commit(commit)
     expect(asked).toEqual([commit])
   })
+})
+
+test('the book of attempts holds those that were seen or asked for last', () => {
+  const book = new AttemptBook()
+  const queued = queuedRun()
+  const see = (n: number): void => {
+    const state = { status: 'running' as const, pollAt: 0, progress: null }
+    book.see(runAt(queued, 0, { ...state, attempt: attempt(1, { provider: 'p', token: `t${n}`, jobRef: n }) }, []))
+  }
+  const known = (n: number): boolean[] => [book.ofToken(`t${n}`) !== null, book.ofJob('p', n) !== null]
+  for (let n = 0; n < 20_000; n += 1) see(n)
+  expect(known(0)).toEqual([true, true])
+  see(20_000)
+  expect([0, 1, 2, 20_000].map(known)).toEqual([
+    [true, true],
+    [false, false],
+    [true, true],
+    [true, true],
+  ])
 })
 
 test('without a collector nothing of it is loaded; with one it is', async () => {

@@ -256,6 +256,18 @@ describe('the places of a key', () => {
       ])
     }))
 
+  test('the place that a run gives back is not kept for the steps of one that ended in the line', () => {
+    const admission = new Admission(() => ({ maxRunning: 1, maxQueued: null }))
+    const [first, gone, next] = [runOf(LINE), runOf(LINE), runOf(LINE)] as const
+    const served: string[] = []
+    for (const run of [first, gone, next]) admission.enter(run)
+    admission.begin(first)
+    for (const run of [gone, next]) admission.wait(run, run.id, () => served.push(run.id))
+    admission.follow({ ...gone, status: 'canceled' })
+    admission.follow({ ...first, status: 'canceled' })
+    expect(served).toEqual([next.id])
+  })
+
   test('a full line refuses the next run and stores nothing of it; a place in it frees up', () =>
     inWorld({ limits: { maxRunning: 1, maxQueued: 3 } }, async world => {
       const first = await world.create({ a: [] })

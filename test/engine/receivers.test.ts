@@ -8,6 +8,7 @@ import { Webhook as SvixWebhook } from 'svix'
 import { SCHEDULE_S } from '../../src/core/delivery.ts'
 import type { PostResult } from '../../src/net/egress.ts'
 import { answer, failure, KEY, type Posted, PostOffice } from '../support/post-office.ts'
+import { deliveryOf, queuedRun } from '../support/store-runs.ts'
 
 /** Lets what was begun go on; no time passes. */
 async function until(done: () => boolean): Promise<void> {
@@ -347,6 +348,28 @@ test('a key whose hosts never answer does not hold up another key at a host that
   hung.resolve(answer(204))
   await Promise.all([round, more])
   expect(await office.find(other!.id)).toMatchObject({ status: 'delivered', attempts: 1 })
+})
+
+test('callbacks that are sent with their commit have 64 places in all and 48 of a key, whatever hosts they go to', async () => {
+  const { outbox } = office
+  let hosts = 0
+  const book = (apiKeyId: string) => {
+    hosts += 1
+    const delivery = deliveryOf(queuedRun(), { apiKeyId, host: `h${hosts}:443` })
+    return { delivery, lease: outbox.book(delivery) }
+  }
+  const booked = (apiKeyId: string) => Array.from({ length: 60 }, () => book(apiKeyId)).filter(each => each.lease)
+  outbox.wake()
+  await until(() => {
+    const { delivery, lease } = book('key_b')
+    if (lease) outbox.forgo(delivery)
+    return lease !== null
+  })
+  expect(booked('key_b')).toHaveLength(48)
+  const others = booked('key_c')
+  expect(others).toHaveLength(16)
+  outbox.forgo(others[0]!.delivery)
+  expect([booked('key_b').length, booked('key_c').length]).toEqual([0, 1])
 })
 
 test('an answer that could not be stored comes back with the end of its lease, no later, and with the same id', async () => {
