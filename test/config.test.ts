@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { VARIABLES } from '../src/config/variables.ts'
 import { type Config, readConfig, redacted } from '../src/config.ts'
+import { LIMITS } from '../src/core/run.ts'
 import type { ApiDeps } from '../src/http/deps.ts'
 import { authenticate, type Exchange } from '../src/http/exchange.ts'
 
@@ -148,6 +149,11 @@ describe('the environment', () => {
     expect(shown).toContain('x-key')
     expect(shown).toContain('"apiKey":"set"')
   })
+})
+
+test('what a run reads is kept while it lives, though another run that read it has ended: no retention is shorter', () => {
+  expect(read({ BABYCHAIN_RETENTION_DAYS: '1' }).retentionMs).toBeGreaterThanOrEqual(LIMITS.runDeadlineMs)
+  expect(read({ BABYCHAIN_RETENTION_DAYS: '0' }).retentionMs).toBeNull()
 })
 
 describe('the README', () => {

@@ -219,7 +219,7 @@ export const media = sqliteTable(
     seconds: real('seconds'),
     location: text('location').notNull(),
     createdAt: integer('created_at').notNull(),
-    /** Since when no run needs it: the upload, or the end of the newest run that used it. Null while one does. */
+    /** The upload, or the last end of a run that used it; null from the begin of a run that uses it to the next such end. */
     idleSince: integer('idle_since'),
   },
   t => [

@@ -63,7 +63,10 @@ export function runStatements(db: Database) {
       `UPDATE steps SET status = ?, state = ?, inherited = ?, updated_at = ?, started_at = ?, completed_at = ?
        WHERE run_id = ? AND step_index = ?`,
     ),
-    /** While a run is open, nothing that it reads or has made is idle. */
+    /**
+     * While a run is open, nothing that it has made is idle, and what it reads only when another reader has ended since:
+     * readers are not counted. No retention is shorter than a run may live, so what it reads outlives it all the same.
+     */
     useMedia: db.prepare<unknown, Values>(
       `UPDATE media SET idle_since = NULL WHERE id IN (SELECT value FROM json_each(?))`,
     ),

@@ -1,7 +1,7 @@
 /**
  * Media and the settings of the installation. What every step of a run needs is prepared once; the rest goes through drizzle.
  *
- * 1. A media is idle since its upload or since the end of the newest run that used it; `idle_since` says when, so that
+ * 1. A media is idle since its upload or since the last end of a run that used it; `idle_since` says when, so that
  *    pruning never looks at the media of a million runs. Runs keep it up to date (run-sql.ts: useMedia, freeMedia).
  */
 import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
