@@ -399,6 +399,12 @@ describe('what a reader gets', () => {
   })
 })
 
+test('a range has no blanks in it, and a header that is full of them is soon read', () => {
+  expect(parseRange('bytes = 2-5 ', 9)).toEqual({ type: 'part', start: 2, end: 5 })
+  for (const spec of ['2 -5', '2- 5', ' '.repeat(500_000), `${' '.repeat(500_000)}x`])
+    expect(parseRange(`bytes=${spec}`, 9)).toEqual({ type: 'unsatisfiable' })
+})
+
 test('an empty file has no range', () => {
   expect(parseRange('bytes=0-', 0)).toEqual({ type: 'unsatisfiable' })
   expect(parseRange('bytes=-5', 0)).toEqual({ type: 'unsatisfiable' })

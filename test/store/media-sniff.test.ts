@@ -136,6 +136,12 @@ test('what is refused has a name', () => {
   expect(describeBytes(Buffer.from('%PDF-1.7'))).toBe('a PDF')
   expect(describeBytes(Buffer.from('PK\x03\x04....', 'latin1'))).toBe('an archive')
   expect(describeBytes(sampleFilm({ brand: 'qt  ' }))).toBe('a QuickTime film')
+  for (const head of ['<svg', ' <svg', '<?xml?><svg', ' <?xml?> <svg', '<!----><svg', ' <?xml?> <!-- --> <svg'])
+    expect(describeBytes(Buffer.from(head))).toBe('an SVG drawing')
+})
+
+test('a file of blanks has its name soon, however much of it is shown', () => {
+  expect(describeBytes(Buffer.alloc(500_000, ' '))).toBe('text')
 })
 
 async function look(bytes: Uint8Array): Promise<Facts> {

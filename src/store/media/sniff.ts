@@ -84,7 +84,7 @@ const NAMES: Record<string, string> = {
 const BYTE_ORDER_MARK = /^\xef\xbb\xbf/
 
 const LOOKS: readonly (readonly [RegExp, string])[] = [
-  [/^\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)?<svg/is, 'an SVG drawing'],
+  [/^\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg/is, 'an SVG drawing'],
   [/^(#EXTM3U|ffconcat|\[playlist\])|<MPD[\s>]/i, 'a playlist'],
   [/^\s*(<!doctype html|<html|<head|<body|<\?xml[^>]*>\s*<!doctype html)/i, 'an HTML page'],
   [/^\s*<\?xml/, 'an XML document'],
