@@ -149,7 +149,7 @@ function refOf(ref: Json): FalJob | null {
 }
 
 /** `owner/app`, with a namespace before it for workflows. */
-const APP = /^(?:(?:workflows|comfy)\/)?[\w.-]*\w[\w.-]*\/[\w.-]*\w[\w.-]*$/
+const APP = /^(?:(?:workflows|comfy)\/)?[.-]*\w[\w.-]*\/[.-]*\w[\w.-]*$/
 
 export function appOf(endpoint: string): string {
   const parts = endpoint.split('/')

@@ -219,8 +219,10 @@ export function emptyHanded(
 export function quote(words: string, secrets: readonly string[]): string {
   let safe = words
   for (const secret of secrets) if (secret.length >= 4) safe = safe.replaceAll(secret, '[redacted]')
+  // A link without a query is matched too, and kept: else a run of `http://` is read to its end from each of them.
+  const kept = (_: string, link: string, query?: string): string => (query === undefined ? link : `${link}?[redacted]`)
   return safe
-    .replace(/(https?:\/\/[^\s"'?#<>]+)[?#][^\s"'<>]*/g, '$1?[redacted]')
+    .replace(/(https?:\/\/[^\s"'?#<>]+)([?#][^\s"'<>]*)?/g, kept)
     .replace(/data:[\w.+/-]+;base64,[\w+/=]+/g, 'data:[redacted]')
     .replace(/\p{Cc}+/gu, ' ')
     .trim()

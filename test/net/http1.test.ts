@@ -151,6 +151,17 @@ describe('headers', () => {
     expect(Object.getOwnPropertyNames((reply as Reading).headers)).toContain('__proto__')
   })
 
+  test('may be empty, and keep the space inside and the one that does not break', () => {
+    const reply = whole(`${OK}X-A:\t \r\nX-B: \xa0 a \t b \r\nX-C: c\r\n\r\n`)
+    expect(reply).toMatchObject({ headers: { 'x-a': '', 'x-b': '\xa0 a \t b', 'x-c': 'c' } })
+  })
+
+  test('that are all space inside are soon read, a hundred times', () => {
+    const value = `a${' \t'.repeat(8_000)}b`
+    for (let i = 0; i < 100; i++)
+      expect(whole(`${OK}Connection: ${value}\r\n\r\n`)).toMatchObject({ headers: { connection: value } })
+  })
+
   test('that come twice are joined, or the first one counts', () => {
     expect(whole(`${OK}Via: a\r\nVia: b\r\nLocation: /a\r\nLocation: /b\r\n\r\n`)).toMatchObject({
       headers: { via: 'a, b', location: '/a' },

@@ -112,6 +112,16 @@ describe('fal', () => {
     await bench.stop()
   })
 
+  test('a job is asked for only where its app could be one, and however long the app is that is soon seen', async () => {
+    const bench = await openBench(spec)
+    const checked = async (app: string) => (await bench.provider.check({ id: 'r1', app }, bench.signal)).type
+    for (const app of ['me', '../me', '../..', 'me/..', 'a/b/c', 'a/b?c', `${'a'.repeat(8_000)}/${'b'.repeat(8_000)}?`])
+      expect([app.slice(0, 9), await checked(app)]).toEqual([app.slice(0, 9), 'failed'])
+    for (const app of ['.a-/-b.', 'workflows/me/mine', 'comfy/me/m.1'])
+      expect([app, await checked(app)]).toEqual([app, 'unreachable'])
+    await bench.stop()
+  })
+
   test('puts the webhook into the query, with the endpoint that the webhook will not name', () => {
     const ask = submitAsk('https://queue.fal.run', {
       ...order,

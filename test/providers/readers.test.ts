@@ -220,6 +220,12 @@ describe('the words of a provider', () => {
     const quoted = quote(words, [KEY])
     expect(quoted).toStartWith('bad  [31m[redacted] at https://x.example/a.png?[redacted] and data:[redacted] xxx')
     expect(quoted.length).toBe(500)
+    const links = quote('https://a.example/ http://b.examplehttps://c.example?d https://e.example/#f', [])
+    expect(links).toBe('https://a.example/ http://b.examplehttps://c.example?[redacted] https://e.example/?[redacted]')
+  })
+
+  test('are quoted soon, were they a megabyte of begun links', () => {
+    expect(quote('http://'.repeat(150_000), [])).toBe('http://'.repeat(72).slice(0, 500))
   })
 
   test('are kept beside our own sentence, with the status', () => {

@@ -100,7 +100,8 @@ function addHeader(headers: Record<string, string>, line: string): void {
 function fieldOf(line: string): [name: string, value: string] {
   const colon = line.indexOf(':')
   const name = line.slice(0, Math.max(colon, 0)).toLowerCase()
-  const value = line.slice(colon + 1).replace(/^[\t ]+|[\t ]+$/g, '')
+  // From the first to the last that is no blank: a search for those at the end tries each blank of a long run inside.
+  const value = /[^\t ](?:.*[^\t ])?/s.exec(line.slice(colon + 1))?.[0] ?? ''
   // A folded line begins with a space and so has no name.
   if (!TOKEN.test(name) || /[\0\r\n]/.test(value)) throw notHttp('a header that is none')
   return [name, value]
@@ -120,7 +121,7 @@ function bodyOf(status: number, headers: Readonly<Record<string, string>>): Head
 }
 
 function keepMsOf(isHttp11: boolean, headers: Readonly<Record<string, string>>): number | null {
-  const connection = headers.connection?.toLowerCase().split(/[\t ]*,[\t ]*/) ?? []
+  const connection = headers.connection?.split(',').map(option => option.trim().toLowerCase()) ?? []
   if (!isHttp11 || connection.includes('close')) return 0
   const seconds = /(?:^|[\t ,;])timeout=(\d{1,9})/i.exec(headers['keep-alive'] ?? '')?.[1]
   return seconds === undefined ? null : Number(seconds) * 1000
