@@ -15,8 +15,8 @@ const JSON_BYTES = 1 << 20
 /** Parameters are flat; what is deeper than this is an attack on a recursive reader. */
 const MOST_DEPTH = 32
 
-/** The JSON value of a body. @throws ApiProblem 400, 413, 415 */
-export async function readJson(request: Request): Promise<Json> {
+/** The JSON value of a body of at most `cap` bytes. @throws ApiProblem 400, 413, 415 */
+export async function readJson(request: Request, cap = JSON_BYTES): Promise<Json> {
   const type = mediaType(request)
   if (type !== 'application/json') {
     const given = type === '' ? 'none' : type.slice(0, 80)
@@ -26,7 +26,7 @@ export async function readJson(request: Request): Promise<Json> {
   if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
     throw bodyProblem('unsupported_media_type', 'JSON is UTF-8; another charset is not taken.')
   }
-  return parseJson(decode(await readBytes(request, JSON_BYTES)))
+  return parseJson(decode(await readBytes(request, cap)))
 }
 
 /** The media type of a body, in lower case and without parameters. */

@@ -134,11 +134,14 @@ function shown(deps: ApiDeps, principal: Principal | null): SessionDto {
   return presentSession(deps, { scopes: principal.scopes, startedAt: deps.sessions?.startedAt ?? 0, inboxUrl })
 }
 
+/** A key or a token, were each of its characters escaped. Strangers send it: what is held of each must be little. */
+const SIGN_IN_BYTES = 4 << 10
+
 async function signIn(context: Context, { request }: Exchange): Promise<Response> {
   const { deps } = context
   const { sessions } = deps
   if (!sessions) throw new ApiProblem('not_found', 'This server keeps no sessions.')
-  const given = credentialOf(await readJson(request))
+  const given = credentialOf(await readJson(request, SIGN_IN_BYTES))
   const key = 'key' in given ? given.key : sessions.redeem(given.token)
   if (key === null)
     throw unauthenticated('The sign-in link was used before, or is older than 15 minutes. Sign in with a key.')

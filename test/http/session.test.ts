@@ -60,6 +60,30 @@ test('our own pages learn who has signed in, and since when the server runs, in 
   await world.close()
 })
 
+test('of the body of a sign-in 4 KiB are taken, and no more is read of a stranger', async () => {
+  const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
+  const key = 'key-of-a-reader'
+  const escaped = [...key].map(char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
+  const signIn = (body: string | ReadableStream, headers = {}) =>
+    world.ask('POST', '/api/v1/session', { key: null, body, headers })
+  expect((await signIn(`{"key":"${escaped}"}`.padEnd(4_096))).status).toBe(201)
+  expect((await signIn(`{"key":"${escaped}"}`.padEnd(4_097))).status).toBe(413)
+  let pulled = 0
+  const endless = () =>
+    new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          pulled += 1
+          controller.enqueue(new Uint8Array(1_024).fill(0x20))
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  expect([(await signIn(endless(), { 'content-length': '4097' })).status, pulled]).toEqual([413, 0])
+  expect([(await signIn(endless())).status, pulled]).toEqual([413, 5])
+  await world.close()
+})
+
 test('the page of the inbox is told what came, and no more than that', async () => {
   const message = { id: 'msg_1', at: now, verified: true, headers: { 'webhook-id': 'msg_1' }, body: '{"type":"a.b"}' }
   const inbox: Inbox = { urlOf: id => `http://x.test/${id}`, messagesOf: () => [{ ...message, ...{ secret: 'no' } }] }
