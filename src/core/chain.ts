@@ -216,13 +216,14 @@ function refuseUnknown(chain: Chain, input: JsonObject, named: JsonObject, probl
   for (const problem of unknown) problems.push(problem)
 }
 
-/** As many as anybody reads: a megabyte of unknown fields must not be searched for typos. */
-const MOST_GUESSES = 100
+/** As many as an answer tells: a megabyte of unknown fields must not become as many sentences. */
+const MOST_TOLD = 100
 
-/** Every field of an object that nobody reads. */
+/** Every field of an object that nobody reads. Those past `MOST_TOLD` only count: one problem stands for each of them. */
 export function unknownFields(base: string, value: JsonObject, known: readonly string[]): Problem[] {
   const unknown = Object.keys(value).filter(key => !known.includes(key))
-  return unknown.map((key, i) => unknownField(base, key, known, i < MOST_GUESSES ? undefined : ''))
+  const other = wrong(base, 'unknown_field', 'one more unknown field')
+  return unknown.map((key, i) => (i < MOST_TOLD ? unknownField(base, key, known) : other))
 }
 
 /** Refuses a field that nobody reads: a typo must not spend money. `advice` is given in place of the nearest known field. */

@@ -163,7 +163,7 @@ test('only web links, picture data URIs and uploads are picture references', () 
     expect(isPictureRef(bad)).toBe(false)
 })
 
-test('of many unknown fields the first hundred are looked up, and all are told', () => {
+test('of many unknown fields the first hundred are looked up and told, and the others counted', () => {
   const typos = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`promt${i % 10}_${i}`, 1]))
   const few = unknownFields('', { promt: 1, other: 1 }, ['prompt'])
   expect(few.map(problem => problem.hint)).toEqual([
@@ -173,6 +173,7 @@ test('of many unknown fields the first hundred are looked up, and all are told',
   const slips = Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`promt${'_'.repeat(i)}`, 1]))
   const guessed = unknownFields('', slips, ['prompt']).filter(problem => problem.hint?.startsWith('Did you mean'))
   expect(guessed).toHaveLength(100)
+  expect(new Set(unknownFields('', typos, ['prompt'])).size).toBe(101)
   const found = plan(CHAINS[0]!, { chain_models: typos }, catalog)
   expect(found.ok ? 0 : found.problems.length).toBeGreaterThanOrEqual(200_000)
 })
