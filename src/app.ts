@@ -20,7 +20,7 @@ import { createInbox } from './app/inbox.ts'
 import { BOOTSTRAP, type MadeBootstrap } from './app/keyring.ts'
 import { lookAtMode } from './app/mode.ts'
 import { narrated } from './app/narrator.ts'
-import { createNotifier } from './app/notifier.ts'
+import { createNotifier, type Postman } from './app/notifier.ts'
 import { output } from './app/output.ts'
 import { pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
@@ -161,7 +161,12 @@ async function compose(
   const secretsOf = (apiKeyId: string) => access.secrets.of(apiKeyId)
   const inbox = config.mode === 'sandbox' ? createInbox({ baseUrl, secretsOf, now: wall }) : undefined
   const sending = {
-    egress: { post: (url: string, request: PostRequest) => (inbox?.owns(url) ? inbox : egress).post(url, request) },
+    egress: {
+      post(url: string, request: PostRequest, apiKeyId: string) {
+        const postman: Postman = inbox?.owns(url) ? inbox : egress
+        return postman.post(url, request, apiKeyId)
+      },
+    },
     secretsOf,
     version: pkg.version,
     wall,

@@ -3,14 +3,13 @@ import type { Clock, Store } from '../core/ports.ts'
 import type { Outbox } from '../engine/outbox.ts'
 import type { CallbackDesk } from '../http/deps.ts'
 import { presentPing } from '../http/dto/callback.ts'
-import type { Egress } from '../net/egress.ts'
-import { send } from './notifier.ts'
+import { type Postman, send } from './notifier.ts'
 
 export interface CallbackDeps {
   store: Pick<Store, 'resend' | 'recover'>
   outbox: Pick<Outbox, 'wake' | 'invite'>
   clock: Pick<Clock, 'now' | 'id'>
-  egress: Pick<Egress, 'post'>
+  egress: Postman
   secretsOf(apiKeyId: string): Promise<Uint8Array[]>
   version: string
   /** The wall clock: receivers hold the time of a signature against theirs. */

@@ -3,12 +3,14 @@
  *
  * 1. It is not dialled: a callback to its address is handed over in this process, so the guarded egress keeps refusing
  *    every address of ours. What is handed over is what would be sent: the same headers, the same bytes.
- * 2. It verifies as any receiver should, and answers 401 to what it cannot verify.
- * 3. It holds the newest `MOST` messages of each of `MOST_KEYS` keys in memory, and forgets them with the process.
+ * 2. It takes what its own key sends. Whatever another key sends there is answered 404 and not kept, as if there were none.
+ * 3. It verifies as any receiver should, and answers 401 to what it cannot verify.
+ * 4. It holds the newest `MOST` messages of each of `MOST_KEYS` keys in memory, and forgets them with the process.
  */
 import type { Inbox, InboxMessage } from '../http/inbox.ts'
-import type { Egress, PostRequest, PostResult } from '../net/egress.ts'
+import type { PostRequest, PostResult } from '../net/egress.ts'
 import { verify } from '../net/signature.ts'
+import type { Postman } from './notifier.ts'
 
 const MOST = 50
 const MOST_KEYS = 200
@@ -19,7 +21,7 @@ export interface InboxOptions {
   now(): number
 }
 
-export type Receiver = Inbox & Pick<Egress, 'post'> & { owns(url: string): boolean }
+export type Receiver = Inbox & Postman & { owns(url: string): boolean }
 
 export function createInbox({ baseUrl, secretsOf, now }: InboxOptions): Receiver {
   const messages = new Map<string, InboxMessage[]>()
@@ -31,12 +33,13 @@ export function createInbox({ baseUrl, secretsOf, now }: InboxOptions): Receiver
     const [oldest] = messages.keys()
     if (messages.size > MOST_KEYS && oldest !== undefined) messages.delete(oldest)
   }
+  const urlOf = (apiKeyId: string): string => prefix() + encodeURIComponent(apiKeyId)
   return {
-    urlOf: apiKeyId => prefix() + encodeURIComponent(apiKeyId),
-    owns: url => url.startsWith(prefix()) && keyIn(url.slice(prefix().length)) !== null,
+    urlOf,
+    owns: url => url.startsWith(prefix()) && KEY_NAME.test(url.slice(prefix().length)),
     messagesOf: apiKeyId => messages.get(apiKeyId) ?? [],
-    async post(url: string, { headers, body }: PostRequest): Promise<PostResult> {
-      const apiKeyId = keyIn(url.slice(prefix().length)) ?? ''
+    async post(url: string, { headers, body }: PostRequest, apiKeyId: string): Promise<PostResult> {
+      if (url !== urlOf(apiKeyId)) return answer(404)
       const verified = verify({
         id: headers['webhook-id'] ?? null,
         timestamp: headers['webhook-timestamp'] ?? null,
@@ -47,12 +50,19 @@ export function createInbox({ baseUrl, secretsOf, now }: InboxOptions): Receiver
       }).ok
       const text = new TextDecoder().decode(body)
       keep(apiKeyId, { id: headers['webhook-id'] ?? '', at: now(), verified, headers, body: text })
-      return { type: 'answered', status: verified ? 204 : 401, headers: {}, text: '', ip: 'this process', ms: 0 }
+      return answer(verified ? 204 : 401)
     },
   }
 }
 
-/** The key that an address names, or null: whoever writes addresses by hand may write anything. */
-function keyIn(name: string): string | null {
-  return /^[\w-]+$/.test(name) ? name : null
-}
+/** What can name a key in an address: whoever writes addresses by hand may write anything. */
+const KEY_NAME = /^[\w-]+$/
+
+const answer = (status: number): PostResult => ({
+  type: 'answered',
+  status,
+  headers: {},
+  text: '',
+  ip: 'this process',
+  ms: 0,
+})

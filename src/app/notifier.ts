@@ -2,12 +2,17 @@
 import type { ClaimedDelivery, NewDelivery, SendOutcome } from '../core/delivery.ts'
 import type { Notifier } from '../core/ports.ts'
 import type { Run } from '../core/run.ts'
-import type { Egress } from '../net/egress.ts'
+import type { PostRequest, PostResult } from '../net/egress.ts'
 import { retryAfterMs } from '../net/provider-http.ts'
 import { sign } from '../net/signature.ts'
 
+/** Whoever takes a message to its receiver: the guarded egress, which asks not whose it is, or an inbox, which does. */
+export interface Postman {
+  post(url: string, request: PostRequest, apiKeyId: string): Promise<PostResult>
+}
+
 export interface NotifierDeps {
-  egress: Pick<Egress, 'post'>
+  egress: Postman
   /** Secrets that sign for a key, newest first. */
   secretsOf(apiKeyId: string): Promise<Uint8Array[]>
   /** The terminal message, as the very bytes to send. */
@@ -59,7 +64,7 @@ export async function send(
     'webhook-timestamp': String(timestampS),
     'webhook-signature': sign({ id, timestampS, body, secrets }),
   }
-  const answer = await deps.egress.post(delivery.url, { headers, body, signal })
+  const answer = await deps.egress.post(delivery.url, { headers, body, signal }, delivery.apiKeyId)
   if (answer.type === 'failed')
     return { type: 'failed', errorClass: answer.errorClass, ip: answer.ip, durationMs: answer.ms }
   return {
