@@ -217,6 +217,7 @@ async function compose(
     media,
     catalog,
     clock,
+    wall,
     mode: config.mode,
     version: pkg.version,
     routesOf,

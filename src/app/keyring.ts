@@ -20,7 +20,7 @@ export const BOOTSTRAP = 'bootstrap'
 export interface KeyringDeps {
   store: Pick<Store, 'apiKeys' | 'saveApiKey' | 'touchApiKeys' | 'webhookSecrets'>
   clock: Clock
-  /** The wall clock, for expiries: ours may be ahead of it for a while, and no key ends early for that. */
+  /** The wall clock, for expiries: ours may be ahead of it for a while, and no text ends early, or late, for that. */
   wall(): number
   /** The bootstrap key of the environment. */
   given: string | null
@@ -151,7 +151,7 @@ export class Keyring implements KeyDesk {
   async rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null> {
     return this.#change(id, async known => {
       const text = newKeyText(bytes => randomBytes(bytes))
-      const previous = overlapMs > 0 ? { hash: known.hash, until: this.#deps.clock.now() + overlapMs } : null
+      const previous = overlapMs > 0 ? { hash: known.hash, until: this.#deps.wall() + overlapMs } : null
       const key = { ...known, ...textFacts(text), previous }
       await this.#save(key)
       return { key, text }

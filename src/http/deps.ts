@@ -25,6 +25,8 @@ export interface ApiDeps {
   media: Media
   catalog: Catalog
   clock: Clock
+  /** The wall clock, by which keys and their texts end: ms since the epoch. */
+  wall(): number
   mode: Mode
   version: string
   /** The routes of a model in this installation, in order of preference: the very function that the engine routes with. */

@@ -6,7 +6,8 @@
  *    revoke a key that may do more.
  * 3. The bootstrap key, which the owner of the machine has, may do everything, and no other key touches it: nobody locks
  *    the owner out.
- * 4. What an answer says is true for the next request: a revoked key is refused at once, everywhere.
+ * 4. What an answer says is true for the next request: a revoked key is refused at once, everywhere. Keys and texts end by
+ *    the wall clock, and are shown by it.
  */
 import { Elysia } from 'elysia'
 import type { ApiKey, Scope } from '../core/keys.ts'
@@ -41,7 +42,7 @@ const checkChange = checker(changeKey.schema)
 
 async function create(deps: ApiDeps, { request, principal }: Authorized): Promise<Response> {
   const body = await readJson(request)
-  const errors = [...checkCreate(body), ...expiryErrors(body, deps.clock.now())]
+  const errors = [...checkCreate(body), ...expiryErrors(body, deps.wall())]
   if (errors.length > 0) throw refusal(errors)
   const order = body as CreateKeyDto
   const scopes = [...new Set(order.scopes ?? DEFAULT_SCOPES)]
@@ -66,7 +67,7 @@ function get(deps: ApiDeps, exchange: Authorized): Response {
 async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
   const { id } = mayTouch(deps, exchange)
   const body = await readJson(exchange.request)
-  const errors = [...checkChange(body), ...expiryErrors(body, deps.clock.now())]
+  const errors = [...checkChange(body), ...expiryErrors(body, deps.wall())]
   if (errors.length > 0) throw refusal(errors)
   const patch = patchOf(body as ChangeKeyDto)
   mustBeWithin(deps.keys.bounds(exchange.principal.apiKeyId), patch)
@@ -172,6 +173,6 @@ function patchOf(body: ChangeKeyDto): KeyPatch {
   }
 }
 
-function show({ keys, clock }: ApiDeps, key: ApiKey) {
-  return presentKey(key, keys.spentUsd(key.id), clock.now())
+function show({ keys, wall }: ApiDeps, key: ApiKey) {
+  return presentKey(key, keys.spentUsd(key.id), wall())
 }

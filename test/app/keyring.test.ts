@@ -204,6 +204,18 @@ describe('the keyring', () => {
     expect(keys.auth(made.text)).toBeNull()
   })
 
+  test('lets the text before a rotation live for its overlap, also while our time is ahead of the wall clock', async () => {
+    const { keys } = await open()
+    const { key, text } = await make(keys)
+    aheadMs = 3_600_000
+    const made = await keys.rotate(key.id, 60_000)
+    clock.advance(59_999)
+    expect(keys.auth(text)).not.toBeNull()
+    clock.advance(1)
+    expect(keys.auth(text)).toBeNull()
+    expect(keys.auth(made && 'text' in made ? made.text : '')).not.toBeNull()
+  })
+
   test('writes the last use once a minute at most, and at the end', async () => {
     const { keys } = await open()
     const { key, text } = await make(keys)

@@ -227,6 +227,18 @@ describe('a key ends', () => {
     expect(await statusOf(key)).toBe(200)
   })
 
+  test('by the wall clock: what its status says is what its text meets, should our time be ahead', async () => {
+    world.aheadMs = 3_600_000
+    const expires_at = new Date(world.clock.now() - world.aheadMs + 60_000).toISOString()
+    const { id, key } = await make({ expires_at })
+    const met = async () => [await statusOf(key), (await world.json<Key>('GET', `/api/v1/keys/${id}`)).status]
+    world.clock.advance(59_999)
+    expect(await met()).toEqual([200, 'active'])
+    world.clock.advance(1)
+    expect(await met()).toEqual([401, 'expired'])
+    expect((await world.ask('PATCH', `/api/v1/keys/${id}`, { body: { expires_at } })).status).toBe(400)
+  })
+
   test('unknown, expired and revoked ones are refused in the same words', async () => {
     const { id, key } = await make()
     await world.ask('POST', `/api/v1/keys/${id}/revoke`)
@@ -250,6 +262,25 @@ describe('a rotation', () => {
     world.clock.advance(60_000)
     expect(await statusOf(key)).toBe(401)
     expect(await statusOf(rotated.key, `/api/v1/runs/${run}`)).toBe(200)
+  })
+
+  test('ends the old text, and is shown, by the wall clock, should that be behind our time', async () => {
+    const { id, key } = await make()
+    world.aheadMs = 3_600_000
+    const shown = async () => {
+      const { previous_expires_at } = await world.json<{ previous_expires_at: string | null }>(
+        'GET',
+        `/api/v1/keys/${id}`,
+      )
+      return [await statusOf(key), previous_expires_at && Date.parse(previous_expires_at)]
+    }
+    await world.json('POST', `/api/v1/keys/${id}/rotate`, { body: { overlap_seconds: 60 } })
+    const until = world.clock.now() - world.aheadMs + 60_000
+    expect(await shown()).toEqual([200, until])
+    world.clock.advance(59_999)
+    expect(await shown()).toEqual([200, until])
+    world.clock.advance(1)
+    expect(await shown()).toEqual([401, null])
   })
 
   test('after a leak ends the old text at once; a third text ends the first', async () => {

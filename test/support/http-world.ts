@@ -96,6 +96,8 @@ export class HttpWorld {
   readonly provider = new StudioProvider('studio')
   readonly draining = new AbortController()
   readonly logged: object[] = []
+  /** What our time is ahead of the wall clock. */
+  aheadMs = 0
   readiness: Readiness = { ok: true, checks: [{ name: 'database', ok: true }] }
   refusedUrls = /internal|127\.0\.0\.1|^http:/
   #open = 0
@@ -208,6 +210,7 @@ export class HttpWorld {
   async #compose(): Promise<ApiDeps> {
     const { clock, provider } = this
     const now = (): number => clock.now()
+    const wall = (): number => now() - this.aheadMs
     const dataDir = join(this.dir, 'data')
     const store: Store = this.#watched(await openSqliteStore({ dataDir, now }))
     const media = this.#watched(await openMedia({ dataDir, root: 'disk', rows: store, now, minFreeBytes: 0 }))
@@ -218,13 +221,13 @@ export class HttpWorld {
     for (const id of new Set(Object.values(KEYS).map(({ apiKeyId }) => apiKeyId)))
       await store.saveApiKey(apiKey({ id, scopes: ALL }))
     const config = { apiKey: null, callbackSecret: null }
-    const access = await openAccess({ store, clock, wall: now, master: new Uint8Array(32).fill(9), config })
+    const access = await openAccess({ store, clock, wall, master: new Uint8Array(32).fill(9), config })
     for (const id of ['ada', 'bob']) await access.secrets.rotate(id, 0)
     const sending = {
       egress: { post: (url: string, request: PostRequest) => this.#receive(url, request) },
       secretsOf: (id: string) => access.secrets.of(id),
       version: '0.0.0-test',
-      wall: now,
+      wall,
     }
     const notifier = createNotifier({
       ...sending,
@@ -263,6 +266,7 @@ export class HttpWorld {
       media,
       catalog,
       clock,
+      wall,
       mode: 'byok',
       version: '0.0.0-test',
       routesOf,
