@@ -47,6 +47,40 @@ test('a cookie that another site sends counts for nothing', () => {
     expect(sessions.keyOf(asked(cookie, headers as unknown as Record<string, string>))).toBeNull()
 })
 
+test.each([
+  ['same-origin', 'GET', true],
+  ['same-origin', 'POST', true],
+  ['none', 'GET', true],
+  ['none', 'HEAD', true],
+  ['none', 'POST', false],
+  ['none', 'DELETE', false],
+  ['same-site', 'GET', false],
+  ['same-site', 'POST', false],
+  ['cross-site', 'GET', false],
+  ['cross-site', 'POST', false],
+  ['', 'GET', false],
+  ['a site of later browsers', 'POST', false],
+])('with Sec-Fetch-Site "%s" a cookie on %s counts: %p, whatever Origin says', (site, method, counts) => {
+  const cookie = cookieOf(sessions.cookie('bck_live_secret'))
+  for (const origin of [null, 'http://babychain.test', 'http://elsewhere.test']) {
+    const headers = { cookie, 'sec-fetch-site': site, ...(origin === null ? {} : { origin }) }
+    const request = new Request('http://babychain.test/api/v1/runs', { method, headers })
+    expect(sessions.keyOf(request)).toBe(counts ? 'bck_live_secret' : null)
+  }
+})
+
+test('without Sec-Fetch-Site a cookie counts on what reads, and on what Origin says our own page asks', () => {
+  const cookie = cookieOf(sessions.cookie('bck_live_secret'))
+  const keyOf = (method: string, origin?: string) => {
+    const headers = { cookie, host: 'babychain.test', ...(origin === undefined ? {} : { origin }) }
+    return sessions.keyOf(new Request('http://babychain.test/api/v1/runs', { method, headers }))
+  }
+  expect([keyOf('GET'), keyOf('POST', 'http://babychain.test')]).toEqual(['bck_live_secret', 'bck_live_secret'])
+  for (const origin of [undefined, 'null', 'http://elsewhere.test', 'http://babychain.test.elsewhere.test'])
+    expect(keyOf('POST', origin)).toBeNull()
+  expect(keyOf('GET', 'http://elsewhere.test')).toBeNull()
+})
+
 test('our own pages learn who has signed in, and since when the server runs, in the form of every time of the API', async () => {
   const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
   const at = new Date(now).toISOString().replace('Z', '+00:00')
