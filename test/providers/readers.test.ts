@@ -150,6 +150,23 @@ describe('any answer to a submit', () => {
   }
 })
 
+describe('a reference that holds our key', () => {
+  const held: [keyof typeof STARTS, Json][] = [
+    ['bfl', { id: 'x1', polling_url: `https://api.bfl.ai/v1/get_result?id=x1&key=${KEY}` }],
+    ['byteplus film', { id: KEY }],
+    ['replicate', { id: KEY, status: 'starting' }],
+    ['google film', { name: `models/veo/operations/${KEY}` }],
+    ['runway', { id: KEY }],
+    ['dashscope task', { output: { task_id: KEY, task_status: 'PENDING' } }],
+  ]
+  test.each(held)('is none: %s has an unknown outcome, and says nothing of it', (name, json) => {
+    const read = (said: Json) => STARTS[name]?.({ status: 200, headers: {}, json: said, at: 0 })
+    expect(read(json)).toMatchObject({ type: 'unknown' })
+    expect(JSON.stringify(read(json))).not.toContain(KEY)
+    expect(read(JSON.parse(JSON.stringify(json).replace(KEY, 'x1')) as Json)).toMatchObject({ type: 'accepted' })
+  })
+})
+
 describe('any answer to a poll', () => {
   for (const [name, read] of Object.entries(CHECKS)) {
     test(`${name}: is read without an exception, and is a success only with links`, () => {
