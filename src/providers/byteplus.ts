@@ -35,6 +35,7 @@ import {
   numberAt,
   type Pictures,
   pending,
+  pictureless,
   type Reading,
   readPoll,
   readSubmit,
@@ -58,11 +59,11 @@ export function createBytePlus(options: ProtocolOptions): Provider {
     settleMs: 60_000,
     start: (job, signal) =>
       wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
-        job.role === 'image_to_video' ? readTask(dialect, answer, job) : readPictures(dialect, answer),
+        job.role === 'image_to_video' ? readTask(dialect, answer, job) : readPictures(dialect, answer, job.jobsBefore),
       ),
     async check(ref, signal) {
       const id = idAt(ref, 'id')
-      if (id === undefined) return wire.foreign()
+      if (id === undefined) return wire.ended(ref) ?? wire.foreign()
       const every = wire.pace(at(ref, 'hooked') === true, VIDEO_POLL_MS)
       return wire.settle(id, await fetchTask(id, signal, every), every)
     },
@@ -197,7 +198,7 @@ function errorIn(dialect: Dialect, error: Json | undefined): StepError {
   return fault(dialect, code, { words: wordsIn(error), ...(says ? { says } : {}) })
 }
 
-export function readPictures(dialect: Dialect, answer: Answer): Submitted {
+export function readPictures(dialect: Dialect, answer: Answer, jobsBefore = 0): Submitted {
   return readSubmit(dialect, answer, json => {
     const items = listAt(json, 'data')
     const pictures = items.flatMap((item): Pictures['pictures'][number][] => {
@@ -207,7 +208,9 @@ export function readPictures(dialect: Dialect, answer: Answer): Submitted {
     })
     if (pictures.length > 0) return { type: 'pictures', pictures, ...countedAt(json, 'usage', 'generated_images') }
     const error = items.map(item => at(item, 'error')).find(Boolean) ?? at(json, 'error')
-    return error ? { type: 'refused', error: errorIn(dialect, error) } : null
+    if (error) return { type: 'refused', error: errorIn(dialect, error) }
+    const made = numberAt(json, 'usage', 'generated_images')
+    return Array.isArray(at(json, 'data')) && items.length === 0 ? pictureless(dialect, jobsBefore, { made }) : null
   })
 }
 

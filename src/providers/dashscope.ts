@@ -2,12 +2,12 @@
  * Alibaba's DashScope, also called Model Studio (providers.md section 8).
  *
  * 1. Wan films and older picture models are tasks and need the header `X-DashScope-Async: enable`; picture models that
- *    take `input.messages` are synchronous and must not have it.
+ *    take `input.messages` are synchronous and must not have it. Pictures are billed by those that were made.
  * 2. A failed task is HTTP 200. UNKNOWN is what an expired or foreign id answers.
  * 3. Only a PENDING task can be canceled. There is no webhook.
  */
 import type { ErrorCode, StepError } from '../core/errors.ts'
-import type { Json } from '../core/json.ts'
+import { isObject, type Json } from '../core/json.ts'
 import type { Checked, Provider, StartJob } from '../core/ports.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import {
@@ -26,7 +26,9 @@ import {
   LIMITS,
   listAt,
   mediaLink,
+  numberAt,
   pending,
+  pictureless,
   type Reading,
   readPoll,
   readSubmit,
@@ -41,7 +43,7 @@ export function createDashScope(options: ProtocolOptions): Provider {
   const wire = createWire({ ...options, dialect, secret: { header: 'authorization', value: `Bearer ${key ?? ''}` } })
   const check = async (ref: Json, signal: AbortSignal): Promise<Checked> => {
     const id = idAt(ref, 'id')
-    if (id === undefined) return wire.foreign()
+    if (id === undefined) return wire.ended(ref) ?? wire.foreign()
     const ask: Ask = { method: 'GET', url: below(baseUrl, 'tasks', id), headers: JSON_HEADERS, ...SMALL }
     return wire.settle(
       id,
@@ -58,7 +60,7 @@ export function createDashScope(options: ProtocolOptions): Provider {
     settleMs: 0,
     start: (job, signal) =>
       wire.submit(submitAsk(baseUrl, job), job, signal, answer =>
-        isSync(job.body) ? readPictures(dialect, answer) : readTask(dialect, answer),
+        isSync(job.body) ? readPictures(dialect, answer, job.jobsBefore) : readTask(dialect, answer),
       ),
     check,
     async cancel(ref, signal) {
@@ -132,17 +134,22 @@ function errorIn(dialect: Dialect, json: Json | undefined): StepError {
   return fault(dialect, codeByName(textAt(json, 'code')) ?? 'provider_error', { words: wordsIn(json) })
 }
 
-export function readPictures(dialect: Dialect, answer: Answer): Submitted {
+export function readPictures(dialect: Dialect, answer: Answer, jobsBefore = 0): Submitted {
   return readSubmit(dialect, answer, json => {
     const choices = at(json, 'output', 'choices')
     if (!Array.isArray(choices)) return null
-    const pictures = choices.flatMap(choice =>
-      listAt(choice, 'message', 'content').flatMap(part => {
-        const url = linkIn(at(part, 'image'))
-        return url === null ? [] : [{ url }]
-      }),
-    )
-    return pictures.length > 0 ? { type: 'pictures', pictures } : null
+    const parts = choices.flatMap(choice => listAt(choice, 'message', 'content'))
+    const images = parts.map(part => at(part, 'image')).filter(image => image !== undefined)
+    const pictures = images.flatMap(image => {
+      const url = linkIn(image)
+      return url === null ? [] : [{ url }]
+    })
+    if (pictures.length > 0) return { type: 'pictures', pictures }
+    // What cannot be read may be a picture.
+    if (images.length > 0 || !choices.every(choice => isObject(at(choice, 'message')))) return null
+    const reason = textAt(choices[0], 'finish_reason') ?? 'no choice'
+    const words = [reason, ...parts.map(part => textAt(part, 'text'))].filter(Boolean).join(': ')
+    return pictureless(dialect, jobsBefore, { words, made: numberAt(json, 'usage', 'image_count') })
   })
 }
 

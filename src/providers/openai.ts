@@ -2,26 +2,27 @@
  * OpenAI images (providers.md section 5).
  *
  * 1. Synchronous: one call that may take minutes, no job id, no webhook, no cancel. A lost answer loses the picture, and
- *    nobody can look it up.
+ *    nobody can look it up; one that holds none is a job that failed, whose tokens are billed.
  * 2. With pictures it is an edit, sent as a form; the references arrive as data URIs and leave as bytes.
  * 3. The result is base64; a compatible server may answer with links, also relative ones.
  */
 import type { ErrorCode } from '../core/errors.ts'
 import { stepError } from '../core/errors.ts'
-import type { Json } from '../core/json.ts'
+import { isObject, type Json } from '../core/json.ts'
 import type { Provider, StartJob } from '../core/ports.ts'
 import {
   type Answer,
   type Ask,
+  at,
   below,
   codeByStatus,
   type Dialect,
   dataOf,
   JSON_HEADERS,
   jsonBody,
-  listAt,
   mediaLink,
   type Pictures,
+  pictureless,
   readSubmit,
   type Submitted,
   textAt,
@@ -44,7 +45,7 @@ export function createOpenAi(options: ProtocolOptions): Provider {
       if (ask === null) return { type: 'refused', error: stepError('invalid_input', 'an input picture is no data URI') }
       return wire.submit(ask, job, signal, answer => readStart(dialect, answer, job, baseUrl))
     },
-    check: async () => wire.foreign(),
+    check: async ref => wire.ended(ref) ?? wire.foreign(),
     cancel: async () => 'unsupported',
     open: (media, signal) => wire.open(media.url, signal),
   }
@@ -129,12 +130,25 @@ function codeByType({ json, status }: Answer): ErrorCode | undefined {
   return type === 'invalid_request_error' && status === 400 ? 'invalid_input' : undefined
 }
 
-export function readStart(dialect: Dialect, answer: Answer, job: Pick<StartJob, 'body'>, baseUrl: string): Submitted {
+export function readStart(
+  dialect: Dialect,
+  answer: Answer,
+  job: Pick<StartJob, 'body' | 'jobsBefore'>,
+  baseUrl: string,
+): Submitted {
   return readSubmit(dialect, answer, json => {
+    const items = at(json, 'data')
+    if (!Array.isArray(items)) return null
     const format = textAt(json, 'output_format') ?? textAt(job.body, 'output_format') ?? 'png'
-    const pictures = listAt(json, 'data').flatMap(item => pictureIn(item, `image/${format}`, baseUrl))
-    return pictures.length > 0 ? { type: 'pictures', pictures } : null
+    const pictures = items.flatMap(item => pictureIn(item, `image/${format}`, baseUrl))
+    if (pictures.length > 0) return { type: 'pictures', pictures }
+    return items.every(isBare) ? pictureless(dialect, job.jobsBefore, {}) : null
   })
+}
+
+/** Holds no picture, not even one that cannot be read. */
+function isBare(item: Json): boolean {
+  return isObject(item) && at(item, 'b64_json') === undefined && at(item, 'url') === undefined
 }
 
 function pictureIn(item: Json, mime: string, baseUrl: string): Pictures['pictures'][number][] {

@@ -271,13 +271,24 @@ export interface Pictures {
   counted?: number
 }
 
-/** A synchronous call that ran and gave nothing: a job that has failed, which may be billed. */
+/** A synchronous call that ran and gave nothing: a job that has failed, which may be billed where it does not say 0. */
 export interface Ended {
   type: 'ended'
   error: StepError
+  costUsd?: 0
 }
 
 export type Submitted = Started | Pictures | Ended
+
+/** An answer of theirs without a picture; `made`: how many they say that they bill. */
+export function pictureless(
+  dialect: Pick<Dialect, 'provider' | 'secrets'>,
+  jobsBefore: number,
+  { words, made }: { words?: string; made?: number | undefined },
+): Ended {
+  const error = emptyHanded(dialect, jobsBefore, { says: 'answered without a picture', words })
+  return { type: 'ended', error, ...(made === 0 ? { costUsd: 0 } : {}) }
+}
 
 /** The answer to a submit. `accept` reads a success; null when it is not what the provider documents. */
 export function readSubmit(dialect: Dialect, answer: Answer, accept: (json: Json) => Submitted | null): Submitted {

@@ -136,7 +136,8 @@ export function createWire(options: WireOptions): Wire {
       if (submitted.type === 'ended') {
         const { code, message, providerText } = submitted.error
         const ended = { code, message, ...(providerText ? { providerText } : {}) }
-        return { type: 'accepted', jobRef: { ended }, pollAfterMs: 0 }
+        const { costUsd } = submitted
+        return { type: 'accepted', jobRef: { ended }, pollAfterMs: 0, ...(costUsd === undefined ? {} : { costUsd }) }
       }
       const id = submitted.type === 'accepted' ? idAt(submitted.jobRef, 'id') : undefined
       if (id !== undefined) known.set(id, true)

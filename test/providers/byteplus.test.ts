@@ -86,7 +86,8 @@ const pictures = { standIn, provider: createBytePlus, order: picture }
 
 protocolContract('byteplus pictures', pictures, {
   kind: 'sync',
-  failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error' },
+  failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error', empty: 'provider_error' },
+  ran: ['empty'],
   cancel: { queued: 'unsupported', running: 'unsupported', ended: 'unsupported' },
   find: 'never',
   webhooks: 'by token',
@@ -181,8 +182,24 @@ describe('byteplus', () => {
     await bench.stop()
   })
 
-  test('a success without any picture is unknown, for it may be billed', () => {
-    expect(readPictures(dialect, answer({ model: 'm', data: [] })).type).toBe('unknown')
+  test('a success without any picture is a job that failed, tried once more; it may be billed where it does not say 0', () => {
+    const read = (json: JsonObject, jobsBefore = 0) => readPictures(dialect, answer(json), jobsBefore)
+    const message = 'byteplus answered without a picture'
+    const empty = { model: 'm', data: [] }
+    const error = expect.objectContaining({ code: 'provider_error', message })
+    expect(read(empty)).toEqual({ type: 'ended', error })
+    expect(read({ ...empty, usage: { generated_images: 1 } })).toEqual({ type: 'ended', error })
+    expect(read({ ...empty, usage: { generated_images: 0 } })).toEqual({ type: 'ended', error, costUsd: 0 })
+    expect(read(empty, 1)).toMatchObject({ type: 'ended', error: { code: 'output_invalid', message } })
+    const strange: JsonObject[] = [{}, { data: null }, { data: [{}] }, { data: [{ url: 'javascript:alert(1)' }] }]
+    for (const json of strange) expect([json, read(json).type]).toEqual([json, 'unknown'])
+  })
+
+  test('what was not billed costs nothing', async () => {
+    const bench = await openBench(pictures)
+    bench.standIn.script({ type: 'fail', how: 'empty' })
+    expect(await bench.provider.start(bench.job(), bench.signal)).toMatchObject({ type: 'accepted', costUsd: 0 })
+    await bench.stop()
   })
 
   test('tells every documented code', () => {

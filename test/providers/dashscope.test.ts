@@ -61,7 +61,13 @@ protocolContract(
   { ...spec, order: picture },
   {
     kind: 'sync',
-    failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error' },
+    failures: {
+      input: 'content_rejected',
+      output: 'content_rejected',
+      error: 'provider_error',
+      empty: 'provider_error',
+    },
+    ran: ['empty'],
     cancel: { queued: 'unsupported', running: 'unsupported', ended: 'unsupported' },
     find: 'none',
     webhooks: 'none',
@@ -118,6 +124,44 @@ describe('dashscope', () => {
     expect(read('http://elsewhere.example/x.png')).toMatchObject({
       pictures: [{ url: 'http://elsewhere.example/x.png' }],
     })
+  })
+
+  test('a call that ran and gave no picture is a job that failed, tried once more; free where it says so', () => {
+    const read = (json: Json, jobsBefore = 0) => readPictures(dashScopeDialect('k'), answer(json), jobsBefore)
+    const said = (message: Json): Json => ({ output: { choices: [{ finish_reason: 'stop', message }] } })
+    const message = 'dashscope answered without a picture'
+    const words: [Json, string][] = [
+      [said({ content: [{ text: 'I cannot draw this.' }] }), 'stop: I cannot draw this.'],
+      [said({ content: [] }), 'stop'],
+      [said({ content: [{ image: null }] }), 'stop'],
+      [{ output: { choices: [] } }, 'no choice'],
+    ]
+    for (const [json, providerText] of words) {
+      expect(read(json)).toEqual({
+        type: 'ended',
+        error: expect.objectContaining({ code: 'provider_error', message, providerText }),
+      })
+      expect(read(json, 1)).toMatchObject({ type: 'ended', error: { code: 'output_invalid', message } })
+    }
+    // A picture that is there is kept, whatever stands beside it.
+    const [good, odd] = [{ message: { content: [{ image: 'https://x.example/a.png' }] } }, { finish_reason: 'stop' }]
+    expect(read({ output: { choices: [odd, good] } }).type).toBe('pictures')
+    const counted = (count: Json) => read({ output: { choices: [] }, usage: { image_count: count } })
+    expect(counted(0)).toMatchObject({ type: 'ended', costUsd: 0 })
+    for (const count of [1, null, '0']) expect(counted(count)).not.toHaveProperty('costUsd')
+  })
+
+  test('an answer that is not theirs, or holds a picture that cannot be read, stays unknown', () => {
+    const content = [{ image: 'javascript:alert(1)' }]
+    for (const json of [
+      {},
+      { output: {} },
+      { output: { choices: {} } },
+      { output: { choices: ['x'] } },
+      { output: { choices: [{ finish_reason: 'stop' }] } },
+      { output: { choices: [{ message: { content } }] } },
+    ] as Json[])
+      expect([json, readPictures(dashScopeDialect('k'), answer(json)).type]).toEqual([json, 'unknown'])
   })
 
   test('tells every documented code', () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import type { ErrorCode } from '../../src/core/errors.ts'
-import { createOpenAi, openAiDialect, submitAsk } from '../../src/providers/openai.ts'
+import type { Json } from '../../src/core/json.ts'
+import { createOpenAi, openAiDialect, readStart, submitAsk } from '../../src/providers/openai.ts'
 import { type Answer, errorOf } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { bytesOf, openBench } from '../support/providers/bench.ts'
@@ -21,7 +22,8 @@ const edit = {
 const spec = { standIn: (options: StandInOptions) => new OpenAiStandIn(options), provider: createOpenAi, order }
 const traits = {
   kind: 'sync',
-  failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error' },
+  failures: { input: 'content_rejected', output: 'content_rejected', error: 'provider_error', empty: 'provider_error' },
+  ran: ['empty'],
   cancel: { queued: 'unsupported', running: 'unsupported', ended: 'unsupported' },
   find: 'none',
   webhooks: 'none',
@@ -79,6 +81,38 @@ describe('openai', () => {
     if (!opened.ok) throw new Error(opened.error.message)
     expect((await bytesOf(opened.stream)).length).toBeGreaterThan(50)
     await bench.stop()
+  })
+
+  test('a call that ran and gave no picture is a job that failed, tried once more; one that cannot be read stays unknown', () => {
+    const read = (json: Json, jobsBefore = 0) =>
+      readStart(
+        dialect,
+        { status: 200, headers: {}, json, at: 0 },
+        { body: {}, jobsBefore },
+        'https://api.openai.com/v1',
+      )
+    const message = 'openai answered without a picture'
+    const usage = { input_tokens: 12, output_tokens: 0, total_tokens: 12 }
+    for (const json of [
+      { data: [], usage },
+      { created: 1_790_000_300, data: [{ b64_json: null, url: null, revised_prompt: 'x' }] },
+    ] as Json[]) {
+      // The tokens of the prompt are billed all the same.
+      expect(read(json)).toEqual({
+        type: 'ended',
+        error: expect.objectContaining({ code: 'provider_error', message }),
+      })
+      expect(read(json, 1)).toMatchObject({ type: 'ended', error: { code: 'output_invalid', message } })
+    }
+    for (const json of [
+      {},
+      { data: null },
+      { data: 'x' },
+      { data: ['x'] },
+      { data: [{ b64_json: '' }] },
+      { data: [{ url: 'javascript:alert(1)' }] },
+    ] as Json[])
+      expect([json, read(json).type]).toEqual([json, 'unknown'])
   })
 
   test('tells every documented error', () => {

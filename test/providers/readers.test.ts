@@ -26,7 +26,8 @@ const STARTS: Readonly<Record<string, (answer: Answer) => Submitted>> = {
   'byteplus film': answer => byteplus.readTask(byteplus.arkDialect(KEY), answer, unhooked),
   fal: answer => fal.readStart(fal.falDialect(KEY), answer, image),
   replicate: answer => replicate.readStart(replicate.replicateDialect(KEY), answer, unhooked),
-  openai: answer => openai.readStart(openai.openAiDialect(KEY), answer, { body: {} }, 'https://api.openai.com/v1'),
+  openai: answer =>
+    openai.readStart(openai.openAiDialect(KEY), answer, { body: {}, jobsBefore: 0 }, 'https://api.openai.com/v1'),
   'google picture': answer => google.readPicture(google.googleDialect(KEY), answer),
   'google film': answer => google.readOperation(google.googleDialect(KEY), answer),
   runway: answer => runway.readStart(runway.runwayDialect(KEY), answer),

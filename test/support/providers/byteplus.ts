@@ -229,9 +229,11 @@ export class BytePlusStandIn extends StandIn {
         : { url: this.linkOf(job), size: '2048x2048' }
     const bad = job.scene.type === 'fail'
     const data: Json[] = bad
-      ? job.scene.type === 'fail' && job.scene.how === 'output'
-        ? [sensitive]
-        : [{ error: { code: 'InternalServiceError', message: 'internal' } }]
+      ? job.scene.type === 'fail' && job.scene.how === 'empty'
+        ? []
+        : job.scene.type === 'fail' && job.scene.how === 'output'
+          ? [sensitive]
+          : [{ error: { code: 'InternalServiceError', message: 'internal' } }]
       : [good]
     // Of a series, the last may be refused while the others are fine.
     if (!bad && Number(count) > 1) data.push(sensitive)

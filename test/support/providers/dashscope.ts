@@ -198,10 +198,13 @@ export class DashScopeStandIn extends StandIn {
         json: { output: { task_id: id, task_status: 'PENDING' }, request_id: 'r' },
       }))
     }
-    if (scene.type === 'fail') return refuse({ because: scene.how === 'error' ? 'broken' : 'input' })
+    const isEmpty = scene.type === 'fail' && scene.how === 'empty'
+    if (scene.type === 'fail' && !isEmpty) return refuse({ because: scene.how === 'error' ? 'broken' : 'input' })
     return this.take(order, job => {
-      const choice = { finish_reason: 'stop', message: { role: 'assistant', content: [{ image: this.linkOf(job) }] } }
-      return { status: 200, json: { output: { choices: [choice] }, usage: { image_count: 1 }, request_id: 'r' } }
+      const content: Json[] = [isEmpty ? { text: 'I cannot draw this.' } : { image: this.linkOf(job) }]
+      const choice = { finish_reason: 'stop', message: { role: 'assistant', content } }
+      const usage: JsonObject = isEmpty ? {} : { image_count: 1 }
+      return { status: 200, json: { output: { choices: [choice] }, usage, request_id: 'r' } }
     })
   }
 

@@ -106,7 +106,7 @@ export class OpenAiStandIn extends StandIn {
     const refused = early(scene, refuse) ?? (problem && problemReply(problem))
     if (refused) return refused
     if (scene.type === 'fail' && (scene.how === 'input' || scene.how === 'output')) return refuse({ because: 'input' })
-    if (scene.type === 'fail') return refuse({ because: 'broken' })
+    if (scene.type === 'fail' && scene.how !== 'empty') return refuse({ because: 'broken' })
     const body = fields as JsonObject
     const order = {
       id: crypto.randomUUID(),
@@ -121,7 +121,7 @@ export class OpenAiStandIn extends StandIn {
 
   #pictures(job: Job): JsonObject {
     const data = Array.from(
-      { length: Number(job.body.n ?? 1) },
+      { length: job.scene.type === 'fail' ? 0 : Number(job.body.n ?? 1) },
       (_, i): JsonObject =>
         this.links
           ? { url: `/generated-images/${job.id}-${i}.png` }
