@@ -5,10 +5,11 @@
  * 2. A wrong value stops the start with a sentence that says what is expected; all wrong values are told at once.
  * 3. A Config prints itself without secrets.
  */
-import { type KeyedProvider, PROVIDER_IDS, PROVIDERS, VARIABLES } from './config/variables.ts'
+import { PROVIDER_IDS, PROVIDERS, VARIABLES } from './config/variables.ts'
 import type { Mode } from './core/run.ts'
 import { type AllowEntry, parseAllow } from './net/egress/allow.ts'
 import { parseSecret } from './net/signature.ts'
+import type { KeyedProvider } from './providers/registry.ts'
 import { type S3Access, s3Access } from './store/media/s3.ts'
 
 export interface Config {

@@ -1,4 +1,5 @@
 /** What can be set: every variable with its meaning, and the providers that have one. */
+import type { KeyedProvider } from '../providers/registry.ts'
 
 export interface Variable {
   name: string
@@ -42,9 +43,7 @@ export const PROVIDERS = {
     url: 'https://dashscope-intl.aliyuncs.com/api/v1',
     title: 'Alibaba Model Studio',
   },
-} as const
-
-export type KeyedProvider = keyof typeof PROVIDERS
+} as const satisfies Readonly<Record<KeyedProvider, { key: string; base: string; url: string; title: string }>>
 
 /** Every provider that may be named in a setting. */
 export const PROVIDER_IDS: readonly string[] = [...Object.keys(PROVIDERS), 'comfyui', 'sandbox']

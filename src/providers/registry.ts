@@ -38,10 +38,7 @@ export function createProviders(options: ProvidersOptions): Provider[] {
   return [...keyed, createComfyUi({ ...shared, baseUrl, workflows, ...own('comfyui') })]
 }
 
-export const KEYED = ['bfl', 'byteplus', 'fal', 'replicate', 'openai', 'google', 'runway', 'dashscope'] as const
-export type KeyedProvider = (typeof KEYED)[number]
-
-const PROTOCOLS: Readonly<Record<KeyedProvider, (options: ProtocolOptions) => Provider>> = {
+const PROTOCOLS = {
   bfl: createBfl,
   byteplus: createBytePlus,
   fal: createFal,
@@ -50,7 +47,11 @@ const PROTOCOLS: Readonly<Record<KeyedProvider, (options: ProtocolOptions) => Pr
   google: createGoogle,
   runway: createRunway,
   dashscope: createDashScope,
-}
+} satisfies Readonly<Record<string, (options: ProtocolOptions) => Provider>>
+
+/** Those with a key of their own. The configuration has its variables for each of these, and for no other. */
+export type KeyedProvider = keyof typeof PROTOCOLS
+export const KEYED = Object.keys(PROTOCOLS) as KeyedProvider[]
 
 /** Where each provider's calls may go: the configured origin, and the hosts that the provider itself spreads over. */
 export function originsOf({ providers, comfyui }: ProviderSettings): Record<string, OriginRule> {
