@@ -17,7 +17,7 @@ import { type Authorized, type Context, guarded, json } from './exchange.ts'
 import { offersOf } from './models.ts'
 import * as docs from './openapi/catalog.ts'
 import { examine, type SoundStep } from './order.ts'
-import { ApiProblem } from './problem.ts'
+import { ApiProblem, MOST_ERRORS } from './problem.ts'
 
 export function chainRoutes(context: Context) {
   const { catalog } = context.deps
@@ -66,9 +66,6 @@ async function estimate({ deps }: Context, exchange: Authorized): Promise<Respon
   }
   return json(200, answer)
 }
-
-/** As many as a problem document tells. */
-const MOST_ERRORS = 100
 
 /** The price where the step would go now, were there a place everywhere: the core chooses, as it does for a run. */
 function estimateStep(

@@ -70,7 +70,7 @@ export function urlNotAllowed(pointer: string): RequestError {
 }
 
 /** More mistakes than this nobody mends in one go, and a megabyte of mistakes must not become ten of answer. */
-const MOST_ERRORS = 100
+export const MOST_ERRORS = 100
 
 /** What a thrown thing means to the caller; null when it is a bug, which the answer does not describe. */
 export function asProblem(thrown: unknown): ApiProblem | null {
