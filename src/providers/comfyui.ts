@@ -12,6 +12,7 @@ import { createHash } from 'node:crypto'
 import { type StepError, stepError } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Checked, Found, Picture, Provider, StartJob } from '../core/ports.ts'
+import { remember } from '../core/remember.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import { createWorkflows, type Filled, prepare, type Workflows } from './comfyui-workflow.ts'
 import {
@@ -36,7 +37,7 @@ import {
   type Submitted,
   textAt,
 } from './protocol.ts'
-import { createMemory, createWire, type ProtocolOptions } from './wire.ts'
+import { createWire, type ProtocolOptions } from './wire.ts'
 
 export interface ComfyUiOptions extends Omit<ProtocolOptions, 'key' | 'baseUrl'> {
   /** Null when there is none. */
@@ -51,7 +52,7 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
   const wire = createWire({ ...options, key: null, baseUrl, dialect: DIALECT, secret: null })
   const inQueue = (signal: AbortSignal) => wire.ask(askAt(below(baseUrl, 'queue')), signal)
   // What we took out of the queue leaves no trace there.
-  const dropped = createMemory<true>(1_000)
+  const dropped = new Map<string, true>()
   const check = async (ref: Json, signal: AbortSignal): Promise<Checked> => {
     const id = idAt(ref, 'id')
     if (id === undefined) return wire.foreign()
@@ -60,7 +61,7 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
     if (place === 'running' || place === 'pending') return wire.settle(id, pending(POLL_MS), POLL_MS)
     const ask = askAt(below(baseUrl, 'history', id))
     const reading = await wire.poll(ask, signal, POLL_MS, answer => readHistory(answer, id, baseUrl))
-    if (reading.type === 'lost' && dropped.get(id)) return { type: 'failed', error: fault(DIALECT, 'canceled') }
+    if (reading.type === 'lost' && dropped.has(id)) return { type: 'failed', error: fault(DIALECT, 'canceled') }
     // Not in the history proves nothing as long as nobody has seen the queue.
     const sure = place !== null || reading.type !== 'lost'
     return wire.settle(id, sure ? reading : pending(2 * POLL_MS), POLL_MS)
@@ -87,7 +88,7 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
       if (place !== 'running' && place !== 'pending') return cancelSeen(await check(ref, signal))
       const asked = await wire.ask(place === 'pending' ? dropAsk(baseUrl, id) : stopAsk(baseUrl, id), signal)
       if (asked.type === 'failed' || asked.answer.status >= 300) return 'failed'
-      if (place === 'pending') dropped.set(id, true)
+      if (place === 'pending') remember(dropped, id, true, MOST_DROPPED)
       return 'confirmed'
     },
     async find(attempt, signal) {
@@ -115,6 +116,8 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
 const POLL_MS = 1_000
 /** Runs of the history that a look-up reads: more than any machine paints in the seconds since the submit. */
 const HISTORY = 100
+/** Taken out of the queue and not asked for since: their step asks at once. */
+const MOST_DROPPED = 1_000
 /** History and queue repeat the graphs. */
 const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: 32 * 1024 * 1024 } as const
 

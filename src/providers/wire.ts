@@ -11,6 +11,7 @@
 import { ERRORS, type ErrorCode, type StepError, stepError } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
 import type { Checked, Opened, Started, StartJob } from '../core/ports.ts'
+import { remember } from '../core/remember.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import { type AllowEntry, parseAllow } from '../net/egress/allow.ts'
 import { createEgress, type Egress } from '../net/egress.ts'
@@ -101,8 +102,8 @@ const ENDINGS = Object.keys(ERRORS) as ErrorCode[]
 
 export function createWire(options: WireOptions): Wire {
   const { dialect, http, now, secret } = options
-  const known = createMemory<true>(MEMORY)
-  const losses = createMemory<{ polls: number; since: number }>(MEMORY)
+  const known = new Map<string, true>()
+  const losses = new Map<string, { polls: number; since: number }>()
   const ownEgress = createEgress({ allow: [...originEntry(options.baseUrl), ...(options.allow ?? [])] })
   let heardAt = Number.NEGATIVE_INFINITY
 
@@ -140,7 +141,7 @@ export function createWire(options: WireOptions): Wire {
         return { type: 'accepted', jobRef: { ended }, pollAfterMs: 0, ...(costUsd === undefined ? {} : { costUsd }) }
       }
       const id = submitted.type === 'accepted' ? idAt(submitted.jobRef, 'id') : undefined
-      if (id !== undefined) known.set(id, true)
+      if (id !== undefined) remember(known, id, true, MEMORY)
       return submitted
     },
     async poll(call, signal, everyMs, read) {
@@ -148,14 +149,14 @@ export function createWire(options: WireOptions): Wire {
       return asked.type === 'failed' ? unreachable(asked.error, everyMs) : read(asked.answer)
     },
     settle(id, reading, everyMs) {
-      known.set(id, true)
+      remember(known, id, true, MEMORY)
       if (reading.type !== 'lost') {
         losses.delete(id)
         return reading
       }
       const before = losses.get(id) ?? { polls: 0, since: now() }
       const loss = { ...before, polls: before.polls + 1 }
-      losses.set(id, loss)
+      remember(losses, id, loss, MEMORY)
       const isGone = loss.polls >= LOST.polls && now() - loss.since >= LOST.ms
       return isGone ? { type: 'failed', error: reading.error } : unreachable(reading.error, everyMs)
     },
@@ -174,7 +175,7 @@ export function createWire(options: WireOptions): Wire {
         error: stepError(code, message, { provider, ...(providerText ? { providerText } : {}) }),
       }
     },
-    isKnown: id => known.get(id) === true,
+    isKnown: id => known.has(id),
     heard: () => {
       heardAt = now()
     },
@@ -234,22 +235,4 @@ function originEntry(baseUrl: string): readonly AllowEntry[] {
   const { hostname, port, protocol } = new URL(baseUrl)
   const parsed = parseAllow(`${hostname}:${port || (protocol === 'https:' ? '443' : '80')}`)
   return parsed.ok ? parsed.entries : []
-}
-
-/** A map that forgets its oldest entry. */
-export function createMemory<V>(limit: number): {
-  get(key: string): V | undefined
-  set(key: string, value: V): void
-  delete(key: string): void
-} {
-  const entries = new Map<string, V>()
-  return {
-    get: key => entries.get(key),
-    set(key, value) {
-      entries.delete(key)
-      entries.set(key, value)
-      if (entries.size > limit) for (const oldest of entries.keys()) return void entries.delete(oldest)
-    },
-    delete: key => void entries.delete(key),
-  }
 }

@@ -7,6 +7,7 @@
  */
 import type { Json } from '../../core/json.ts'
 import type { Store } from '../../core/ports.ts'
+import { remember } from '../../core/remember.ts'
 import type { Run } from '../../core/run.ts'
 import { overlay } from './overlay.ts'
 
@@ -52,8 +53,8 @@ export class AttemptBook {
       if (!('attempt' in step)) continue
       const { token, provider, providerModel, no, jobRef } = step.attempt
       const known = { runId: run.id, stepId: step.id, stepKey: step.key, model: step.model, providerModel, no }
-      keep(this.#tokens, token, known)
-      if (jobRef !== null) keep(this.#jobs, jobKey(provider, jobRef), known)
+      remember(this.#tokens, token, known, MOST)
+      if (jobRef !== null) remember(this.#jobs, jobKey(provider, jobRef), known, MOST)
     }
   }
 
@@ -66,17 +67,10 @@ export class AttemptBook {
   }
 }
 
-function keep(book: Map<string, KnownAttempt>, key: string, known: KnownAttempt): void {
-  book.delete(key)
-  book.set(key, known)
-  const [oldest] = book.keys()
-  if (book.size > MOST && oldest !== undefined) book.delete(oldest)
-}
-
 function recall(book: Map<string, KnownAttempt>, key: string): KnownAttempt | null {
   const known = book.get(key)
   if (!known) return null
-  keep(book, key, known)
+  remember(book, key, known, MOST)
   return known
 }
 

@@ -11,6 +11,7 @@
  */
 import type { Database } from 'bun:sqlite'
 import type { ClaimOrder } from '../../core/delivery.ts'
+import { remember } from '../../core/remember.ts'
 import { type DueHost, DueHosts, type DueRow, type Kind } from './due-hosts.ts'
 
 /** A place in the order in which the deliveries of a host are read. */
@@ -127,20 +128,13 @@ export class Claims {
       line.isOver = line.rows.length < STEP
       reading.left -= Math.max(LEAST, line.rows.length)
     } else {
-      if (looks > 1) this.#remember(host, last)
+      if (looks > 1) remember(this.#readTo, host, last, REMEMBERED)
       return false
     }
     line.next = 0
     line.looks += 1
     if (line.isOver) this.#readTo.delete(host)
     return true
-  }
-
-  #remember(host: string, last: Place): void {
-    this.#readTo.delete(host)
-    this.#readTo.set(host, last)
-    const [oldest] = this.#readTo.keys()
-    if (oldest !== undefined && this.#readTo.size > REMEMBERED) this.#readTo.delete(oldest)
   }
 
   #mayReadOn({ host, looks }: Line, reading: Reading): boolean {
