@@ -30,7 +30,6 @@ export interface StartJob {
   stepId: string
   /** Committed before the call; in the callback address, and where possible in the job's own metadata. */
   token: string
-  attemptNo: number
   /** Jobs that the step has had at this provider before: what may have been paid there for nothing. */
   jobsBefore: number
   providerModel: string

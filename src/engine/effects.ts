@@ -241,7 +241,7 @@ async function sendOff(
   try {
     const translation = route.translate(step.params, { role: step.role, pictures: refs })
     if (!translation.ok) return refused(stepError('invalid_input', translation.reason))
-    const { token, no: attemptNo } = attempt
+    const { token } = attempt
     const { body, providerModel } = translation
     // A look-up goes by the name that is stored.
     if (providerModel !== attempt.providerModel)
@@ -252,7 +252,6 @@ async function sendOff(
       runId: run.id,
       stepId: step.id,
       token,
-      attemptNo,
       jobsBefore: step.attempts.filter(past => past.provider === provider.id && past.submittedAt !== null).length,
       role: step.role,
       body,

@@ -96,7 +96,7 @@ class Stage {
 
   /** The same step once more. */
   again(job: StartJob): StartJob {
-    return { ...job, token: `${job.token}-2`, attemptNo: job.attemptNo + 1 }
+    return { ...job, token: `${job.token}-2` }
   }
 
   /** Submits; gives what to ask for, as a database gives it back. A synchronous answer is a job that has ended. */

@@ -164,12 +164,12 @@ export class Books {
   /** A submit leaves the process. `run` and `open` are what is stored now. */
   submitting(provider: string, job: StartJob, run: Run | null | undefined, open: readonly Run[]): void {
     this.submits += 1
-    const { stepId, token, attemptNo } = job
-    const where = `step ${stepId} attempt ${attemptNo} at ${provider}`
-    this.note(`submit ${where} (${token})`)
+    const { stepId, token } = job
     const step = run?.steps.find(each => each.id === stepId)
     const live = step?.status === 'submitting' ? step.attempt : null
-    if (!run || !step || live?.token !== token || live.no !== attemptNo || live.provider !== provider) {
+    const where = `step ${stepId} attempt ${live?.no ?? 'without a number'} at ${provider}`
+    this.note(`submit ${where} (${token})`)
+    if (!run || !step || live?.token !== token || live.provider !== provider) {
       this.broken(`${where} left before its intent was stored`)
       return
     }
@@ -248,16 +248,17 @@ export class Books {
   }
 
   /** What the key has spent on the day of this attempt, itself included. */
-  async paying({ stepId, runId, attemptNo }: StartJob, store: Store | undefined): Promise<void> {
+  async paying({ stepId, runId, token }: StartJob, store: Store | undefined): Promise<void> {
     const { dailyBudgetUsd } = this.limits
     if (dailyBudgetUsd === null || !store) return
     const step = (await store.run(runId))?.steps.find(each => each.id === stepId)
-    const at = (step && attemptsOf(step).find(attempt => attempt.no === attemptNo)?.startedAt) ?? 0
+    const attempt = step && attemptsOf(step).find(each => each.token === token)
+    const at = attempt?.startedAt ?? 0
     const day = Math.floor(at / DAY_MS) * DAY_MS
     let usd = 0
     for await (const piece of store.spending(day, day + DAY_MS)) for (const each of piece) usd += each.usd
     if (usd > dailyBudgetUsd + 1e-6)
-      this.broken(`step ${stepId} attempt ${attemptNo}: ${usd} are spent of a budget of ${dailyBudgetUsd}`)
+      this.broken(`step ${stepId} attempt ${attempt?.no}: ${usd} are spent of a budget of ${dailyBudgetUsd}`)
   }
 
   // ── At the end ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -420,7 +420,6 @@ async function openRig(role: Role, painter?: Painter): Promise<Rig> {
       const ids = { runId: 'run-1', stepId: stepId ?? `step-${calls}`, token: `token-${calls}` }
       return {
         ...ids,
-        attemptNo: 1,
         jobsBefore: 0,
         providerModel: model,
         role: own,

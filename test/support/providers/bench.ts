@@ -105,7 +105,6 @@ export async function openBench<S extends StandIn>(spec: BenchSpec<S>): Promise<
         runId: 'run',
         stepId: 'step',
         token,
-        attemptNo: 1,
         jobsBefore: 0,
         callbackUrl: null,
         ...spec.order,
