@@ -61,11 +61,11 @@ describe('a file', () => {
   test('comes as a stream, with what was declared', async () => {
     const server = await httpsServer((incoming, reply) => {
       expect(incoming.headers).toMatchObject({ 'accept-encoding': 'identity', accept: 'image/*', range: 'bytes=0-' })
-      reply.writeHead(206, { 'content-type': 'Image/PNG; x=y', 'content-length': '5' }).end('12345')
+      reply.writeHead(200, { 'content-type': 'Image/PNG; x=y', 'content-length': '5' }).end('12345')
     })
     const wanted = request({ accept: ['image/*'], headers: { range: 'bytes=0-' } })
     const result = await egressTo(server.port).download(FILE, wanted)
-    expect(result).toMatchObject({ type: 'opened', status: 206, mime: 'image/png', length: 5 })
+    expect(result).toMatchObject({ type: 'opened', status: 200, mime: 'image/png', length: 5 })
     expect(result.type === 'opened' && (await readAll(result.stream))).toEqual({ bytes: 5, error: null })
   })
 

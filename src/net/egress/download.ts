@@ -58,7 +58,7 @@ export async function download(url: string, request: DownloadRequest, rules: Dia
   try {
     reply = await follow(url, request, rules, deadline.signal)
     const status = reply.status
-    checkStatus(status, request)
+    checkStatus(status)
     const mime = declaredType(reply)
     checkType(mime, request.accept)
     const encoding = reply.headers['content-encoding'] ?? 'identity'
@@ -116,9 +116,9 @@ function nextTarget(from: URL, location: string | undefined): string {
   return /^[a-z][a-z0-9+.-]*:/i.test(location) ? location : next.href
 }
 
-function checkStatus(status: number, request: DownloadRequest): void {
-  const asksForRange = Object.keys(request.headers ?? {}).some(name => name.toLowerCase() === 'range')
-  if (status === 200 || (status === 206 && asksForRange)) return
+function checkStatus(status: number): void {
+  // Nobody asks for a range: a part is not the file.
+  if (status === 200) return
   const family = Math.floor(status / 100)
   const errorClass = family === 4 ? 'http_4xx' : family === 5 ? 'http_5xx' : family === 3 ? 'redirect' : 'http_status'
   throw new EgressError(errorClass, `status ${status}`)
