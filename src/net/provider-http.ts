@@ -48,7 +48,7 @@ export type CallBody =
 
 export type ProviderCall = {
   readonly provider: string
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly url: string
   /** No secrets here: they are neither guarded nor redacted. */
   readonly headers?: Readonly<Record<string, string>>
@@ -223,7 +223,7 @@ function requestOf(call: ProviderCall): BunFetchRequestInit | string {
       // Our own deadline decides; Bun's idle limit would cut a synchronous picture after five minutes.
       timeout: false,
       // A fresh connection for what Bun would resend by itself, so that one call is one request.
-      keepalive: call.method === 'GET' || call.method === 'POST' || call.method === 'PATCH',
+      keepalive: call.method === 'GET' || call.method === 'POST',
       ...(body ? { body: body.type === 'json' ? JSON.stringify(body.value) : body.value } : {}),
     }
   } catch {
