@@ -34,6 +34,7 @@ export interface Delivery extends NewDelivery {
   /** Attempts of the schedule that were begun. Counted with the lease: a send that kills the process cannot be repeated for ever. */
   attempts: number
   updatedAt: number
+  /** Of the newest attempt that was accepted; a failed one after it leaves it. */
   deliveredAt: number | null
   lastError: string | null
 }

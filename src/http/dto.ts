@@ -150,7 +150,7 @@ export const callback = define(
     status: word(['pending', 'delivered', 'exhausted', 'gone'], 'gone: the receiver answered 410.'),
     attempts: Type.Integer(),
     due_at: nullable(time('When the next attempt is due.')),
-    delivered_at: nullable(time('When a receiver answered 2xx.')),
+    delivered_at: nullable(time('When the receiver last answered 2xx.')),
     last_error: nullable(text('Class of the last failure, such as http_5xx or timeout.')),
   }),
 )

@@ -483,6 +483,24 @@ function asking(subject: Subject): void {
     expect(await restarted.resend('msg_none', T0)).toBe(false)
   })
 
+  test('a delivered one stays delivered when it was when a resend fails, and is delivered anew when one succeeds', async () => {
+    const { store } = subject
+    const [{ id }] = (await deliver(subject, [{}])) as [NewDelivery]
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    await store.settle(settlement(id, { at: T0 + 10, status: 'delivered', attempt: attemptOf({ httpStatus: 204 }) }))
+    const resent = async (at: number, attempt: Partial<DeliveryAttempt>) => {
+      await store.resend(id, at)
+      await store.claim(claimOrder({ at, leaseToken: `L${at}` }))
+      const tried = attemptOf({ trigger: 'manual', no: 2, ...attempt })
+      await store.settle(settlement(id, { leaseToken: `L${at}`, at, status: 'delivered', attempt: tried }))
+      return store.delivery(id)
+    }
+    const failed = await resent(T0 + 20, { httpStatus: 500, errorClass: 'http_5xx', reason: 'as_before' })
+    expect(failed).toMatchObject({ status: 'delivered', deliveredAt: T0 + 10, lastError: 'http_5xx' })
+    const anew = await resent(T0 + 30, { httpStatus: 200 })
+    expect(anew).toMatchObject({ status: 'delivered', deliveredAt: T0 + 30, lastError: null })
+  })
+
   test('a recovery takes failed deliveries of a time and a host once, oldest first, one after the other', async () => {
     const { store } = subject
     const wishes = Array.from({ length: 6 }, (_, n) => ({ createdAt: T0 + n, host: n === 4 ? 'other:443' : 'h:443' }))

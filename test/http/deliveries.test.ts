@@ -20,6 +20,7 @@ interface Delivery {
   attempts: number
   host: string
   next_attempt_at: string | null
+  delivered_at: string | null
   last_error: string | null
   attempt_log: {
     no: number
@@ -68,16 +69,18 @@ describe('a delivery', () => {
   })
 
   test('can be sent again after success: 202, the same id and bytes, one attempt that restarts nothing', async () => {
-    const { id } = await ended()
+    const { id, run_id } = await ended()
     await world.outbox.runOnce()
-    expect(await get(id)).toMatchObject({ status: 'delivered', attempts: 1 })
+    const { status, attempts, delivered_at } = await get(id)
+    expect([status, attempts, Date.parse(delivered_at ?? '')]).toEqual(['delivered', 1, world.clock.now()])
     world.clock.advance(1_000)
     world.receiver = () => ({ status: 500 })
     const asked = await world.ask('POST', `/api/v1/deliveries/${id}/resend`)
     expect([asked.status, ((await asked.json()) as Delivery).status]).toEqual([202, 'pending'])
     await world.outbox.runOnce()
     const shown = await get(id)
-    expect(shown).toMatchObject({ status: 'delivered', attempts: 1, last_error: 'http_5xx' })
+    expect(shown).toMatchObject({ status: 'delivered', attempts: 1, delivered_at, last_error: 'http_5xx' })
+    expect(await world.json('GET', `/api/v1/runs/${run_id}`)).toMatchObject({ callback: { delivered_at } })
     expect(shown.attempt_log.map(each => each.trigger)).toEqual(['schedule', 'manual'])
     const [first, second] = world.posted.map(({ request }) => request)
     expect(second?.body).toEqual(first!.body)

@@ -234,7 +234,7 @@ export class MemoryStore implements Store {
       dueAt: due,
       attempts: record.delivery.attempts - uncounted,
       updatedAt: at,
-      deliveredAt: status === 'delivered' ? at : record.delivery.deliveredAt,
+      deliveredAt: status === 'delivered' && attempt.errorClass === null ? at : record.delivery.deliveredAt,
       lastError: attempt.errorClass,
     }
     Object.assign(record, { readyAt: due, leaseToken: null })

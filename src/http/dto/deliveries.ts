@@ -22,7 +22,7 @@ const deliveryFields = {
   last_error: nullable(text('Class of the newest failure.', { examples: ['http_5xx'] })),
   created_at: time('When the run ended.'),
   updated_at: time('When it last changed.'),
-  delivered_at: nullable(time('When the receiver accepted it.')),
+  delivered_at: nullable(time('When the receiver last accepted it.')),
 }
 
 export const delivery = define('Delivery', Type.Object(deliveryFields))

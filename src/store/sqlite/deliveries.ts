@@ -123,8 +123,10 @@ export class DeliveryTables {
   settle(settlement: Settlement): boolean {
     const { deliveryId, leaseToken, at, status, dueAt, counts, attempt, hostChange } = settlement
     if (status === 'pending' && dueAt === null) throw new Error(`delivery ${deliveryId} waits for no time`)
+    // A failed attempt may bring "delivered" back: then it was not this one that delivered.
+    const deliveredAt = status === 'delivered' && attempt.errorClass === null ? at : null
     const held = this.#sql.settle.run(
-      ...[status, dueAt, counts, at, status === 'delivered' ? at : null, attempt.errorClass],
+      ...[status, dueAt, counts, at, deliveredAt, attempt.errorClass],
       ...[deliveryId, leaseToken],
     )
     const late = held.changes === 0
