@@ -360,7 +360,8 @@ export interface Observer {
   deliveryTried(delivery: {
     deliveryId: string
     runId: string
-    status: DeliveryStatus
+    /** What the attempt made of it. as_before: nothing, since somebody asked for it and it failed. */
+    status: DeliveryStatus | 'as_before'
     httpStatus: number | null
     errorClass: string | null
     ms: number

@@ -315,7 +315,8 @@ export class Outbox implements Post {
       },
     })
     if (dueAt !== null) this.#wakeAt(dueAt)
-    observer.deliveryTried({ deliveryId, runId, status, httpStatus, errorClass, ms: durationMs })
+    const made = reason === 'as_before' ? reason : status
+    observer.deliveryTried({ deliveryId, runId, status: made, httpStatus, errorClass, ms: durationMs })
   }
 
   /** Says once that nothing leaves this machine: an operator should know, and needs no more than one line. */

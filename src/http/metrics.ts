@@ -82,7 +82,7 @@ function createObserver(registry: Registry): Observer {
   })
   const deliveries = new Histogram({
     name: 'babychain_delivery_attempt_duration_seconds',
-    help: 'One POST of a callback.',
+    help: 'One POST of a callback, by what it made of the callback; as_before: a failed one that somebody asked for.',
     labelNames: ['status', 'error_class'] as const,
     buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 15],
     registers,

@@ -89,6 +89,20 @@ describe('a delivery', () => {
     expect(await world.store.nextDeliveryAt()).toBeNull()
   })
 
+  test('that is sent again in vain counts as one of which the attempt made nothing, and not as delivered', async () => {
+    const { id } = await ended()
+    await world.outbox.runOnce()
+    world.receiver = () => ({ status: 500 })
+    await world.ask('POST', `/api/v1/deliveries/${id}/resend`)
+    await world.outbox.runOnce()
+    const metrics = await world.deps.metrics.text()
+    const posts = [...metrics.matchAll(/^babychain_delivery_attempt_duration_seconds_count(\{.*\} \d+)$/gm)]
+    expect(posts.map(([, labels]) => labels)).toEqual([
+      '{status="delivered",error_class=""} 1',
+      '{status="as_before",error_class="http_5xx"} 1',
+    ])
+  })
+
   test('of another key, or of nobody, is 404 in every way', async () => {
     const { id, run_id } = await ended()
     for (const each of [id, 'msg_00000000000070008000000000000001', 'nonsense', '__proto__']) {
