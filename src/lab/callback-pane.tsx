@@ -1,6 +1,7 @@
 /** The callback of a run: where it stands, each POST and its answer, and sending it again. */
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
+import type { DeliveryDto } from '../http/dto/deliveries.ts'
 import type { RunDto } from '../http/dto.ts'
 import { ApiFailure } from './api.ts'
 import { type DeliveryDetail, deliveryOf, resend } from './delivery.ts'
@@ -52,6 +53,9 @@ function callbackSentence(callback: NonNullable<RunDto['callback']>): string {
   }
 }
 
+/** How often a resend that is on its way is asked for. */
+const FOLLOW_MS = 2_000
+
 interface LogProps {
   id: string
   /** Another one when there may be another attempt. */
@@ -62,7 +66,8 @@ interface LogProps {
 /** Asked for by hand: who only watches a run need not load its deliveries. */
 export function DeliveryLog({ id, version, refresh }: LogProps) {
   const detail = useSignal<DeliveryDetail | null>(null)
-  const said = useSignal<string | null>(null)
+  /** What the newest resend was answered with: attempts that began later tell what became of it. */
+  const asked = useSignal<DeliveryDto | null>(null)
   /** Of the newest thing that was tried: what works now needs no word about before. */
   const failure = useSignal<string | null>(null)
   const act = async (what: () => Promise<void>) => {
@@ -79,11 +84,10 @@ export function DeliveryLog({ id, version, refresh }: LogProps) {
       detail.value = await deliveryOf(id)
     })
   const again = () => {
-    said.value = null
+    asked.value = null
     failure.value = null
     return act(async () => {
-      await resend(id)
-      said.value = 'Sent again, with the same webhook-id.'
+      asked.value = await resend(id)
       refresh()
       detail.value = await deliveryOf(id)
     })
@@ -92,6 +96,15 @@ export function DeliveryLog({ id, version, refresh }: LogProps) {
   useEffect(() => {
     if (detail.value) void show()
   }, [version])
+  const tried = asked.value && outcomeOf(asked.value, detail.value)
+  const isOnItsWay = asked.value !== null && tried === null
+  // A receiver may take its time, and a failure may leave the version as it was.
+  useEffect(() => {
+    if (!isOnItsWay) return
+    const following = setInterval(() => void show(), FOLLOW_MS)
+    return () => clearInterval(following)
+  }, [isOnItsWay])
+  const said = isOnItsWay ? 'Sending again …' : tried
   return (
     <>
       <p class="adds">
@@ -102,9 +115,9 @@ export function DeliveryLog({ id, version, refresh }: LogProps) {
           resend
         </button>
       </p>
-      {(failure.value ?? said.value) && (
+      {(failure.value ?? said) && (
         <p class="note" role="status">
-          {failure.value ?? said.value}
+          {failure.value ?? said}
         </p>
       )}
       {detail.value && (
@@ -124,4 +137,13 @@ export function DeliveryLog({ id, version, refresh }: LogProps) {
       )}
     </>
   )
+}
+
+/** What became of a resend: of the newest attempt since it was asked for; null before there is one. */
+function outcomeOf({ updated_at }: DeliveryDto, detail: DeliveryDetail | null): string | null {
+  const since = Date.parse(updated_at)
+  const tried = detail?.attempt_log.findLast(each => Date.parse(each.started_at) >= since)
+  if (!tried) return null
+  const answer = tried.http_status === null ? tried.error_class : `HTTP ${tried.http_status}`
+  return `Sent again, with the same webhook-id. ${tried.error_class === null ? 'Delivered' : 'Not delivered'}: ${answer}.`
 }

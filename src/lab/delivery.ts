@@ -17,9 +17,9 @@ export function deliveries(query: string, signal: AbortSignal): Promise<Delivery
   return api('GET', `/api/v1/deliveries${query ? `?${query}` : ''}`, { signal })
 }
 
-/** The same message with the same webhook-id, once more. */
-export async function resend(id: string): Promise<void> {
-  await api('POST', `/api/v1/deliveries/${id}/resend`)
+/** The same message with the same webhook-id, once more; the attempt itself comes after the answer. */
+export function resend(id: string): Promise<DeliveryDto> {
+  return api('POST', `/api/v1/deliveries/${id}/resend`)
 }
 
 /** What was not delivered since then, once more. */

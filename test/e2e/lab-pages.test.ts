@@ -13,13 +13,13 @@ async function outage(page: Page, path: RegExp = /\/api\/v1\//): Promise<() => P
   return () => page.unroute(path)
 }
 
-async function createRun(prompt = 'A small boat', more: object = {}): Promise<string> {
+async function createRun(prompt = 'A small boat', more: object = {}, at = server): Promise<string> {
   const input = {
     chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
     text_to_image_params: { prompt, width: 256, height: 256 },
     image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
   }
-  const answer = await server.post('/api/v1/chains/chain101/runs', { input, ...more })
+  const answer = await at.post('/api/v1/chains/chain101/runs', { input, ...more })
   return ((await answer.json()) as { id: string }).id
 }
 
@@ -154,6 +154,7 @@ describe('the attempts of a delivery', () => {
       url,
     }
     const tried = { started_at: run.ended_at, duration_ms: 5, http_status: 204, error_class: null, trigger: 'schedule' }
+    const log = [{ ...tried, reply: null }]
     let busy = true
     await page.route(new RegExp(`/api/v1/runs/${id}`), route =>
       route.fulfill({ json: { ...run, webhook_url: url, callback } }),
@@ -165,9 +166,13 @@ describe('the attempts of a delivery', () => {
             headers: { 'content-type': 'application/problem+json' },
             body: JSON.stringify({ detail: 'The database is busy.' }),
           })
-        : route.fulfill({ json: { ...callback, attempt_log: [{ ...tried, reply: null }], payload: {} } }),
+        : route.fulfill({ json: { ...callback, attempt_log: log, payload: {} } }),
     )
-    await page.route(/\/api\/v1\/deliveries\/msg_1\/resend$/, route => route.fulfill({ status: 202, json: callback }))
+    await page.route(/\/api\/v1\/deliveries\/msg_1\/resend$/, route => {
+      const updated_at = new Date().toISOString()
+      log.push({ ...tried, started_at: updated_at, trigger: 'manual', reply: null })
+      return route.fulfill({ status: 202, json: { ...callback, updated_at } })
+    })
     await page.goto(`${server.url}/runs/${id}`)
     const heal = () => {
       busy = false
@@ -185,6 +190,35 @@ describe('the attempts of a delivery', () => {
     await pane.locator('.tries li').waitFor()
     await pane.getByText('The database is busy.').waitFor({ state: 'detached', timeout: 5_000 })
     await leave(here)
+  }, 60_000)
+
+  test('tell what became of a resend when it is known, and say nothing of it before', async () => {
+    let answer = Promise.resolve(204)
+    const receiver = Bun.serve({
+      port: 0,
+      hostname: '127.0.0.1',
+      fetch: async () => new Response(null, { status: await answer }),
+    })
+    await using own = new OwnServer({ BABYCHAIN_EGRESS_ALLOW: `127.0.0.1:${receiver.port}` })
+    await own.server.start()
+    const id = await createRun('A resent boat', { webhook_url: `http://127.0.0.1:${receiver.port}/hook` }, own.server)
+    const here = await visit(`/runs/${id}`, {}, own.server)
+    const pane = here.page.getByRole('region', { name: 'Callback' })
+    await pane.getByText('Delivered with one attempt').waitFor({ timeout: 20_000 })
+    for (const [status, words] of [
+      [500, 'Not delivered: HTTP 500.'],
+      [204, 'Delivered: HTTP 204.'],
+    ] as const) {
+      const held = Promise.withResolvers<number>()
+      answer = held.promise
+      await pane.getByRole('button', { name: 'resend' }).click()
+      await pane.getByText('Sending again …').waitFor()
+      expect(await pane.getByText('Sent again').count()).toBe(0)
+      held.resolve(status)
+      await pane.getByText(`Sent again, with the same webhook-id. ${words}`).waitFor({ timeout: 10_000 })
+    }
+    await leave(here)
+    await receiver.stop(true)
   }, 60_000)
 
   test('say after a failure still that it was sent again', async () => {
