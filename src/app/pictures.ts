@@ -12,7 +12,7 @@ import { type Clock, type Media, type Picture, StorageUnavailable } from '../cor
 import { LIMITS } from '../core/run.ts'
 import { EgressError } from '../net/egress/failure.ts'
 import type { Egress } from '../net/egress.ts'
-import { sniff } from '../store/media/sniff.ts'
+import { describe, HEAD_BYTES, NOUNS, sniff } from '../store/media/sniff.ts'
 
 /** How long we wait for bytes: for the first, for so many more, and in all (ms). */
 interface Patience {
@@ -112,6 +112,16 @@ async function openedInTime(media: Pick<Media, 'open'>, id: string, { clock, sig
     disarm()
     signal.removeEventListener('abort', onAbort)
   }
+}
+
+/**
+ * What a data URI holds that is no picture (`text, not a PNG, …`); null for a picture. As `judge` will see it, from its first
+ * bytes alone: it may be long, and is asked about with every order.
+ */
+export function misfitOf(uri: string): string | null {
+  const from = uri.indexOf(',') + 1
+  const head = Buffer.from(uri.slice(from, from + Math.ceil(HEAD_BYTES / 3) * 4), 'base64')
+  return sniff(head)?.kind === 'image' ? null : `${describe(head)}, not ${NOUNS.image}`
 }
 
 function fromDataUri(ref: string) {

@@ -230,7 +230,7 @@ async function checkPictures(
 
 /** What is wrong with a picture, or its size in bytes: 0 for a link, whose size nobody knows yet. */
 async function checkPicture(
-  { media, checkUrl }: ApiDeps,
+  { media, checkUrl, misfitOf }: ApiDeps,
   { apiKeyId }: Principal,
   pointer: string,
   value: string,
@@ -244,9 +244,10 @@ async function checkPicture(
   }
   if (value.startsWith('data:')) {
     const sound = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/i.test(value)
-    const detail = 'the data URI is not valid base64'
-    const hint = 'Upload it with POST /api/v1/media.'
-    return sound ? { bytes: (value.length * 3) / 4 } : { pointer, code: 'picture_reference', detail, hint }
+    const misfit = sound ? misfitOf(value) : 'not valid base64'
+    if (misfit === null) return { bytes: (value.length * 3) / 4 }
+    const hint = sound ? 'Give the bytes of a PNG, JPEG or WebP.' : 'Upload it with POST /api/v1/media.'
+    return { pointer, code: 'picture_reference', detail: `the data URI is ${misfit}`, hint }
   }
   return checkUrl(value) ? { bytes: 0 } : urlNotAllowed(pointer)
 }

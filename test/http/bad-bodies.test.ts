@@ -264,6 +264,13 @@ const BAD: Bad[] = [
     pointer: '/input/image_to_image_params/input_image',
   },
   {
+    name: 'a picture that is a text',
+    slug: 'chain202',
+    body: pictured('data:image/png;base64,aGVsbG8gd29ybGQ='),
+    status: 400,
+    pointer: '/input/image_to_image_params/input_image',
+  },
+  {
     name: 'a picture that nobody uploaded',
     slug: 'chain202',
     body: pictured('media:00000000-0000-7000-8000-0000000fffff'),

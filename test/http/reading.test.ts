@@ -242,7 +242,7 @@ describe('the list', () => {
 
   test('ends a page early when it grows large', async () => {
     const other = await HttpWorld.open()
-    const data = `data:image/png;base64,${'A'.repeat(900_000)}`
+    const data = `data:image/png;base64,iVBORw0KGgo${'A'.repeat(900_000)}`
     const input = {
       chain_models: { image_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
       image_to_image_params: { prompt: 'in red', input_image: data },

@@ -58,6 +58,9 @@ export function describe(head: Uint8Array): string {
   return /^[\t\n\r\x20-\x7e]+$/.test(text) ? 'text' : 'of an unknown type'
 }
 
+/** What is taken in its place, for the same message. */
+export const NOUNS: Record<StepKind, string> = { image: 'a PNG, JPEG or WebP picture', video: 'an MP4 or WebM film' }
+
 /** Reads what the headers of a file of a known format say. */
 export async function inspect(format: Format, size: number, readAt: ReadAt): Promise<Facts> {
   const read = windowed(readAt)

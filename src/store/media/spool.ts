@@ -12,7 +12,7 @@ import type { StepKind } from '../../core/model.ts'
 import type { KeepOrder, Kept } from '../../core/ports.ts'
 import type { Output } from '../../core/run.ts'
 import { onDisk, writeAll } from './disk.ts'
-import { describe, type Format, HEAD_BYTES, inspect, sniff } from './sniff.ts'
+import { describe, type Format, HEAD_BYTES, inspect, NOUNS, sniff } from './sniff.ts'
 
 /** Largest files in bytes, by kind; largest picture in pixels. */
 export interface Caps extends Record<StepKind, number> {
@@ -171,8 +171,6 @@ async function check(
   }
   return { ok: true, file: { mime: format.mime, ext: format.ext, bytes, sha256, ...facts }, bytes: draft.whole() }
 }
-
-const NOUNS: Record<StepKind, string> = { image: 'a PNG, JPEG or WebP picture', video: 'an MP4 or WebM film' }
 
 function invalid(message: string): Extract<Kept, { ok: false }> {
   return { ok: false, error: stepError('output_invalid', message) }
