@@ -126,7 +126,7 @@ export function misfitOf(uri: string): string | null {
 
 function fromDataUri(ref: string) {
   const [head = '', data = ''] = ref.split(',', 2)
-  return head.endsWith(';base64') ? judge(Buffer.from(data, 'base64')) : failed('a data URI must be in base64')
+  return /;base64$/i.test(head) ? judge(Buffer.from(data, 'base64')) : failed('a data URI must be in base64')
 }
 
 const TOO_SLOW = new Error('the input picture came too slowly')

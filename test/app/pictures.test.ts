@@ -50,6 +50,7 @@ describe('a picture', () => {
       await told(LINK, never, 1_000_000),
       await untold(LINK, never, png.length),
       await told(`data:image/jpeg;base64,${Buffer.from(png).toString('base64')}`, never),
+      await told(`data:image/PNG;BASE64,${Buffer.from(png).toString('base64')}`, never),
     ]
     for (const each of read) {
       expect(each).toMatchObject({ ok: true, picture: { mime: 'image/png' } })
