@@ -272,7 +272,10 @@ class Reader {
     if (value === 'disk') return { type: 'disk' }
     const match = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,62})(?:\/(.*))?$/.exec(value)
     if (match?.[1]) return { type: 's3', bucket: match[1], prefix: (match[2] ?? '').replace(/^\/+|\/+$/g, '') }
-    this.problem('BABYCHAIN_MEDIA must be disk or s3://bucket/prefix')
+    const rule = 'a bucket has 2 to 63 lower-case letters, digits, dots and hyphens, and begins with a letter or digit'
+    // Some tools take credentials in front of the bucket.
+    const shown = JSON.stringify(value.replace(/\/\/.*@/, '//…@'))
+    this.problem(`BABYCHAIN_MEDIA must be disk or s3://bucket/prefix, where ${rule}; it is ${shown}`)
     return { type: 'disk' }
   }
 
