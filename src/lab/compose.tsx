@@ -25,6 +25,7 @@ import {
   setParams,
   startRun,
 } from './draft.ts'
+import { beginAt } from './focus.ts'
 import { Form, Unreadable } from './form.tsx'
 import { money, plural, roleName, span } from './format.ts'
 import { isUnreadable, keptText, useJsonText } from './json-text.ts'
@@ -41,10 +42,8 @@ export function Compose() {
   const ready = details.value.has(draft.value.models[current?.steps[0]?.step_key ?? ''] ?? '')
   useEffect(() => {
     document.title = 'Compose · BabyChain Lab'
-    // Once, when the page is ready to be written in; never under the hands of somebody who has begun elsewhere.
-    const idle = document.activeElement === document.body || document.activeElement?.id === 'main'
-    if (ready && idle && matchMedia('(min-width: 760px)').matches)
-      document.querySelector<HTMLTextAreaElement>('.card textarea:not(.raw)')?.focus({ preventScroll: true })
+    // Once, when the page is ready to be written in.
+    if (ready) beginAt('.card textarea:not(.raw)')
   }, [ready])
   if (!current) return <p class="dim loading">loading the catalogue …</p>
   return (

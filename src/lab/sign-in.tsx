@@ -1,6 +1,8 @@
 /** Signing in: the key goes to the server once and comes back as a cookie that no script can read. */
 import { useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import { ApiFailure, session, signIn } from './api.ts'
+import { beginAt } from './focus.ts'
 import { place } from './nav.ts'
 import { isAnyInDoubt } from './orders.ts'
 import { linkProblem } from './session-link.ts'
@@ -9,6 +11,7 @@ export function SignIn() {
   const key = useSignal('')
   const busy = useSignal(false)
   const wrong = linkProblem
+  useEffect(() => beginAt('#key'), [])
   const submit = async () => {
     busy.value = true
     wrong.value = null

@@ -352,6 +352,30 @@ test('of the earlier outputs none is offered that has been removed', async () =>
   await leave(here)
 }, 60_000)
 
+test('who has not signed in may type the key at once, unless they are somewhere else already', async () => {
+  const here = await visit('/settings')
+  const { page } = here
+  await page.context().clearCookies()
+  await page.reload()
+  const key = page.getByLabel('API key', { exact: true })
+  await until('the cursor is there', async () => (await page.evaluate<string>('document.activeElement.id')) === 'key')
+  await page.keyboard.type('bck_')
+  expect(await key.inputValue()).toBe('bck_')
+  const held = Promise.withResolvers<void>()
+  await page.route(/\/api\/v1\/session$/, async route => {
+    await held.promise
+    await route.continue()
+  })
+  await page.reload()
+  await page.locator('.theme').focus()
+  held.resolve()
+  await key.waitFor()
+  // What a page does when it has been drawn is done by then.
+  await page.evaluate('new Promise(done => requestAnimationFrame(() => setTimeout(done)))')
+  expect(await page.evaluate<boolean>('document.activeElement.matches(".theme")')).toBe(true)
+  await leave(here)
+}, 60_000)
+
 test('who signs in after another sees nothing of the other', async () => {
   await done(await createRun('A private boat'))
   const made = await server.post('/api/v1/keys', { name: 'clerk', scopes: ['callbacks:manage'] })
