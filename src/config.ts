@@ -10,7 +10,7 @@ import type { Mode } from './core/run.ts'
 import { type AllowEntry, parseAllow } from './net/egress/allow.ts'
 import { parseSecret } from './net/signature.ts'
 import type { KeyedProvider } from './providers/registry.ts'
-import { type S3Access, s3Access } from './store/media/s3.ts'
+import { type S3Access, s3Access, s3Address } from './store/media/s3.ts'
 
 export interface Config {
   port: number
@@ -270,9 +270,10 @@ class Reader {
   media(): Config['media'] {
     const value = this.text('BABYCHAIN_MEDIA') ?? 'disk'
     if (value === 'disk') return { type: 'disk' }
-    const match = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,62})(?:\/(.*))?$/.exec(value)
-    if (match?.[1]) return { type: 's3', bucket: match[1], prefix: (match[2] ?? '').replace(/^\/+|\/+$/g, '') }
-    const rule = 'a bucket has 2 to 63 lower-case letters, digits, dots and hyphens, and begins with a letter or digit'
+    const address = s3Address(value)
+    if (address) return { type: 's3', ...address }
+    const rule =
+      'a bucket has 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit at both ends, and a prefix no ? or #'
     // Some tools take credentials in front of the bucket.
     const shown = JSON.stringify(value.replace(/\/\/.*@/, '//…@'))
     this.problem(`BABYCHAIN_MEDIA must be disk or s3://bucket/prefix, where ${rule}; it is ${shown}`)

@@ -51,6 +51,13 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'test/store/send-log.test.ts',
   },
   {
+    name: 'a process submits beside the one that has begun after it',
+    file: 'src/store/sqlite/store.ts',
+    from: '    this.#opened.fence()\n',
+    to: '',
+    by: 'test/store/send-log.test.ts',
+  },
+  {
     name: 'what may have been sent is not carried to the next start',
     file: 'src/store/sqlite/send-log.ts',
     from: '[this.#head, eventsIn(this.#db), ...this.#open]',

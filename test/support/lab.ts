@@ -52,6 +52,8 @@ async function visitLab(
 
 /** Ends a visit, in which no exception may have gone uncaught. */
 export async function leave({ page, uncaught }: LabVisit): Promise<void> {
+  // A request that is still being answered for the page ends with it.
+  await page.unrouteAll({ behavior: 'ignoreErrors' })
   await page.context().close()
   expect(uncaught).toEqual([])
 }
