@@ -273,7 +273,7 @@ function serving(
     try {
       parts.store.noteOrigin(origin)
     } catch (error) {
-      log.warn({ err: error, origin }, 'where this server listens was not noted: `keys` and `check` cannot ask it')
+      log.warn({ err: error, origin }, 'where this server listens was not noted: `keys` beside it will refuse')
     }
   }
   return {

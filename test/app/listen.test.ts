@@ -1,10 +1,8 @@
 /** Where a server listens: one server a port, a sentence for every address that cannot be had, and a note for who asks later. */
 import { afterEach, expect, test } from 'bun:test'
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
-import pino from 'pino'
-import { createApp } from '../../src/app.ts'
-import { readConfig } from '../../src/config.ts'
 import { RunningApp } from '../support/app.ts'
 
 const open: RunningApp[] = []
@@ -83,16 +81,20 @@ test('a server that cannot listen notes no address: another one answers there', 
 })
 
 test('a note that cannot be written is told of in the log, and stops neither the start nor the stop', async () => {
-  const data = join(app({}).dir, 'data')
-  const read = readConfig({ PORT: '0', BABYCHAIN_MODE: 'sandbox', BABYCHAIN_DATA_DIR: data })
-  if (!read.ok) throw new Error(read.problems.join('\n'))
-  const lines: string[] = []
-  const made = await createApp(read.config, { log: pino({ level: 'warn' }, { write: line => void lines.push(line) }) })
-  mkdirSync(join(data, 'babychain.pid.new'))
-  const { url } = await made.start()
-  expect((await fetch(`${url}/healthz`)).status).toBe(200)
-  await made.stop(2_000)
-  const told = lines.filter(line => line.includes('where this server listens was not noted'))
-  expect(told).toEqual([expect.stringContaining(`"origin":"${url}"`), expect.stringContaining('"origin":null')])
-  expect(existsSync(join(data, 'babychain.pid'))).toBe(false)
+  const made = app({})
+  const note = join(made.dir, 'data', 'babychain.pid')
+  await made.start()
+  mkdirSync(`${note}.new`)
+  await made.stop()
+  expect(made.log).toContain('where this server listens was not noted')
+  expect(existsSync(note)).toBe(false)
+})
+
+test('a note that another process has left is its own: the lock was removed', async () => {
+  const made = await app({}).start()
+  const note = join(made.dir, 'data', 'babychain.pid')
+  const other = JSON.stringify({ pid: process.pid + 1, host: hostname(), origin: 'http://127.0.0.1:3999' })
+  writeFileSync(note, other)
+  await made.stop()
+  expect(readFileSync(note, 'utf8')).toBe(other)
 })

@@ -53,7 +53,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a process submits beside the one that has begun after it',
     file: 'src/store/sqlite/store.ts',
-    from: '    this.#opened.fence()\n',
+    from: '    this.#read(() => this.#opened.fence())\n',
     to: '',
     by: 'test/store/send-log.test.ts',
   },

@@ -13,8 +13,10 @@ import {
 import { join } from 'node:path'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import type { Attempt, Run } from '../../src/core/run.ts'
+import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { bootOfMachine, SendLog } from '../../src/store/sqlite/send-log.ts'
+import { SqliteStore } from '../../src/store/sqlite/store.ts'
 import { attempt, creation, inState, leap, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
 import { openTempStore, type TempStore } from '../support/store-temp.ts'
 
@@ -63,12 +65,22 @@ test('where the lock is removed and another process begins, the first one writes
   expect([await second.isUnsent(noted.token), await second.isUnsent(meant.token)]).toEqual([false, true])
   await expect(first.noteSubmit(meant.token)).rejects.toBeInstanceOf(StorageUnavailable)
   const run = queuedRun()
-  await expect(first.create(creation(run))).rejects.toThrow(/another process has begun/)
+  await expect(first.create(creation(run))).rejects.toThrow(/another process has opened/)
   expect((await first.taken).message).toContain('babychain.lock was removed')
   expect(await second.run(run.id)).toBeNull()
   await second.create(creation(run))
   await second.noteSubmit(meant.token)
   await second.close()
+})
+
+test('a submit at which the disk fails is not sent, whichever of its questions the disk refuses', async () => {
+  const opened = openDatabase({ dataDir: join(temp.dataDir, 'other'), now: () => T0 })
+  const fence = () => {
+    throw Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR_READ' })
+  }
+  const store = new SqliteStore({ ...opened, fence }, () => T0)
+  await expect(store.noteSubmit('x'.repeat(24))).rejects.toBeInstanceOf(StorageUnavailable)
+  await store.close()
 })
 
 test.each([

@@ -1,4 +1,5 @@
 /** A database that was brought back from a copy does not go on by itself while runs in it are under way; one that is lost is not begun anew. */
+import { Database } from 'bun:sqlite'
 import { afterEach, expect, test } from 'bun:test'
 import {
   copyFileSync,
@@ -14,6 +15,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { countStart } from '../../src/store/sqlite/lineage.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { attempt, cancelTurn, creation, leap, queuedRun, runAt, T0 } from '../support/store-runs.ts'
 
@@ -200,4 +202,20 @@ test('a mark that was cut off is none', async () => {
   const { dir } = await withRun()
   await Bun.write(join(dir, 'babychain.mark'), '{"file":')
   await expect(open(dir)).rejects.toThrow(/restored or moved/)
+})
+
+test('two starts at the same moment have two numbers', async () => {
+  const { dir } = await withRun()
+  const [one, other] = [new Database(fileOf(dir)), new Database(fileOf(dir))]
+  const order = { dataDir: dir, file: fileOf(dir), now: T0, isOutrun: false, resume: 'now', warn: () => {} }
+  const { query } = one
+  let between: number | null = null
+  // The other one counts between the look of the first and its count.
+  one.query = ((sql: string) => {
+    if (sql.startsWith('INSERT')) between ??= countStart({ ...order, db: other }).start
+    return query.call(one, sql)
+  }) as typeof query
+  expect([countStart({ ...order, db: one }).start, between]).toEqual([3, 2])
+  one.close()
+  other.close()
 })

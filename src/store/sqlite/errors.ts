@@ -83,12 +83,12 @@ export class DatabaseGone extends Error {
   }
 }
 
-/** Another process has begun on the database that this one works on. Nothing that is refused with it was written. */
+/** Another process has opened the database that this one works on: a server, or a command such as `keys`. Nothing that is refused with it was written. */
 export class DatabaseTaken extends StorageUnavailable {
   override name = 'DatabaseTaken'
   constructor(readonly file: string) {
     super(
-      `another process has begun on the database ${file} while this one worked on it: babychain.lock was removed, or another ` +
+      `another process has opened the database ${file} while this one worked on it: babychain.lock was removed, or another ` +
         'database was copied over it. Since then this one has written nothing and submitted nothing, and it ends. Leave the lock where it is: the ' +
         'end of its process frees it.',
     )

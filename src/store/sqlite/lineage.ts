@@ -65,12 +65,19 @@ export function countStart({ db, dataDir, file, now, isOutrun, resume, warn }: L
     if (resume !== 'now' && resume !== String(starts)) throw new DatabaseRestored(file, starts, open)
     warn({ file, runs: open }, 'the database was restored and is resumed: steps that waited in it are submitted')
   }
-  db.query(
-    'INSERT INTO settings (name, value, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
-  ).run(SETTING, String(starts + 1), now)
-  writeFileSync(`${path}.new`, JSON.stringify({ file: identityOf(file), starts: starts + 1 } satisfies Mark))
+  const start = raised(db, now)
+  writeFileSync(`${path}.new`, JSON.stringify({ file: identityOf(file), starts: start } satisfies Mark))
   renameSync(`${path}.new`, path)
-  return { start: starts + 1, continues: goesOn }
+  return { start, continues: goesOn }
+}
+
+/** One statement: two starts at the same moment, which the lock keeps apart, would not have the same number without it either. */
+function raised(db: Database, now: number): number {
+  const query = db.query<{ value: string }, [string, number]>(
+    `INSERT INTO settings (name, value, created_at) VALUES (?, '1', ?)
+     ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1 RETURNING value`,
+  )
+  return Number(query.get(SETTING, now)?.value)
 }
 
 /** Asks whether this start is still the last one (rule 5): it throws DatabaseTaken, and tells `taken`, where it is not. */

@@ -43,11 +43,11 @@ export function lockDataDir(dataDir: string): DataDirLock {
   let isHeld = true
   return {
     noteOrigin(origin) {
-      if (isHeld) leave(note, origin)
+      if (isHeld && isOwn(note)) leave(note, origin)
     },
     release() {
       isHeld = false
-      rmSync(note, { force: true })
+      if (isOwn(note)) rmSync(note, { force: true })
       held.close(true)
     },
   }
@@ -57,6 +57,12 @@ export function lockDataDir(dataDir: string): DataDirLock {
 function leave(note: string, origin: string | null): void {
   writeFileSync(`${note}.new`, JSON.stringify({ pid: process.pid, host: hostname(), origin }))
   renameSync(`${note}.new`, note)
+}
+
+/** Where the lock was removed, another process may have begun, and left its own. */
+function isOwn(note: string): boolean {
+  const { pid, host } = holder(note)
+  return pid === process.pid && host === hostname()
 }
 
 /** What cannot be read, or an older version did not write, is null. */

@@ -126,7 +126,7 @@ export class SqliteStore implements Store {
   async noteSubmit(token: string): Promise<void> {
     this.#opened.sends.note(token)
     // Only now: who begins after this finds the note.
-    this.#opened.fence()
+    this.#read(() => this.#opened.fence())
   }
 
   async isUnsent(token: string): Promise<boolean> {
