@@ -274,8 +274,8 @@ class Reader {
     if (address) return { type: 's3', ...address }
     const rule =
       'a bucket has 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit at both ends, and a prefix no ? or #'
-    // Some tools take credentials in front of the bucket.
-    const shown = JSON.stringify(value.replace(/\/\/.*@/, '//…@'))
+    // Some tools take credentials in front of the bucket, others behind it.
+    const shown = JSON.stringify(value.replace(/^([a-z0-9]+:\/\/)?.*@/s, '$1…@').replace(/([?#]).*/s, '$1…'))
     this.problem(`BABYCHAIN_MEDIA must be disk or s3://bucket/prefix, where ${rule}; it is ${shown}`)
     return { type: 'disk' }
   }

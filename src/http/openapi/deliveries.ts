@@ -57,7 +57,7 @@ export const resend = operation({
   tag: 'Callbacks',
   summary: 'Send a delivery once more',
   description:
-    'Also after it was delivered. Same `webhook-id`, same bytes, signed anew. It is one attempt: if it fails, the delivery is what it was before but for `last_error`, and its schedule goes on. While it is being sent, that is the attempt.',
+    'Also after it was delivered. Same `webhook-id`, same bytes, signed anew. It is one attempt: if it fails, the delivery is what it was before but for `last_error` and `updated_at`, and its schedule goes on. While it is being sent, that is the attempt.',
   scope: 'callbacks:manage',
   parameters: [deliveryId],
   answers: { 202: { description: 'It is due now.', json: 'Delivery', headers: ['Location'] } },
