@@ -38,10 +38,12 @@ interface Props {
   step: StepDto
   /** @throws ApiFailure */
   resume(changes: ResumeRunDto): Promise<void>
+  /** What has to be known before it is pressed. */
+  note: string | null
 }
 
 /** The form of the step, open where it is what helps. */
-export function Mend({ run, step, resume }: Props) {
+export function Mend({ run, step, resume, note }: Props) {
   const field = `${step.step_key}_params`
   const begun = useMemo(() => kept(run.id), [])
   const unfolded = useMemo(() => begun !== null || helpsMending(run), [])
@@ -86,7 +88,7 @@ export function Mend({ run, step, resume }: Props) {
                   keep(run.id, next)
                 }}
               />
-              <Order primary={helpsMending(run)} act={send}>
+              <Order primary={helpsMending(run)} act={send} note={note}>
                 Resume with these parameters
               </Order>
             </>

@@ -115,7 +115,9 @@ function NotYet({ failure }: { failure: ApiFailure | null }) {
   )
 }
 
-async function resume(run: RunDto, changes?: ResumeRunDto): Promise<void> {
+/** The run is asked for again first: a webhook may have brought since what would be bought. */
+async function resume({ id }: RunDto, changes?: ResumeRunDto): Promise<void> {
+  const run = await api<RunDto>('GET', `/api/v1/runs/${id}`)
   const named = doubtful(run)
   const wanted = named ? { from_step_key: named.step_key, ...changes } : changes
   const next = await order(`/api/v1/runs/${run.id}/resume`, wanted)
@@ -209,7 +211,9 @@ function Trouble({ run, failure }: { run: RunDto; failure: FailureDto }) {
             {failure.provider_text}
           </pre>
         )}
-        {broken && <Mend key={run.id} run={run} step={broken} resume={changes => resume(run, changes)} />}
+        {broken && (
+          <Mend key={run.id} run={run} step={broken} resume={changes => resume(run, changes)} note={doubtOf(run)} />
+        )}
       </div>
       <p class="actions">
         {resumes && (

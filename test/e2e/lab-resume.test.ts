@@ -195,6 +195,44 @@ test('the form of a failed step has no serious accessibility finding, and fits a
   }
 }, 60_000)
 
+test('past a submit that nobody can tell of, a resume names its step, but not once the output has come home', async () => {
+  const run = await failed('It turns #moderate')
+  const [picture, film] = run.steps
+  const lost = { ...film?.attempts.at(-1), outcome: 'unknown' }
+  const shown = (attempt: object) => ({
+    ...run,
+    error: { ...run.error, code: 'outcome_unknown' },
+    steps: [picture, { ...film, attempts: [attempt] }],
+  })
+  let now = shown(lost)
+  const here = await visit('/runs')
+  const { page } = here
+  await page.route(`**/api/v1/runs/${run.id}`, route => route.fulfill({ json: now }))
+  const sent: unknown[] = []
+  await page.route(/\/resume$/, route => {
+    sent.push(route.request().postDataJSON())
+    return route.fulfill({ status: 409, json: { detail: `refused ${sent.length}` } })
+  })
+  await page.goto(`${server.url}/runs/${run.id}`)
+  const plain = page.getByRole('button', { name: 'Resume from image-to-video' })
+  await fold(page).click()
+  await send(page).waitFor()
+  expect(await trouble(page).getByText('buys another job: look first whether').count()).toBe(2)
+  await plain.click()
+  await page.getByText('refused 1').waitFor()
+  await send(page).click()
+  await page.getByText('refused 2').waitFor()
+  now = shown({ ...lost, late_result: { at: run.updated_at, outputs: [], error: null } })
+  await plain.click()
+  await page.getByText('refused 3').waitFor()
+  expect(sent).toEqual([
+    { from_step_key: 'image_to_video' },
+    expect.objectContaining({ from_step_key: 'image_to_video', input: expect.anything() }),
+    null,
+  ])
+  await leave(here)
+}, 60_000)
+
 async function refusalOf({ id, input }: RunDto, seed: number): Promise<{ errors: { detail: string }[] }> {
   const { image_to_video_params: old } = input as { image_to_video_params: object }
   const answer = await server.post(`/api/v1/runs/${id}/resume`, {
