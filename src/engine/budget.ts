@@ -5,7 +5,8 @@
  *    so that attempts side by side cannot pass the budget together.
  * 2. A booking is replaced by what the attempt cost in the end, and counts on the day on which the attempt began. What a late
  *    result cost replaces that.
- * 3. After a start the ledger is read from the store, up to that start; booking the same attempt again changes nothing.
+ * 3. After a start the ledger is read from the store, up to that start; booking the same attempt again changes nothing. A late
+ *    result that comes while it is read may count twice: too much until the day ends or the next start, never too little.
  * 4. Without a known price there is no promise: a key with a budget does not begin such an attempt.
  */
 import { type StepError, stepError } from '../core/errors.ts'
