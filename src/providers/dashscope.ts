@@ -7,7 +7,7 @@
  * 3. Only a PENDING task can be canceled. There is no webhook.
  */
 import type { ErrorCode, StepError } from '../core/errors.ts'
-import { isObject, type Json } from '../core/json.ts'
+import type { Json } from '../core/json.ts'
 import type { Checked, Provider, StartJob } from '../core/ports.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import {
@@ -19,6 +19,7 @@ import {
   codeByStatus,
   type Dialect,
   fault,
+  holdsOnly,
   idAt,
   JSON_HEADERS,
   jsonBody,
@@ -139,14 +140,14 @@ export function readPictures(dialect: Dialect, answer: Answer, jobsBefore = 0): 
     const choices = at(json, 'output', 'choices')
     if (!Array.isArray(choices)) return null
     const parts = choices.flatMap(choice => listAt(choice, 'message', 'content'))
-    const images = parts.map(part => at(part, 'image')).filter(image => image !== undefined)
-    const pictures = images.flatMap(image => {
-      const url = linkIn(image)
+    const pictures = parts.flatMap(part => {
+      const url = linkIn(at(part, 'image'))
       return url === null ? [] : [{ url }]
     })
     if (pictures.length > 0) return { type: 'pictures', pictures }
     // What cannot be read may be a picture.
-    if (images.length > 0 || !choices.every(choice => isObject(at(choice, 'message')))) return null
+    const isRead = choices.every(choice => Array.isArray(at(choice, 'message', 'content')))
+    if (!isRead || !parts.every(part => holdsOnly(part, ['text']))) return null
     const reason = textAt(choices[0], 'finish_reason') ?? 'no choice'
     const words = [reason, ...parts.map(part => textAt(part, 'text'))].filter(Boolean).join(': ')
     return pictureless(dialect, jobsBefore, { words, made: numberAt(json, 'usage', 'image_count') })

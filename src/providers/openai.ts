@@ -2,13 +2,13 @@
  * OpenAI images (providers.md section 5).
  *
  * 1. Synchronous: one call that may take minutes, no job id, no webhook, no cancel. A lost answer loses the picture, and
- *    nobody can look it up; one that holds none is a job that failed, whose tokens are billed.
+ *    nobody can look it up; one that holds none, and painted none, is a job that failed, whose prompt is billed.
  * 2. With pictures it is an edit, sent as a form; the references arrive as data URIs and leave as bytes.
  * 3. The result is base64; a compatible server may answer with links, also relative ones.
  */
 import type { ErrorCode } from '../core/errors.ts'
 import { stepError } from '../core/errors.ts'
-import { isObject, type Json } from '../core/json.ts'
+import type { Json } from '../core/json.ts'
 import type { Provider, StartJob } from '../core/ports.ts'
 import {
   type Answer,
@@ -18,9 +18,11 @@ import {
   codeByStatus,
   type Dialect,
   dataOf,
+  holdsOnly,
   JSON_HEADERS,
   jsonBody,
   mediaLink,
+  numberAt,
   type Pictures,
   pictureless,
   readSubmit,
@@ -142,13 +144,11 @@ export function readStart(
     const format = textAt(json, 'output_format') ?? textAt(job.body, 'output_format') ?? 'png'
     const pictures = items.flatMap(item => pictureIn(item, `image/${format}`, baseUrl))
     if (pictures.length > 0) return { type: 'pictures', pictures }
-    return items.every(isBare) ? pictureless(dialect, job.jobsBefore, {}) : null
+    // What cannot be read may be a picture, and tokens that came out are one.
+    const isPainted = (numberAt(json, 'usage', 'output_tokens') ?? 0) > 0
+    if (isPainted || !items.every(item => holdsOnly(item, ['revised_prompt']))) return null
+    return pictureless(dialect, job.jobsBefore, {})
   })
-}
-
-/** Holds no picture, not even one that cannot be read. */
-function isBare(item: Json): boolean {
-  return isObject(item) && at(item, 'b64_json') === undefined && at(item, 'url') === undefined
 }
 
 function pictureIn(item: Json, mime: string, baseUrl: string): Pictures['pictures'][number][] {

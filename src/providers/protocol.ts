@@ -4,13 +4,14 @@
  * 1. An answer is data: status, headers, bytes. Readers never throw, whatever the bytes are.
  * 2. A submit is `refused` only when the provider itself said no: any 4xx, or a 500 or 503 in the provider's own
  *    JSON. A gateway's page, a 502, 504 or 408, a 303, and a success that cannot be read are `unknown`: the job may
- *    run and be billed. A synchronous call that ran and gave nothing is no refusal either: it is a job that failed.
+ *    run and be billed. A synchronous call that ran and gave nothing is no refusal either: it is a job that failed, or
+ *    `unknown` where the answer counts a picture or may hold one that cannot be read: it is painted, and billed.
  * 3. A poll that cannot be answered is `unreachable`: the question failed, not the job. A job that the provider does
  *    not know is `lost`, and only several such answers in a row, over a minute, make it failed.
  * 4. The provider's own words are quoted shortened, without keys and without the query of a signed link.
  */
 import { type ErrorCode, type StepError, stepError } from '../core/errors.ts'
-import type { Json, JsonObject } from '../core/json.ts'
+import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Checked, Started } from '../core/ports.ts'
 import type { CancelOutcome } from '../core/run.ts'
 import { type ProviderCall, retryAfterMs as retryAfterIn } from '../net/provider-http.ts'
@@ -280,14 +281,23 @@ export interface Ended {
 
 export type Submitted = Started | Pictures | Ended
 
-/** An answer of theirs without a picture; `made`: how many they say that they bill. */
+/** An answer of theirs without a picture; `made`: how many they say that they bill. Null where they bill one: it is somewhere. */
 export function pictureless(
   dialect: Pick<Dialect, 'provider' | 'secrets'>,
   jobsBefore: number,
   { words, made }: { words?: string; made?: number | undefined },
-): Ended {
+): Ended | null {
+  if (made !== undefined && made > 0) return null
   const error = emptyHanded(dialect, jobsBefore, { says: 'answered without a picture', words })
   return { type: 'ended', error, ...(made === 0 ? { costUsd: 0 } : {}) }
+}
+
+/** Whether a part of an answer holds texts under these names and nothing else: under any other there may be a picture. */
+export function holdsOnly(part: Json, names: readonly string[]): boolean {
+  if (!isObject(part)) return false
+  return Object.entries(part).every(
+    ([name, value]) => value === null || (names.includes(name) && typeof value === 'string'),
+  )
 }
 
 /** The answer to a submit. `accept` reads a success; null when it is not what the provider documents. */

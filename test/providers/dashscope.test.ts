@@ -148,10 +148,13 @@ describe('dashscope', () => {
     expect(read({ output: { choices: [odd, good] } }).type).toBe('pictures')
     const counted = (count: Json) => read({ output: { choices: [] }, usage: { image_count: count } })
     expect(counted(0)).toMatchObject({ type: 'ended', costUsd: 0 })
-    for (const count of [1, null, '0']) expect(counted(count)).not.toHaveProperty('costUsd')
+    for (const count of [null, '0']) {
+      expect(counted(count)).toMatchObject({ type: 'ended' })
+      expect(counted(count)).not.toHaveProperty('costUsd')
+    }
   })
 
-  test('an answer that is not theirs, or holds a picture that cannot be read, stays unknown', () => {
+  test('an answer that is not theirs, or may hold a picture that cannot be read, stays unknown', () => {
     const content = [{ image: 'javascript:alert(1)' }]
     for (const json of [
       {},
@@ -160,6 +163,12 @@ describe('dashscope', () => {
       { output: { choices: ['x'] } },
       { output: { choices: [{ finish_reason: 'stop' }] } },
       { output: { choices: [{ message: { content } }] } },
+      { output: { choices: [{ message: { content: [{ image_url: 'https://x.example/a.png' }] } }] } },
+      { output: { choices: [{ message: { content: [{ text: { image: 'https://x.example/a.png' } }] } }] } },
+      { output: { choices: [{ message: { content: ['https://x.example/a.png'] } }] } },
+      { output: { choices: [{ message: { content: { image: 'https://x.example/a.png' } } }] } },
+      // One that was made, and is billed, is somewhere: another would be bought beside it.
+      { output: { choices: [{ message: { content: [{ text: 'Here it is.' }] } }] }, usage: { image_count: 1 } },
     ] as Json[])
       expect([json, readPictures(dashScopeDialect('k'), answer(json)).type]).toEqual([json, 'unknown'])
   })

@@ -111,6 +111,10 @@ describe('openai', () => {
       { data: ['x'] },
       { data: [{ b64_json: '' }] },
       { data: [{ url: 'javascript:alert(1)' }] },
+      { data: [{ path: '/images/a.png', revised_prompt: 'x' }] },
+      { data: [{ revised_prompt: { url: 'https://x.example/a.png' } }] },
+      // One that was painted, and is billed, is somewhere: another would be bought beside it.
+      { data: [], usage: { ...usage, output_tokens: 1056 } },
     ] as Json[])
       expect([json, read(json).type]).toEqual([json, 'unknown'])
   })

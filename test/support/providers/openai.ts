@@ -120,8 +120,10 @@ export class OpenAiStandIn extends StandIn {
   }
 
   #pictures(job: Job): JsonObject {
+    const isEmpty = job.scene.type === 'fail'
+    const painted = isEmpty ? 0 : 1_056
     const data = Array.from(
-      { length: job.scene.type === 'fail' ? 0 : Number(job.body.n ?? 1) },
+      { length: isEmpty ? 0 : Number(job.body.n ?? 1) },
       (_, i): JsonObject =>
         this.links
           ? { url: `/generated-images/${job.id}-${i}.png` }
@@ -134,7 +136,7 @@ export class OpenAiStandIn extends StandIn {
       quality: 'medium',
       background: 'opaque',
       output_format: job.body.output_format ?? 'png',
-      usage: { input_tokens: 12, output_tokens: 1_056, total_tokens: 1_068 },
+      usage: { input_tokens: 12, output_tokens: painted, total_tokens: 12 + painted },
     }
   }
 }
