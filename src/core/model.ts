@@ -42,8 +42,6 @@ export interface Model {
     params: JsonObject,
     wired?: boolean,
   ): { pointer: string; value: string; slot: 'first' | 'other'; or?: string }[]
-  /** What these parameters ask the picture to be; null, or absent, where they leave that to the model. */
-  shape?(params: JsonObject): Shape | null
   /** The listed price of one call in US dollars, or null where nobody knows. */
   price(params: JsonObject, role: Role): number | null
   /** How long a call usually takes, in milliseconds. */
@@ -69,6 +67,8 @@ export interface Route {
   /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
   price?(params: JsonObject, role: Role, counted?: number): number | null
   isMost?(params: JsonObject): boolean
+  /** What the picture becomes that is made here of these parameters; null, or absent, where they leave that to the model. */
+  shape?(params: JsonObject, role: Role): Shape | null
 }
 
 export type Translation =

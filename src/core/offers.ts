@@ -3,11 +3,11 @@
  *
  * 1. Pure, and judged here only: the engine routes by it, the API refuses, lists and estimates by it, `main.ts models` prints it.
  * 2. It asks what lasts: keys, parameters, sizes, prices. Capacity, breakers and budgets pass, and are asked elsewhere.
- * 3. A picture of a step before is judged by its size once it is there, until then by the one that is asked for. Where nobody
- *    knows it, it is taken.
+ * 3. A picture of a step before is judged by its size once it is there, until then by those that its routes would make: it is
+ *    refused where none of them fits. Where nobody knows one of them, it is taken.
  */
 import type { PlannedStep } from './chain.ts'
-import type { Catalog, Model, PictureLimits, Route, Shape, Translation } from './model.ts'
+import type { Model, PictureLimits, Route, Shape, Translation } from './model.ts'
 import type { Provider } from './ports.ts'
 import type { Step } from './run.ts'
 
@@ -34,40 +34,49 @@ function tryRoute(route: Route, step: PlannedStep, sample: string): Translation 
 export interface Incoming {
   /** The key of the step that gives it. */
   from: string
-  shape: Shape
+  /** The sizes that it may have, at least one: its own, or what each route would make that may be taken. */
+  shapes: readonly Shape[]
 }
 
-/** What is known of the pictures that a step gets from those before it. */
+/** What is known of the pictures that a step gets from those before it. `routesOf`: who may make one that is not there yet. */
 export function incomingOf(
   { dependsOn }: Pick<PlannedStep, 'dependsOn'>,
   steps: readonly (PlannedStep | Step)[],
-  catalog: Catalog,
+  routesOf: (step: PlannedStep) => readonly Route[],
 ): Incoming[] {
   return dependsOn.flatMap(from => {
     const before = steps.find(({ key }) => key === from)
-    const shape = before ? shapeOf(before, catalog) : null
-    return shape ? [{ from, shape }] : []
+    const shapes = before ? shapesOf(before, routesOf) : []
+    const known = shapes.filter(shape => shape !== null)
+    return known.length > 0 && known.length === shapes.length ? [{ from, shapes: known }] : []
   })
 }
 
-function shapeOf(step: PlannedStep | Step, catalog: Catalog): Shape | null {
-  if (!('outputs' in step)) return catalog.find(step.model)?.shape?.(step.params) ?? null
+function shapesOf(step: PlannedStep | Step, routesOf: (step: PlannedStep) => readonly Route[]): (Shape | null)[] {
+  if (!('outputs' in step)) return routesOf(step).map(route => route.shape?.(step.params, step.role) ?? null)
   const { width, height } = step.outputs[0] ?? {}
-  return width !== undefined && height !== undefined ? { width, height } : null
+  return width !== undefined && height !== undefined ? [{ width, height }] : []
 }
 
-/** Why a provider with such limits refuses a picture of a step before; null when it takes it. */
-function misfit({ side, ratio }: PictureLimits, { from, shape }: Incoming): string | null {
-  const isOut = (value: number, [least, most]: readonly [number, number]): boolean => value < least || value > most
+function fits({ side, ratio }: PictureLimits, shape: Shape): boolean {
+  const isIn = (value: number, [least, most]: readonly [number, number]): boolean => value >= least && value <= most
   const sides = 'ratio' in shape ? [] : [shape.width, shape.height]
   const shown = 'ratio' in shape ? shape.ratio : shape.width / shape.height
-  if (!(side && sides.some(one => isOut(one, side))) && !(ratio && isOut(shown, ratio))) return null
-  const limits = [
+  return !(side && sides.some(one => !isIn(one, side))) && !(ratio && !isIn(shown, ratio))
+}
+
+/** Why a provider with such limits refuses a picture of a step before; null when it takes it, or may. */
+function unfitOf(limits: PictureLimits, { from, shapes }: Incoming): string | null {
+  if (shapes.some(shape => fits(limits, shape))) return null
+  const { side, ratio } = limits
+  const words = [
     ...(side ? [`sides of ${side[0]} to ${side[1]} pixels`] : []),
     ...(ratio ? [`a ratio of ${ratio[0]} to ${ratio[1]}`] : []),
   ]
-  const given = 'ratio' in shape ? `a ratio of ${Number(shape.ratio.toFixed(3))}` : `${shape.width}x${shape.height}`
-  return `takes pictures with ${limits.join(' and ')}, but ${from} gives ${given}`
+  const given = shapes.map(shape =>
+    'ratio' in shape ? `a ratio of ${Number(shape.ratio.toFixed(3))}` : `${shape.width}x${shape.height}`,
+  )
+  return `takes pictures with ${words.join(' and ')}, but ${from} gives ${[...new Set(given)].join(' or ')}`
 }
 
 /** How a picture may come to a provider: as a link, or in the request itself. */
@@ -81,7 +90,7 @@ export function express(
   forms: readonly [PictureForm, ...PictureForm[]] = ['url', 'data'],
 ): Translation {
   for (const picture of incoming) {
-    const reason = misfit(route.pictureLimits ?? {}, picture)
+    const reason = unfitOf(route.pictureLimits ?? {}, picture)
     if (reason !== null) return { ok: false, reason }
   }
   const [first, ...others] = forms

@@ -4,7 +4,8 @@
  * 1. Synchronous and in memory: the answer joins the commit of the transition that asked.
  * 2. What is spent is looked at and booked in the same breath, so that steps side by side cannot pass a budget together.
  * 3. Nothing is bought while outputs cannot be stored: a step that could go waits, without an attempt.
- * 4. A route that cannot express the parameters, or whose provider has no key, is out with a reason, before any spending.
+ * 4. A route that cannot express the parameters, whose provider has no key, or does not take a picture of this size, is out
+ *    with a reason, before any spending.
  */
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
@@ -99,7 +100,9 @@ interface Question {
 function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Question): Translated {
   const { provider } = route
   const way = { provider, model: model.id, apiKeyId: run.apiKeyId }
-  const tried = trial(deps.providers.get(provider), route, step, incomingOf(step, run.steps, deps.catalog))
+  // The pictures of the steps before are there.
+  const incoming = incomingOf(step, run.steps, () => [])
+  const tried = trial(deps.providers.get(provider), route, step, incoming)
   const cost = tried.obstacle === null ? costOf(route, model, step) : UNKNOWN_COST
   return {
     provider,

@@ -49,7 +49,7 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
   const hasInput = isObject(body) && !shape.some(error => error.pointer === '/input')
   const planned = hasInput ? plan(chain, sent.input, deps.catalog) : null
   const problems = planned && !planned.ok ? planned.problems : []
-  const sound = planned ? soundSteps(chain, sent.input, deps.catalog, planned) : []
+  const sound = planned ? soundSteps(deps, chain, sent.input, planned) : []
   const errors: RequestError[] = [...shape, ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem }))]
   errors.push(...checkWebhookUrl(deps, sent.webhook_url))
   errors.push(...(await checkPictures(deps, principal, sound)))
@@ -79,17 +79,26 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
 
 const SCHEMA_HINT = 'GET /api/v1/models/{maker}/{name} has the JSON Schema of the parameters.'
 
-function soundSteps(chain: Chain, input: Json | undefined, catalog: Catalog, whole: Plan): SoundStep[] {
-  const right = whole.ok ? whole.steps : chain.steps.flatMap((_, i) => planAlone(chain, i, input, catalog))
-  return withModels(right, catalog)
+function soundSteps(deps: ApiDeps, chain: Chain, input: Json | undefined, whole: Plan): SoundStep[] {
+  const right = whole.ok ? whole.steps : chain.steps.flatMap((_, i) => planAlone(chain, i, input, deps.catalog))
+  return withModels(deps, right)
 }
 
 /** Steps with their models; one whose model is not in the catalogue is left out. */
-function withModels<S extends PlannedStep>(steps: readonly S[], catalog: Catalog) {
-  return steps.flatMap(planned => {
-    const model = catalog.find(planned.model)
-    return model ? [{ key: planned.key, planned, model, incoming: incomingOf(planned, steps, catalog) }] : []
-  })
+function withModels<S extends PlannedStep>(deps: ApiDeps, steps: readonly S[]) {
+  const done: (SoundStep & { planned: S })[] = []
+  // Those that could make the picture; where none could, one that is still to be set up.
+  const makersOf = ({ key }: PlannedStep): readonly Route[] => {
+    const before = done.find(step => step.key === key)
+    if (!before) return []
+    const open = openRoutes(deps, before)
+    return open.length > 0 ? open : deps.routesOf(before.model)
+  }
+  for (const planned of steps) {
+    const model = deps.catalog.find(planned.model)
+    if (model) done.push({ key: planned.key, planned, model, incoming: incomingOf(planned, steps, makersOf) })
+  }
+  return done
 }
 
 /** The plan of one step as if the others were not there: none when it has mistakes of its own. */
@@ -151,13 +160,13 @@ export async function examineFork(
   const changes = (order.input ?? {}) as JsonObject
   const keys = forked.steps.map(step => step.key)
   const named = orderByStep(keys, order.provider_order)
-  const anew = withModels(forked.steps, deps.catalog)
+  const anew = withModels(deps, forked.steps)
     .filter(step => isNamedElsewhere(deps, step, named[step.key]))
     .map(({ key }) => key)
   const change = (changed: JsonObject) => revise(forked, changed, deps.catalog, anew)
   const revised = change(changes)
   const problems = revised.ok ? [] : revised.problems
-  const steps = withModels(revised.ok ? revised.run.steps : revisedAlone(keys, changes, change), deps.catalog)
+  const steps = withModels(deps, revised.ok ? revised.run.steps : revisedAlone(keys, changes, change))
   const again = steps.filter(
     ({ key, planned }) => planned.status === 'queued' && (isClear || changesStep(changes, key)),
   )

@@ -6,7 +6,8 @@
  * 2. Pure data and pure functions; nothing here throws for any parameters that `validate` accepts.
  * 3. The first route is the maker's own API where an adapter speaks it, then other hosts.
  * 4. Transport is the adapter's: webhook addresses, keys, the model's place in the path or the body.
- * 5. A route costs what is really made there: its price is that of the parameters as its translation changes them.
+ * 5. A route costs what is really made there: its price, and the size of its picture, are those of the parameters as its
+ *    translation changes them.
  *
  * What `translate` gives to which adapter:
  *
@@ -78,7 +79,7 @@ export interface ModelSpec {
   rules?: (params: JsonObject, tell: Tell, use: Use) => void
   /** Advice for names that other makers use (`aspect_ratio: 'Give width and height.'`). */
   aliases?: Readonly<Record<string, string>>
-  /** What the parameters, with their defaults, ask the picture to be; null where they leave it to the model. */
+  /** What parameters, with their defaults, ask the picture to be; null where they leave it to the model. */
   shape?(params: JsonObject): Shape | null
   price: Price
   /** True where these parameters leave it to the model how much it makes, or cost less in a way that no list tells. */
@@ -91,6 +92,7 @@ export interface ModelSpec {
 
 export function defineModel(spec: ModelSpec): Model {
   const defaults = defaultsOf(spec.params)
+  const { shape } = spec
   const price =
     (rule: Price): Price =>
     (params, role, counted) =>
@@ -112,7 +114,6 @@ export function defineModel(spec: ModelSpec): Model {
         slot: slot === 'first' ? ('first' as const) : ('other' as const),
         ...(slot === 'first' && listOf(spec, pointer.slice(1)) ? { or: 'give it in a list, as a further one' } : {}),
       })),
-    ...(spec.shape ? { shape: params => spec.shape?.({ ...defaults, ...params }) ?? null } : {}),
     price: price(spec.price),
     routes: spec.routes.map(
       (route): Route => ({
@@ -124,6 +125,7 @@ export function defineModel(spec: ModelSpec): Model {
         ...(spec.isMost ? { isMost: spec.isMost } : {}),
         price: (params, role, counted) =>
           price(route.price ?? spec.price)(doneAt(spec, route, params, role), role, counted),
+        ...(shape ? { shape: (params, role) => shape({ ...defaults, ...doneAt(spec, route, params, role) }) } : {}),
       }),
     ),
   }

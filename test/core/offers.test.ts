@@ -1,7 +1,7 @@
 /** What a route offers a step: obstacles and prices, judged in one place. */
 import { describe, expect, test } from 'bun:test'
 import { KIND_OF, type PlannedStep } from '../../src/core/chain.ts'
-import type { Catalog, Model, Route, Shape } from '../../src/core/model.ts'
+import type { Model, Route, Shape } from '../../src/core/model.ts'
 import { express, incomingOf, lackOf, obstacleOf, priceAt, SAMPLE } from '../../src/core/offers.ts'
 import type { Step } from '../../src/core/run.ts'
 
@@ -60,26 +60,35 @@ describe('a picture of a step before', () => {
   ]
   test.each(rows)('that is %j is judged by what its provider takes', (shape, given) => {
     const limits = 'takes pictures with sides of 300 to 6000 pixels and a ratio of 0.4 to 2.5'
-    const why = obstacleOf({ missing: null }, limited, step, [{ from: 'text_to_image', shape }])
+    const why = obstacleOf({ missing: null }, limited, step, [{ from: 'text_to_image', shapes: [shape] }])
     expect(why).toBe(given === null ? null : `${limits}, but text_to_image gives ${given}`)
-    expect(obstacleOf({ missing: null }, route('url'), step, [{ from: 'text_to_image', shape }])).toBeNull()
+    expect(obstacleOf({ missing: null }, route('url'), step, [{ from: 'text_to_image', shapes: [shape] }])).toBeNull()
   })
 
-  const catalog: Catalog = {
-    all: () => [],
-    find: id => (id === step.model ? ({ shape: () => ({ ratio: 2 }) } as unknown as Model) : undefined),
-  }
+  test('that may come in several sizes is refused where none of them is taken', () => {
+    const [small, wide, good] = [{ width: 200, height: 200 }, { ratio: 3 }, { ratio: 1 }]
+    const why = (...shapes: Shape[]) => obstacleOf({ missing: null }, limited, step, [{ from: 'a', shapes }])
+    expect(why(small, wide, small)).toMatch(/but a gives 200x200 or a ratio of 3$/)
+    expect(why(small, good)).toBeNull()
+  })
+
+  const made = (shape: Shape | null): Route => ({ ...route('url'), shape: () => shape })
+  const [square, wide] = [{ ratio: 1 }, { ratio: 2 }]
   const before = { ...step, key: 'a' }
   const there = (size: object) => ({ ...before, status: 'succeeded', outputs: [size] }) as unknown as Step
-  const from = (steps: readonly (PlannedStep | Step)[]) => incomingOf({ dependsOn: ['a', 'b'] }, steps, catalog)
+  const from = (steps: readonly (PlannedStep | Step)[], routes: readonly Route[] = [made(wide)]) =>
+    incomingOf({ dependsOn: ['a', 'b'] }, steps, ({ key }) => (key === 'a' ? routes : []))
 
-  test('has the size that is asked for until it is there, then its own', () => {
-    expect(from([before])).toEqual([{ from: 'a', shape: { ratio: 2 } }])
-    expect(from([there({ width: 40, height: 30 })])).toEqual([{ from: 'a', shape: { width: 40, height: 30 } }])
+  test('has the sizes that its routes would make until it is there, then its own', () => {
+    expect(from([before])).toEqual([{ from: 'a', shapes: [wide] }])
+    expect(from([before], [made(square), made(wide)])).toEqual([{ from: 'a', shapes: [square, wide] }])
+    expect(from([there({ width: 40, height: 30 })])).toEqual([{ from: 'a', shapes: [{ width: 40, height: 30 }] }])
   })
 
   test('has no size where nobody knows it', () => {
-    expect(from([there({}), { ...step, key: 'b', model: 'no/model' }])).toEqual([])
+    expect(from([there({}), { ...step, key: 'b' }])).toEqual([])
+    expect(from([before], [made(square), made(null)])).toEqual([])
+    expect(from([before], [made(square), route('url')])).toEqual([])
     expect(from([])).toEqual([])
   })
 })

@@ -23,6 +23,14 @@ const withKeys = (...ids: string[]) =>
     })),
   }))
 
+/** The same, where films are made by BytePlus alone. */
+const filming = (...ids: string[]) =>
+  HttpWorld.open(deps => ({
+    ...deps,
+    routesOf: model => model.routes.filter(route => model.gives === 'image' || route.provider === 'byteplus'),
+    providers: [...ids, 'byteplus'].map(id => ({ id, missing: null })),
+  }))
+
 /** The seed's chain with a picture of another size. */
 const sized = (width: number, height: number) => ({
   input: { ...seed.input, text_to_image_params: { ...seed.input.text_to_image_params, width, height } },
@@ -54,6 +62,28 @@ test('a film that cannot be made from the size of its picture is refused before 
     expect([created.status, ((await created.json()) as Refusal).errors]).toEqual([400, said.errors])
   }
   expect(await estimate(world, sized(1280, 512))).toMatchObject({ valid: true, steps: [{}, { provider: 'byteplus' }] })
+  await world.close()
+})
+
+test('a size that every provider of the picture changes is judged as it is made', async () => {
+  const world = await filming('replicate')
+  expect(await estimate(world, sized(1504, 592))).toMatchObject({ valid: true, steps: [{}, { provider: 'byteplus' }] })
+  expect((await estimate(world, sized(1200, 480))).errors).toMatchObject([
+    { code: 'no_route', detail: expect.stringContaining('but text_to_image gives 1216x480') },
+  ])
+  await world.close()
+})
+
+test('a size that only some providers of the picture make fit is not refused; where none does, each is told', async () => {
+  const world = await filming('bfl', 'replicate')
+  for (const [width, height] of [
+    [1504, 592],
+    [1200, 480],
+  ] as const)
+    expect(await estimate(world, sized(width, height))).toMatchObject({ valid: true, errors: [] })
+  expect((await estimate(world, sized(1200, 464))).errors).toMatchObject([
+    { code: 'no_route', detail: expect.stringContaining('but text_to_image gives 1200x464 or 1216x480') },
+  ])
   await world.close()
 })
 

@@ -6,7 +6,12 @@ import { createCatalog } from '../../src/models/catalog.ts'
 import { edgeCalls } from '../support/params.ts'
 
 const models = createCatalog().all()
-const shapeOf = (id: string, params: JsonObject) => models.find(model => model.id === id)?.shape?.(params)
+/** What a provider makes of parameters: without a name, the maker itself. */
+function shapeOf(id: string, params: JsonObject, provider?: string) {
+  const model = models.find(each => each.id === id)
+  const route = model?.routes.find(each => provider === undefined || each.provider === provider)
+  return route?.shape?.(params, model?.roles[0] ?? 'text_to_image') ?? null
+}
 
 describe('a picture is asked for', () => {
   const rows: [id: string, params: JsonObject, shape: Shape | null][] = [
@@ -35,14 +40,24 @@ describe('a picture is asked for', () => {
     ['runway/grok_imagine_image_2', {}, null],
   ]
   test.each(rows)('%s with %j', (id, params, shape) => {
-    expect(shapeOf(id, params) ?? null).toEqual(shape)
+    expect(shapeOf(id, params)).toEqual(shape)
+  })
+
+  const elsewhere: [id: string, params: JsonObject, provider: string, shape: Shape | null][] = [
+    ['bfl/flux-2-flex', { width: 1504, height: 592 }, 'replicate', { width: 1504, height: 608 }],
+    ['bfl/flux-2-flex', { width: 1504, height: 592 }, 'fal', { width: 1504, height: 592 }],
+    ['bytedance/seedream-4.5', { size: '6000x2000' }, 'replicate', { width: 4096, height: 1365 }],
+    ['openai/gpt-image-2', {}, 'replicate', { width: 1024, height: 1024 }],
+  ]
+  test.each(elsewhere)('%s with %j, and %s makes what it takes of it', (id, params, provider, shape) => {
+    expect(shapeOf(id, params, provider)).toEqual(shape)
   })
 
   test('as no more than a size or a ratio, whatever valid parameters there are', () => {
     for (const model of models) {
-      for (const { params } of edgeCalls(model)) {
-        const shape = model.shape?.(params) ?? null
-        const numbers = shape ? Object.values(shape) : [1]
+      for (const { role, params } of edgeCalls(model)) {
+        const shapes = model.routes.map(route => route.shape?.(params, role) ?? null)
+        const numbers = shapes.flatMap(shape => (shape ? Object.values(shape) : [1]))
         expect([model.id, params, numbers.every(one => Number.isFinite(one) && one > 0)]).toEqual([
           model.id,
           params,
@@ -55,8 +70,10 @@ describe('a picture is asked for', () => {
   test('by every model that has words for it; a ComfyUI workflow does with them what it likes', () => {
     const words = ['width', 'size', 'aspect_ratio', 'aspectRatio', 'ratio']
     const silent = models.filter(
-      ({ gives, schema, shape }) =>
-        gives === 'image' && !shape && words.some(word => word in (schema.properties as JsonObject)),
+      ({ gives, schema, routes }) =>
+        gives === 'image' &&
+        !routes.every(route => route.shape) &&
+        words.some(word => word in (schema.properties as JsonObject)),
     )
     expect(silent.map(({ id }) => id)).toEqual(['comfyui/image'])
   })
