@@ -48,7 +48,8 @@ export type AttemptSignal =
   /** A webhook spoke of the job, and may bring its lost reference. */
   | ({ type: 'job.hinted'; jobRef: Json } & OfAttempt)
   | ({ type: 'job.succeeded'; media: readonly ProviderMedia[]; costUsd?: number } & OfAttempt)
-  | ({ type: 'job.failed'; error: StepError; costUsd?: number } & OfAttempt)
+  /** `jobless`: it was a call, not a job; nobody need ask for it again. */
+  | ({ type: 'job.failed'; error: StepError; costUsd?: number; jobless?: true } & OfAttempt)
   | ({ type: 'job.cancel_settled'; outcome: CancelOutcome } & OfAttempt)
   | ({ type: 'media.kept'; outputs: readonly Output[] } & OfAttempt)
   /** `outputs`: what is kept of several all the same, so far. */

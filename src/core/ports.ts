@@ -55,7 +55,8 @@ export type Started =
 export type Checked =
   | { type: 'pending'; progress: number | null; pollAfterMs: number }
   | { type: 'succeeded'; media: ProviderMedia[]; costUsd?: number; counted?: number }
-  | { type: 'failed'; error: StepError; costUsd?: number }
+  /** `jobless`: it was a call, not a job; nobody need ask for it again. */
+  | { type: 'failed'; error: StepError; costUsd?: number; jobless?: true }
   /** The question failed, not the job. */
   | { type: 'unreachable'; error: StepError; pollAfterMs: number }
 

@@ -71,7 +71,7 @@ export interface Attempt {
   submittedAt: number | null
   endedAt: number | null
   outcome: 'pending' | 'succeeded' | 'failed' | 'canceled' | 'unknown'
-  /** Names the job at the provider: the adapter's own business. Null before the provider has named one. */
+  /** Names the job at the provider: the adapter's own business. Null before the provider has named one, and where there was none. */
   jobRef: Json
   error: StepError | null
   cost: Cost

@@ -318,7 +318,10 @@ async function poll(deps: EffectDeps, run: Run, step: Step, attempt: Attempt, si
       case 'succeeded':
         return { type: 'job.succeeded', media: checked.media, ...costOf(checked, step, routeOf(deps, step, attempt)) }
       case 'failed':
-        return { type: 'job.failed', error: checked.error, ...costOf(checked) }
+        return {
+          ...{ type: 'job.failed', error: checked.error, ...costOf(checked) },
+          ...(checked.jobless ? { jobless: true } : {}),
+        }
       case 'unreachable':
         return again(checked.error, checked.pollAfterMs)
     }

@@ -173,6 +173,7 @@ export function createWire(options: WireOptions): Wire {
       return {
         type: 'failed',
         error: stepError(code, message, { provider, ...(providerText ? { providerText } : {}) }),
+        jobless: true,
       }
     },
     isKnown: id => known.has(id),

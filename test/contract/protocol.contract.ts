@@ -247,7 +247,7 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
           const { provider } = bench.standIn
           for (const asked of [bench.provider, bench.another()]) {
             const checked = await check(ref, asked)
-            expect(checked).toMatchObject({ type: 'failed', error: { code, provider } })
+            expect(checked).toMatchObject({ type: 'failed', error: { code, provider }, jobless: true })
             // What it costs nobody has said.
             expect(checked).not.toHaveProperty('costUsd')
           }

@@ -250,6 +250,15 @@ describe('a resumed run', () => {
     ['the job was canceled at the provider', () => again(canceled('confirmed'))],
     ['there was a picture and no job', () => again(persist(synchronous(), failed('dead')).run)],
     [
+      'the call that gave none had no job',
+      () =>
+        again(
+          after(runOf(LINE), ROUTED, SUBMITTED, {
+            ...{ type: 'job.failed', error: stepError('output_invalid', 'without a picture'), jobless: true },
+          }),
+        ),
+    ],
+    [
       'the job itself failed',
       () =>
         again(

@@ -26,9 +26,11 @@ class Hosted extends RemoteProvider {
   files: readonly string[] = ['']
   opened: string[] = []
   asked = 0
+  answer: Checked | null = null
 
   override async check(ref: Json): Promise<Checked> {
     this.asked += 1
+    if (this.answer) return this.answer
     const checked = await super.check(ref)
     if (checked.type !== 'succeeded') return checked
     const [job] = checked.media
@@ -188,6 +190,20 @@ describe('a resumed run', () => {
     expect([first.error?.code, second.error?.code, p.arrived.length]).toEqual([code, code, 1])
     expect(await w.finish((await resumed(w, second)).id)).toMatchObject({ status: 'succeeded' })
     expect(p.arrived).toHaveLength(2)
+  })
+
+  test('asks for nothing where there was a call and no job', async () => {
+    const { w, p } = await begun()
+    p.answer = { type: 'failed', error: stepError('output_invalid', 'without a picture'), jobless: true }
+    const { id } = await w.create(LINE)
+    const failed = await w.finish(id)
+    expect(failed.error?.code).toBe('output_invalid')
+    p.answer = null
+    const { id: again } = await resumed(w, failed)
+    const [step] = (await w.finish(again)).steps
+    expect(step).toMatchObject({ status: 'succeeded', attempts: [{ no: 1 }] })
+    // The first submit of the resume is a call of its own.
+    expect(p.arrived.filter(job => job.stepId === step?.id)).toHaveLength(1)
   })
 
   test('takes no place of its key for a job that runs already', async () => {

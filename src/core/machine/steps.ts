@@ -254,7 +254,9 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
       if (run.cancelRequestedAt !== null) return { step: endCanceled(step, at) }
       if (isTakenOver(step, step.attempt) && event.error.code !== 'content_rejected')
         return boughtAgain(step, event.error.message, event)
-      const attempt = { ...step.attempt, cost: billed(step, event.costUsd) }
+      // What names no job is not kept as the name of one: a resume would ask for it.
+      const jobRef = event.jobless ? null : step.attempt.jobRef
+      const attempt = { ...step.attempt, jobRef, cost: billed(step, event.costUsd) }
       return failAttempt({ ...step, attempt }, event.error, event, event.costUsd === undefined ? 'maybe' : 'metered')
     }
     case 'job.cancel_settled': {
