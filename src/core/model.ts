@@ -62,7 +62,7 @@ export interface Route {
   missing?(): string | null
   /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
   inline?: boolean
-  /** What is documented of the input pictures that are taken here; others are refused. */
+  /** What is documented of the input pictures that are taken here. Those of steps before are judged by it, the caller's are not. */
   pictureLimits?: PictureLimits
   /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
   price?(params: JsonObject, role: Role, counted?: number): number | null
