@@ -216,8 +216,8 @@ function refuseUnknown(chain: Chain, input: JsonObject, named: JsonObject, probl
   for (const problem of unknown) problems.push(problem)
 }
 
-/** As many as an answer tells: a megabyte of unknown fields must not become as many sentences. */
-const MOST_TOLD = 100
+/** As many mistakes as an answer tells: more nobody mends in one go, and a megabyte of them must not become ten of answer. */
+export const MOST_TOLD = 100
 
 /** Every field of an object that nobody reads. Those past `MOST_TOLD` only count: one problem stands for each of them. */
 export function unknownFields(base: string, value: JsonObject, known: readonly string[]): Problem[] {

@@ -4,7 +4,7 @@
  * 1. An estimate says of any body exactly what creating a run would say of it, and stores and spends nothing.
  */
 import { Elysia } from 'elysia'
-import { CHAINS, type Chain, findChain, KIND_OF } from '../core/chain.ts'
+import { CHAINS, type Chain, findChain, KIND_OF, MOST_TOLD } from '../core/chain.ts'
 import type { Catalog } from '../core/model.ts'
 import { roundUsd } from '../core/money.ts'
 import { express, priceAt } from '../core/offers.ts'
@@ -17,7 +17,7 @@ import { type Authorized, type Context, guarded, json } from './exchange.ts'
 import { offersOf } from './models.ts'
 import * as docs from './openapi/catalog.ts'
 import { examine, type SoundStep } from './order.ts'
-import { ApiProblem, MOST_ERRORS } from './problem.ts'
+import { ApiProblem } from './problem.ts'
 
 export function chainRoutes(context: Context) {
   const { catalog } = context.deps
@@ -58,7 +58,7 @@ async function estimate({ deps }: Context, exchange: Authorized): Promise<Respon
   const answer: EstimateDto = {
     object: 'estimate',
     valid: examined.ok,
-    errors: examined.ok ? [] : examined.errors.slice(0, MOST_ERRORS),
+    errors: examined.ok ? [] : examined.errors.slice(0, MOST_TOLD),
     steps,
     total_usd:
       examined.ok && !prices.includes(null) ? roundUsd(prices.reduce<number>((sum, usd) => sum + (usd ?? 0), 0)) : null,

@@ -4,8 +4,9 @@
  * 1. Every refusal has a code of the table; status, title, hint and `retryable` come from there and nowhere else.
  * 2. A refusal is thrown as `ApiProblem` and becomes a response in one place; whatever else is thrown is our fault: it is
  *    logged, and the answer says nothing of it but the request id.
- * 3. An answer is bounded: at most `MOST_ERRORS` entries, whoever sent how many mistakes.
+ * 3. An answer is bounded: at most `MOST_TOLD` entries, whoever sent how many mistakes.
  */
+import { MOST_TOLD } from '../core/chain.ts'
 import { ERRORS, type ErrorCode, type Problem } from '../core/errors.ts'
 import { Draining, QueueFull, StorageUnavailable } from '../core/ports.ts'
 
@@ -69,9 +70,6 @@ export function urlNotAllowed(pointer: string): RequestError {
   return { pointer, code: 'url_not_allowed', detail: 'This URL cannot be used.', hint }
 }
 
-/** More mistakes than this nobody mends in one go, and a megabyte of mistakes must not become ten of answer. */
-export const MOST_ERRORS = 100
-
 /** What a thrown thing means to the caller; null when it is a bug, which the answer does not describe. */
 export function asProblem(thrown: unknown): ApiProblem | null {
   if (thrown instanceof ApiProblem) return thrown
@@ -97,7 +95,7 @@ export function problemResponse(problem: ApiProblem, requestId: string, instance
   const { title, retryable, hint } = ERRORS[problem.code]
   const { status } = problem
   const { errors = [], headers, extra, ...better } = problem.more
-  const shown = errors.slice(0, MOST_ERRORS)
+  const shown = errors.slice(0, MOST_TOLD)
   const document = {
     type: `urn:babychain:problem:${problem.code}`,
     title: better.title ?? title,
