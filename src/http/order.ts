@@ -170,12 +170,13 @@ export async function examineFork(
   const again = steps.filter(
     ({ key, planned }) => planned.status === 'queued' && (isClear || changesStep(changes, key)),
   )
+  const isKept = (key: string) => forked.steps.some(step => step.key === key && step.inherited)
   const errors = [
     ...before,
     ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })),
     ...checkProviders(deps, keys, steps, order.provider_order),
     ...(await checkPictures(deps, principal, again)),
-    ...again.flatMap(step => checkRoutes(deps, step)),
+    ...again.flatMap(step => checkRoutes(deps, step, step.planned.dependsOn.find(isKept))),
     ...(revised.ok ? checkTakenOver(deps, revised.run.steps) : []),
     ...(isClear ? checkCost(deps.keys, principal, pricesOf(deps, again), forked.maxCostUsd) : []),
   ]
@@ -284,9 +285,9 @@ function checkSum(
 
 /**
  * Why no route can take a step, now or with patience: keys that are missing, parameters that cannot be expressed, a picture
- * whose size is not taken. It must be told before the step in front of it is paid.
+ * whose size is not taken. It must be told before the step in front of it is paid; `kept` is that step where a resume keeps it.
  */
-function checkRoutes(deps: ApiDeps, step: SoundStep): RequestError[] {
+function checkRoutes(deps: ApiDeps, step: SoundStep, kept?: string): RequestError[] {
   const { key, model } = step
   const reasons: string[] = []
   for (const route of deps.routesOf(model)) {
@@ -294,12 +295,13 @@ function checkRoutes(deps: ApiDeps, step: SoundStep): RequestError[] {
     if (reason === null) return []
     reasons.push(`${route.provider}: ${reason.replace(/\.$/, '')}`)
   }
+  const again = kept === undefined ? '' : ` What ${kept} gave is kept; "from_step_key": "${kept}" makes it anew.`
   return [
     {
       pointer: `/input/chain_models/${key}_model`,
       code: 'no_route',
       detail: `no provider here can run ${model.id} (${reasons.join('; ')})`,
-      hint: 'Change what one of them does not take, set what it lacks and restart, or choose another model: GET /api/v1/models.',
+      hint: `Change what one of them does not take, set what it lacks and restart, or choose another model: GET /api/v1/models.${again}`,
     },
   ]
 }

@@ -140,6 +140,7 @@ test('a resume judges the picture that is kept by what it is, not by what was as
       {
         code: 'no_route',
         detail: expect.stringContaining('sides of 300 to 6000 pixels, but text_to_image gives 40x30'),
+        hint: expect.stringContaining('"from_step_key": "text_to_image"'),
       },
     ],
   ])
