@@ -156,7 +156,6 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   }
   const isKeeping = before.mode !== deps.mode && forked.run.steps.some(step => step.status !== 'queued')
   if (isKeeping && errors.length === 0) throw keepsOther(before, deps)
-  if (errors.length === 0) await checkKept(deps, forked.run)
   const run: Run = {
     ...forked.run,
     mode: deps.mode,
@@ -164,10 +163,14 @@ async function resume(context: Context, exchange: Authorized): Promise<Response>
   }
   const examined = await examineFork(deps, exchange.principal, run, asked)
   if (!examined.ok) throw refusal(examined.errors)
+  await checkKept(deps, examined.run)
   return accept(context, exchange, { run: examined.run, events: forked.events }, idempotency)
 }
 
-/** A step whose output was removed, or is lost, must be run again: what follows could not read it. @throws ApiProblem 409 */
+/**
+ * A step whose output was removed, or is lost, must be run again where a step that is bought would read it: a job that is taken
+ * over has read it long ago. @throws ApiProblem 409
+ */
 async function checkKept(deps: ApiDeps, { resumedFrom, steps }: Run): Promise<void> {
   for (const step of steps.filter(each => each.inherited)) {
     const why = await whyNotKept(deps, step, steps)
@@ -178,10 +181,10 @@ async function checkKept(deps: ApiDeps, { resumedFrom, steps }: Run): Promise<vo
 }
 
 async function whyNotKept(deps: ApiDeps, step: Step, steps: readonly Step[]): Promise<string | null> {
+  if (!steps.some(each => each.status === 'queued' && each.dependsOn.includes(step.key))) return null
   if ((await removedOf(deps.store, [step])).size > 0) return 'was removed after its retention'
-  const isRead = steps.some(each => !each.inherited && each.dependsOn.includes(step.key))
   const [first] = step.status === 'succeeded' ? step.outputs : []
-  return isRead && first && (await isLost(deps, first.mediaId)) ? 'is no longer in our storage' : null
+  return first && (await isLost(deps, first.mediaId)) ? 'is no longer in our storage' : null
 }
 
 /** True only when our storage says that it has no such file: what cannot be asked now is waited for by the run. */

@@ -3,8 +3,12 @@ import { expect, test } from 'bun:test'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { StorageUnavailable } from '../../src/core/ports.ts'
+import type { Output } from '../../src/core/run.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
+
+/** The film of the order, with one change: another job. */
+const CHANGED = { image_to_video_params: { ...seed.input.image_to_video_params, duration: 10 } }
 
 interface Run {
   id: string
@@ -15,8 +19,8 @@ interface Run {
   steps: { status: string; completed_at: string | null; outputs?: { media_id: string; available: boolean }[] }[]
 }
 
-/** A run whose film failed, and the two days after it. */
-async function failedFilm(world: HttpWorld): Promise<string> {
+/** A run whose picture is painted, and whose film is at work. */
+async function filming(world: HttpWorld): Promise<string> {
   world.provider.instant = true
   const id = await world.run(seed)
   await world.until(async () => {
@@ -24,6 +28,12 @@ async function failedFilm(world: HttpWorld): Promise<string> {
     if (run?.steps[0]?.status === 'succeeded') world.provider.instant = false
     return run?.steps[1]?.status === 'running'
   })
+  return id
+}
+
+/** A run whose film failed, and the two days after it. */
+async function failedFilm(world: HttpWorld): Promise<string> {
+  const id = await filming(world)
   world.provider.failNext()
   await world.runToEnd(id)
   world.clock.advance(2 * 86_400_000)
@@ -96,6 +106,31 @@ test('a run whose finished picture is lost from the disk is not resumed without 
   world.provider.instant = true
   const again = (await (await resume({ from_step_key: 'text_to_image' })).json()) as Run
   expect((await world.runToEnd(again.id)).status).toBe('succeeded')
+  await world.close()
+})
+
+test.each<[string, (world: HttpWorld, output: Output | undefined) => Promise<unknown>]>([
+  ['removed', (world, output) => world.store.removeMedia([output?.mediaId ?? ''], world.clock.now())],
+  ['lost', (world, output) => rm(join(world.dir, 'data', 'media', output?.location ?? 'nowhere'))],
+])('a paid film is taken over although the picture before it is %s; to buy another is refused', async (_, lose) => {
+  const world = await HttpWorld.open()
+  world.provider.cancel = async () => 'unsupported'
+  const id = await filming(world)
+  await world.ask('POST', `/api/v1/runs/${id}/cancel`)
+  await world.runToEnd(id)
+  world.clock.advance(2 * 86_400_000)
+  const painted = (await world.engine.run(id))?.steps[0]
+  await lose(world, painted?.status === 'succeeded' ? painted.outputs[0] : undefined)
+  world.provider.instant = true
+  const before = world.provider.started.length
+  const resume = (body: object) => world.ask('POST', `/api/v1/runs/${id}/resume`, { body })
+  const anew = [await resume({ from_step_key: 'image_to_video' }), await resume({ input: CHANGED })]
+  for (const refused of anew)
+    expect([refused.status, await refused.json()]).toMatchObject([409, { code: 'not_resumable' }])
+  const taken = await resume({})
+  expect(taken.status).toBe(202)
+  expect((await world.runToEnd(((await taken.json()) as Run).id)).status).toBe('succeeded')
+  expect(world.provider.started.length).toBe(before)
   await world.close()
 })
 
