@@ -161,16 +161,19 @@ async function carryOut(
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return null
   const { attempt } = step
   if (effect.type === 'find' && (await surelyUnsent(deps, live, step, attempt, stop))) return { type: 'step.unsent' }
+  const stashed = effect.type === 'find' ? await inHand(deps, live.run, step, attempt, stop) : null
   if (stop.aborted) return null
-  const stashed = effect.type === 'find' ? await inHand(deps, attempt) : null
-  if (stashed) return stashed
+  if (stashed && stashed !== 'untold') return stashed
   const stranded = strandedBy(deps, live.run, step)
-  if (stranded) return leftBehind(deps.clock, live.run, effect, stranded)
+  if (stranded && stashed !== 'untold') return leftBehind(deps.clock, live.run, effect, stranded)
   switch (effect.type) {
     case 'submit':
       return submit(deps, live, step, attempt, stop)
-    case 'find':
-      return limited(signal => find(deps, live.run, step, attempt, signal))
+    case 'find': {
+      const said = await limited(signal => find(deps, live.run, step, attempt, signal))
+      const isBelieved = stashed !== 'untold' || said.type === 'step.submitted'
+      return isBelieved ? said : { type: 'step.still_unknown', askAt: nextLookAt(deps.clock, step) }
+    }
     case 'poll':
       return limited(signal => poll(deps, live.run, step, attempt, signal))
     case 'keep':

@@ -113,6 +113,52 @@ test('a provider that can be asked is not asked about what lies here, and it cos
   await world.close()
 })
 
+test.each<[string, (world: World) => void]>([
+  [
+    'does not say what lies on it',
+    world => {
+      world.isFull = true
+    },
+  ],
+  [
+    'hangs',
+    world => {
+      world.hanging = new Promise(() => {})
+    },
+  ],
+])('while a disk %s, the provider is asked for a job, which a cancel stops', async (_, ill) => {
+  const world = new World({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'swallow' }))] })
+  const provider = world.providers[0] as RemoteProvider
+  await world.start()
+  const run = await world.create({ a: [] })
+  await world.settle(() => provider.jobs.length > 0)
+  for (const job of provider.jobs) job.readyAt = Number.MAX_SAFE_INTEGER
+  world.process.die()
+  ill(world)
+  const began = world.clock.now()
+  await world.restart()
+  await world.process.registry.cancel(run.id)
+  await pass(world, () => world.received.length > 0)
+  expect(world.clock.now() - began).toBeLessThan(120_000)
+  expect(await world.process.store.run(run.id)).toMatchObject({ status: 'canceled', steps: [{ status: 'canceled' }] })
+  expect(provider.jobs.map(job => job.canceled)).toEqual([true])
+  const scope = { runId: run.id, stepId: run.steps[0]?.id ?? '', attempt: 1, provider: 'p' }
+  expect(world.scopes).toContainEqual({ where: 'find', ...scope })
+  await world.close()
+})
+
+test('that a provider has no job is not believed while a disk does not say what lies on it', async () => {
+  const { world, provider, id } = await deadWithPictures({ canFind: true })
+  world.isFull = true
+  await world.restart()
+  await world.settle(() => false, 600_000)
+  expect(world.calls).toContain('p.find')
+  world.isFull = false
+  expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
+  expect([provider.answers, world.kept.size]).toEqual([1, 2])
+  await world.close()
+})
+
 test('a disk that does not say what lies on it is asked again, and nothing is given up meanwhile', async () => {
   const { world, provider, id } = await deadWithPictures()
   world.isFull = true

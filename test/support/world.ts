@@ -362,6 +362,7 @@ export class World {
         return url
       },
       stashOf: async token => {
+        await this.hanging
         if (this.isFull) throw new StorageUnavailable('the disk does not answer')
         return this.#stashOf(token)
       },

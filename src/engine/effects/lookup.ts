@@ -3,10 +3,11 @@
  *
  * 1. A provider's `none` is believed when it has had its time, and when that time was measured.
  * 2. While nobody can tell, it is asked again, ever more rarely; what nobody will ever tell ends the step.
- * 3. What lies with us is paid and needs no provider: it is looked for first, and nobody is asked about it any more.
+ * 3. What lies with us is paid and needs no provider: it is looked for first, and nobody is asked about it any more. While our
+ *    disk does not say, the provider is asked all the same; of its answers only that it has the job is believed.
  */
 import { deadlineOf } from '../../core/machine.ts'
-import type { Clock, Found, Provider } from '../../core/ports.ts'
+import { type Clock, type Found, type Provider, StorageUnavailable } from '../../core/ports.ts'
 import type { Attempt, Run, Step } from '../../core/run.ts'
 import type { EffectDeps, LiveRun, Said } from '../effects.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './pause.ts'
@@ -14,6 +15,9 @@ import { scopeOf } from './scope.ts'
 
 /** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
 const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
+
+/** A disk lists a folder within moments, and the provider is asked only after it. */
+const STASH_MS = 30_000
 
 /** A job that was taken shows within moments; a provider that cannot be asked has nothing to wait for. */
 export function firstLookAt(deps: EffectDeps, provider: Provider): number {
@@ -47,12 +51,27 @@ export async function surelyUnsent(
 
 /**
  * The pictures of an answer that were written down before its process died, or could write no more. Of several those that are
- * there: the others cannot be asked for. At the listed price, for what the answer said of it is lost.
- * @throws StorageUnavailable when our disk does not say: that is asked again
+ * there: the others cannot be asked for. At the listed price, for what the answer said of it is lost. `untold` when our disk
+ * does not say.
  */
-export async function inHand({ media }: EffectDeps, { token }: Attempt): Promise<Said | null> {
-  const urls = await media.stashOf(token)
-  return urls.length > 0 ? { type: 'job.succeeded', media: urls.map(url => ({ url })) } : null
+export async function inHand(
+  deps: EffectDeps,
+  run: Run,
+  step: Step,
+  attempt: Attempt,
+  stop: AbortSignal,
+): Promise<Said | 'untold' | null> {
+  const { clock, media, observer } = deps
+  // A disk that hangs does not obey a signal.
+  const told = (signal: AbortSignal) => Promise.race([media.stashOf(attempt.token), ended(signal)])
+  try {
+    const urls = await within(clock, STASH_MS, stop, told)
+    if (urls) return urls.length > 0 ? { type: 'job.succeeded', media: urls.map(url => ({ url })) } : null
+    if (!stop.aborted) throw new StorageUnavailable(`the pictures on our disk were not listed within ${STASH_MS} ms`)
+  } catch (error) {
+    observer.fault('find', error, scopeOf(run, step, attempt))
+  }
+  return 'untold'
 }
 
 export async function find(
