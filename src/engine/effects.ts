@@ -195,7 +195,7 @@ async function submit(
   const route = routeOf(deps, step, attempt)
   if (!provider || !route)
     return refused(stepError('no_route', `${attempt.provider} no longer serves ${step.model} here`))
-  const pictures = await gather(deps, live, step, { provider, inline: route.inline ?? false }, stop)
+  const pictures = await gather(deps, live, step, attempt, { provider, inline: route.inline ?? false }, stop)
   if (!pictures.ok) return pictures.error && refused(pictures.error)
   const { refs, place } = pictures
   try {
@@ -250,7 +250,7 @@ async function sendOff(
     if (providerModel !== attempt.providerModel)
       return refused(stepError('model_not_enabled', `here ${attempt.providerModel} is now called ${providerModel}`))
     const callbackUrl = deps.callbackUrl(provider.id, token)
-    const stash = (bytes: Uint8Array) => stashed(deps, token, bytes, signal)
+    const stash = (bytes: Uint8Array) => stashed(deps, token, bytes, scopeOf(run, step, attempt), signal)
     const order = {
       runId: run.id,
       stepId: step.id,
@@ -273,14 +273,20 @@ async function sendOff(
 }
 
 /** The bytes of a paid answer come once: while our storage takes nothing they are held, for as long as the submit may take. */
-async function stashed(deps: EffectDeps, token: string, bytes: Uint8Array, signal: AbortSignal) {
+async function stashed(
+  deps: EffectDeps,
+  token: string,
+  bytes: Uint8Array,
+  scope: ReturnType<typeof scopeOf>,
+  signal: AbortSignal,
+) {
   const { clock, media, gate } = deps
   for (let tries = 0; ; tries += 1) {
     try {
       return await media.stash(token, bytes)
     } catch (error) {
       if (!(error instanceof StorageUnavailable) || signal.aborted) throw error
-      gate.refused('stash', error)
+      gate.refused('stash', error, scope)
       await within(clock, growing(STORAGE_PAUSE_MS, tries), signal, ended)
     }
   }

@@ -11,7 +11,8 @@ import { type StepError, stepError } from '../core/errors.ts'
 import { deadlineOf } from '../core/machine.ts'
 import type { Route } from '../core/model.ts'
 import type { Clock, Media, Observer, Picture, Provider } from '../core/ports.ts'
-import { LIMITS, type Run, type Step } from '../core/run.ts'
+import { type Attempt, LIMITS, type Run, type Step } from '../core/run.ts'
+import { scopeOf } from './effects/scope.ts'
 import type { PictureRoom, Place } from './picture-room.ts'
 
 export interface PictureDeps {
@@ -104,13 +105,14 @@ export async function gather(
   deps: PictureDeps,
   live: { readonly run: Run },
   step: Step,
+  attempt: Attempt,
   target: Target,
   stop: AbortSignal,
 ): Promise<{ ok: true; refs: string[]; place: Place } | { ok: false; error: StepError | null }> {
   const { clock, observer, room } = deps
   /** Our own storage breaks off: it will be back, and the steps before are paid. */
   const unreadable = (error: unknown): Failed => {
-    observer.fault('pictures', error, { runId: live.run.id })
+    observer.fault('pictures', error, scopeOf(live.run, step, attempt))
     return { ok: false, error: stepError('storage_unavailable', 'the input picture cannot be read now') }
   }
   const need = await pictureNeed(deps, live.run, step, target).catch(unreadable)

@@ -48,6 +48,7 @@ test('the picture of an answer that comes once is held until it can be written d
   expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
   expect(provider.answers).toBe(1)
   expect(new Set(world.faults.map(each => each.split(':')[0]))).toEqual(new Set(['stash']))
+  expect(world.scopes[0]).toEqual({ where: 'stash', runId: id, stepId: `${id}/a`, attempt: 1, provider: 'p' })
   await world.close()
 })
 

@@ -353,6 +353,8 @@ async function scene(bytes: number, play: (scene: Scene) => Promise<void>, fault
     await world.start()
     await play({ world, provider: world.providers[0] as RemoteProvider, reads, come })
     expect(world.faults).toEqual(faults)
+    const scope = { runId: expect.any(String), stepId: expect.any(String), attempt: 1, provider: 'p' }
+    expect(world.scopes).toEqual(faults.map(() => ({ where: 'pictures', ...scope })))
   } finally {
     await world.close()
   }
