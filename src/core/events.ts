@@ -40,8 +40,8 @@ export type AttemptSignal =
   | ({ type: 'step.submit_unknown'; error: StepError; askAt: number } & OfAttempt)
   /** The provider has no such job; not certain where nobody can tell and the operator wants it sent again. */
   | ({ type: 'step.not_found'; isCertain: boolean } & OfAttempt)
-  /** A look-up could not tell. `askAt` null: it never will. */
-  | ({ type: 'step.still_unknown'; askAt: number | null } & OfAttempt)
+  /** A look-up could not tell. `askAt` null: it never will. `soundSince`: before that nobody looked, or nobody measured the time. */
+  | ({ type: 'step.still_unknown'; askAt: number | null; soundSince?: number } & OfAttempt)
   | ({ type: 'job.progressed'; progress: number | null; pollAt: number } & OfAttempt)
   /** The question failed, not the job. */
   | ({ type: 'job.unreachable'; error: StepError; pollAt: number } & OfAttempt)

@@ -26,7 +26,7 @@ import { keepOutputs } from './effects/keep.ts'
 import { find, firstLookAt, inHand, nextLookAt, surelyUnsent } from './effects/lookup.ts'
 import { ended, growing, STORAGE_PAUSE_MS, within } from './effects/pause.ts'
 import { scopeOf } from './effects/scope.ts'
-import { leftBehind, strandedBy } from './modes.ts'
+import { leftBehind, strandedBy, type UnderWay } from './modes.ts'
 import type { OutputGate } from './output-gate.ts'
 import { gather, type PictureDeps } from './pictures.ts'
 
@@ -160,20 +160,16 @@ async function carryOut(
   if (effect.type === 'cancelJob') return limited(signal => cancelJob(deps, effect, signal))
   if (!('attempt' in step) || step.attempt.no !== effect.attempt) return null
   const { attempt } = step
-  if (effect.type === 'find' && (await surelyUnsent(deps, live, step, attempt, stop))) return { type: 'step.unsent' }
-  const stashed = effect.type === 'find' ? await inHand(deps, live.run, step, attempt, stop) : null
+  if (effect.type === 'find') {
+    const said = await look(deps, live, step, attempt, stop)
+    return said?.type === 'step.still_unknown' ? { ...said, soundSince: deps.soundSince() } : said
+  }
   if (stop.aborted) return null
-  if (stashed && stashed !== 'untold') return stashed
   const stranded = strandedBy(deps, live.run, step)
-  if (stranded && stashed !== 'untold') return leftBehind(deps.clock, live.run, effect, stranded)
+  if (stranded) return leftBehind(deps.clock, live.run, effect, stranded)
   switch (effect.type) {
     case 'submit':
       return submit(deps, live, step, attempt, stop)
-    case 'find': {
-      const said = await limited(signal => find(deps, live.run, step, attempt, signal))
-      const isBelieved = stashed !== 'untold' || said.type === 'step.submitted'
-      return isBelieved ? said : { type: 'step.still_unknown', askAt: nextLookAt(deps.clock, step) }
-    }
     case 'poll':
       return limited(signal => poll(deps, live.run, step, attempt, signal))
     case 'keep':
@@ -181,6 +177,26 @@ async function carryOut(
         ? limited(signal => keepOutputs(deps, live.run, step, attempt, step.media, signal))
         : null
   }
+}
+
+/** What is ours to know comes first, then the provider's word; null when the process stops meanwhile. */
+async function look(
+  deps: EffectDeps,
+  live: LiveRun,
+  step: UnderWay,
+  attempt: Attempt,
+  stop: AbortSignal,
+): Promise<Said | null> {
+  if (await surelyUnsent(deps, live, step, attempt, stop)) return { type: 'step.unsent' }
+  const stashed = await inHand(deps, live.run, step, attempt, stop)
+  if (stop.aborted) return null
+  if (stashed && stashed !== 'untold') return stashed
+  const stranded = strandedBy(deps, live.run, step)
+  if (stranded && !stashed)
+    return leftBehind(deps.clock, live.run, { type: 'find', stepId: step.id, attempt: attempt.no }, stranded)
+  const said = await within(deps.clock, LIMIT_MS.find, stop, signal => find(deps, live.run, step, attempt, signal))
+  if (!stashed || said.type === 'step.submitted') return said
+  return { type: 'step.still_unknown', askAt: nextLookAt(deps.clock, step) }
 }
 
 /** Null when the submit was left before it began: it counts as never sent. */

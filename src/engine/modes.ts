@@ -11,7 +11,7 @@ import type { AttemptSignal, Effect } from '../core/events.ts'
 import type { Clock } from '../core/ports.ts'
 import type { Mode, ProviderMedia, Run, StepIn } from '../core/run.ts'
 
-type UnderWay = StepIn<'submitting' | 'running' | 'keeping'>
+export type UnderWay = StepIn<'submitting' | 'running' | 'keeping'>
 
 /** How often a provider that is not here is missed again. */
 const MISSED_MS = 60_000

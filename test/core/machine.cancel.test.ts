@@ -104,6 +104,15 @@ test('who cancels waits two minutes at most for what nobody can tell, and the la
   expect([over.run.status, over.step]).toMatchObject(['canceled', UNKNOWN])
 })
 
+test('a time in which nobody could look is none of the two minutes', () => {
+  const run = canceled()
+  const soundSince = (run.cancelRequestedAt ?? 0) + 180_000
+  const still = (at: number) => ({ type: 'step.still_unknown', at, askAt: at + 300_000, soundSince })
+  const waits = tell(run, still(soundSince))
+  expect([waits.step.status, timerAt(waits.run)]).toEqual(['submitting', soundSince + 120_000])
+  expect(tell(waits.run, still(soundSince + 120_000)).step).toMatchObject(UNKNOWN)
+})
+
 test('a submit that is lost long after the cancel is looked up for as long', () => {
   const wire = tell(runOf({ a: [] }), ROUTED, CANCEL).run
   const at = (wire.cancelRequestedAt ?? 0) + 290_000

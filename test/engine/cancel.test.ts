@@ -80,6 +80,44 @@ test('of a job that shows late waits for it, through a crash, and no longer than
   expect(w.clock.now() - at).toBeLessThan(120_000)
 })
 
+/** Dies after the cancel, is down for so long, and comes back as a process that has measured no time yet. */
+async function canceledAndDown(w: World, id: string, ms: number): Promise<void> {
+  await w.process.registry.cancel(id)
+  await w.settle(() => true)
+  w.process.die()
+  w.clock.advance(ms)
+  w.soundSince = w.clock.now()
+}
+
+test.each([0, 180_000])(
+  'before a downtime of %d ms stops the job, though the first look after it does not find it',
+  async ms => {
+    const { w, p, id } = await begun()
+    await looking(w, p, id)
+    workOn(p)
+    await canceledAndDown(w, id, ms)
+    const find = p.find.bind(p)
+    p.find = async () => {
+      p.find = find
+      return { type: 'unknown' }
+    }
+    await w.restart()
+    expect((await w.finish(id)).status).toBe('canceled')
+    expect(p.jobs.map(job => job.canceled)).toEqual([true])
+  },
+)
+
+test.each([0, 65_000, 180_000])('of a submit that never arrived is free, through a downtime of %d ms', async ms => {
+  const { w, p, id } = await begun()
+  p.script = () => ({ type: 'drop' })
+  await w.settle(() => p.arrived.length > 0)
+  await w.settle(() => true)
+  await canceledAndDown(w, id, ms)
+  await w.restart()
+  const [step] = (await w.finish(id)).steps
+  expect(step).toMatchObject({ status: 'canceled', attempts: [{ outcome: 'canceled', cost: { actualUsd: 0 } }] })
+})
+
 test('where nobody can tell ends in two minutes, says that the job may be there, and a resume asks whether to buy another', async () => {
   const { w, p, id } = await begun()
   p.canFind = false

@@ -87,6 +87,8 @@ export class World {
   readonly faults: string[] = []
   /** What each fault was told with. */
   readonly scopes: object[] = []
+  /** Since when time is known to have gone on without a leap. */
+  soundSince = Number.NEGATIVE_INFINITY
   /** Calls of ports since the world began, and their names. */
   calls: string[] = []
   crash: Crash | null = null
@@ -161,7 +163,7 @@ export class World {
       publicLink: id => `https://us.example/media/${id}`,
       callbackUrl: () => null,
       resubmitUnknown: this.#options.resubmitUnknown ?? false,
-      soundSince: () => Number.NEGATIVE_INFINITY,
+      soundSince: () => this.soundSince,
     })
     await process.budget.load(raw, this.clock.now())
     await Promise.race([process.died, this.#begin(process)])

@@ -197,7 +197,7 @@ function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal
       )
     }
     case 'step.still_unknown': {
-      const until = lookUntil(run, step, at)
+      const until = lookUntil(run, step, event)
       if (event.askAt === null || at >= until) return { step: failUnknown(step, at) }
       const error = step.lookup?.error ?? stepError('outcome_unknown', 'the answer to the submit was lost')
       return {
@@ -273,12 +273,16 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
 
 /**
  * Until when a lost submit is looked up. Who cancels does not wait for the deadline, but as long as for any answer that is lost:
- * longer than every provider takes to settle.
+ * longer than every provider takes to settle. A time in which we were down does not count: nobody looked.
  */
-function lookUntil({ cancelRequestedAt }: Run, { lookup }: StepIn<'submitting'>, at: number): number {
+function lookUntil(
+  { cancelRequestedAt }: Run,
+  { lookup }: StepIn<'submitting'>,
+  { at, soundSince = 0 }: Moment & { soundSince?: number },
+): number {
   return cancelRequestedAt === null
     ? Number.POSITIVE_INFINITY
-    : Math.max(cancelRequestedAt, lookup?.since ?? at) + LOST_MS
+    : Math.max(cancelRequestedAt, lookup?.since ?? at, soundSince) + LOST_MS
 }
 
 /** What a wish to cancel means for a step; queued and waiting ones are ended by the run. */
