@@ -156,7 +156,7 @@ export function timerAt(run: Run): number | null {
     if (step.status === 'running') return [step.pollAt]
     if (step.status === 'waiting') return [Math.min(step.retryAt, deadline)]
     if (step.status === 'keeping') return [Math.min(step.keepAt, deadline)]
-    if (step.status === 'submitting') return step.lookup ? [Math.min(step.lookup.askAt, deadline)] : []
+    if (step.status === 'submitting') return step.lookup ? [step.lookup.askAt] : []
     return step.status === 'queued' && isReady(step, run) ? [deadline] : []
   })
   return times.length > 0 ? Math.ceil(Math.min(...times)) : null

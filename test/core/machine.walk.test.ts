@@ -126,7 +126,7 @@ function anyEvent(run: Run, draw: Draw, at: number): Event {
     case 'step.not_found':
       return { type, ...base, isCertain: true }
     case 'step.still_unknown':
-      return { type, ...base, askAt: draw() < 0.3 ? null : later, ...(draw() < 0.5 ? { soundSince: later } : {}) }
+      return { type, ...base, askAt: draw() < 0.5 ? null : later, ...(draw() < 0.5 ? { soundSince: later } : {}) }
     case 'job.progressed':
       return { type, ...base, progress: draw() < 0.5 ? null : draw(), pollAt: later }
     case 'job.unreachable':

@@ -148,6 +148,41 @@ test.each<[string, (world: World) => void]>([
   await world.close()
 })
 
+test('pictures that lie here are kept although the deadline passed while their disk did not say so, and we were down', async () => {
+  const { world, provider, id } = await deadWithPictures()
+  world.isFull = true
+  await world.restart()
+  await world.settle(() => false, 60_000)
+  const step = (await world.process.store.run(id))?.steps[0]
+  expect(step).toMatchObject({ status: 'submitting', lookup: { tries: expect.any(Number) } })
+  world.process.die()
+  world.isFull = false
+  world.clock.advance((step?.deadlineMs ?? 0) + 1)
+  await world.restart()
+  expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
+  expect([provider.answers, world.kept.size]).toEqual([1, 2])
+  await world.close()
+})
+
+test.each<[string, boolean]>([
+  ['knows no such job', true],
+  ['cannot tell', false],
+])('a lost submit whose provider %s after the deadline fails its step, and nothing is bought', async (_, canFind) => {
+  const world = new World({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'drop' }))] })
+  const provider = Object.assign(world.providers[0] as RemoteProvider, { canFind: false })
+  await world.start()
+  const { id } = await world.create({ a: [] })
+  await world.settle(() => false, 60_000)
+  const step = (await world.process.store.run(id))?.steps[0]
+  world.process.die()
+  provider.canFind = canFind
+  world.clock.advance((step?.deadlineMs ?? 0) + 1)
+  await world.restart()
+  expect(await world.finish(id)).toMatchObject({ status: 'failed' })
+  expect(provider.arrived).toHaveLength(1)
+  await world.close()
+})
+
 test('that a provider has no job is not believed while a disk does not say what lies on it', async () => {
   const { world, provider, id } = await deadWithPictures({ canFind: true })
   world.isFull = true

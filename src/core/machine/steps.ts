@@ -272,17 +272,18 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
 }
 
 /**
- * Until when a lost submit is looked up. Who cancels does not wait for the deadline, but as long as for any answer that is lost:
- * longer than every provider takes to settle. A time in which we were down does not count: nobody looked.
+ * Until when a lost submit is looked up: to the deadline. Who cancels does not wait for that, but as long as for any answer that
+ * is lost: longer than every provider takes to settle. A time in which we were down does not count: nobody looked.
  */
 function lookUntil(
-  { cancelRequestedAt }: Run,
-  { lookup }: StepIn<'submitting'>,
+  run: Run,
+  step: StepIn<'submitting'>,
   { at, soundSince = 0 }: Moment & { soundSince?: number },
 ): number {
-  return cancelRequestedAt === null
-    ? Number.POSITIVE_INFINITY
-    : Math.max(cancelRequestedAt, lookup?.since ?? at, soundSince) + LOST_MS
+  const { cancelRequestedAt } = run
+  if (cancelRequestedAt === null) return deadlineOf(run, step)
+  const patience = Math.max(cancelRequestedAt, step.lookup?.since ?? at, soundSince) + LOST_MS
+  return Math.min(patience, deadlineOf(run, step))
 }
 
 /** What a wish to cancel means for a step; queued and waiting ones are ended by the run. */
@@ -300,8 +301,9 @@ export function cancelStep(step: Step, at: number): Move | null {
 
 export function wakeStep(run: Run, step: Step, event: Moment): Move | null {
   const { at } = event
-  // A job is asked for once more before it is given up: it may be done, and then its output is ours.
-  if (step.status !== 'running' && at >= deadlineOf(run, step)) return expire(run, step, event)
+  // A job is asked for once more before it is given up, and so is a lost submit: what they gave is ours.
+  if (step.status !== 'running' && step.status !== 'submitting' && at >= deadlineOf(run, step))
+    return expire(run, step, event)
   switch (step.status) {
     case 'running': {
       if (step.pollAt > at) return null
@@ -352,15 +354,11 @@ function deadlineWords(run: Run, at: number): string {
   return `the deadline of the ${at >= run.deadlineAt ? 'run' : 'step'} passed`
 }
 
-/** The end of a step whose time is up. A submit on the wire is waited for: it has its own limit. */
-function expire(run: Run, step: Exclude<Step, { status: 'running' }>, event: Moment): Move | null {
+/** The end of a step whose time is up. */
+function expire(run: Run, step: Exclude<Step, { status: 'running' | 'submitting' }>, event: Moment): Move | null {
   const runUp = event.at >= run.deadlineAt
   const words = deadlineWords(run, event.at)
   switch (step.status) {
-    case 'submitting': {
-      if (!step.lookup) return null
-      return { step: failUnknown(step, event.at) }
-    }
     case 'waiting':
     case 'queued': {
       if (step.status === 'queued' && !(runUp && isReady(step, run))) return null
