@@ -149,3 +149,13 @@ test.each([
     })
   },
 )
+
+test.each([
+  ['nothing', { costUsd: 0 }, { actualUsd: 0, basis: 'metered' }],
+  ['what it says', { costUsd: 0.02 }, { actualUsd: 0.02, basis: 'metered' }],
+  ['perhaps all, where it does not say', {}, { actualUsd: null, basis: 'upper_bound' }],
+])('a job that fails after the cancel costs %s', (_, billed, cost) => {
+  const running = tell(runOf({ a: [] }), ROUTED, FOUND, CANCEL).run
+  const { step } = tell(running, { type: 'job.failed', error: stepError('provider_error', 'no'), ...billed })
+  expect(step).toMatchObject({ status: 'canceled', attempts: [{ outcome: 'canceled', cost }] })
+})

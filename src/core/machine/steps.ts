@@ -251,12 +251,12 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
       if (event.media.length === 0 && isTakenOver(step, step.attempt)) return boughtAgain(step, 'it names none', event)
       return keepNow({ ...step, attempt: { ...step.attempt, cost: billed(step, event.costUsd) } }, event.media, at)
     case 'job.failed': {
-      if (run.cancelRequestedAt !== null) return { step: endCanceled(step, at) }
-      if (isTakenOver(step, step.attempt) && event.error.code !== 'content_rejected')
-        return boughtAgain(step, event.error.message, event)
       // What names no job is not kept as the name of one: a resume would ask for it.
       const jobRef = event.jobless ? null : step.attempt.jobRef
       const attempt = { ...step.attempt, jobRef, cost: billed(step, event.costUsd) }
+      if (run.cancelRequestedAt !== null) return { step: endCanceled({ ...step, attempt }, at) }
+      if (isTakenOver(step, step.attempt) && event.error.code !== 'content_rejected')
+        return boughtAgain(step, event.error.message, event)
       return failAttempt({ ...step, attempt }, event.error, event, event.costUsd === undefined ? 'maybe' : 'metered')
     }
     case 'job.cancel_settled': {
