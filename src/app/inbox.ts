@@ -7,6 +7,7 @@
  * 3. It verifies as any receiver should, and answers 401 to what it cannot verify.
  * 4. It holds the newest `MOST` messages of each of `MOST_KEYS` keys in memory, and forgets them with the process.
  */
+import { remember } from '../core/remember.ts'
 import type { Inbox, InboxMessage } from '../http/inbox.ts'
 import type { PostRequest, PostResult } from '../net/egress.ts'
 import { verify } from '../net/signature.ts'
@@ -27,11 +28,7 @@ export function createInbox({ baseUrl, secretsOf, now }: InboxOptions): Receiver
   const messages = new Map<string, InboxMessage[]>()
   const prefix = (): string => `${baseUrl()}/lab/inbox/`
   const keep = (apiKeyId: string, message: InboxMessage): void => {
-    const kept = [message, ...(messages.get(apiKeyId) ?? [])].slice(0, MOST)
-    messages.delete(apiKeyId)
-    messages.set(apiKeyId, kept)
-    const [oldest] = messages.keys()
-    if (messages.size > MOST_KEYS && oldest !== undefined) messages.delete(oldest)
+    remember(messages, apiKeyId, [message, ...(messages.get(apiKeyId) ?? [])].slice(0, MOST), MOST_KEYS)
   }
   const urlOf = (apiKeyId: string): string => prefix() + encodeURIComponent(apiKeyId)
   return {

@@ -22,6 +22,7 @@ import {
   type SendOutcome,
 } from '../core/delivery.ts'
 import { type Clock, type Notifier, type Observer, StorageUnavailable, type Store } from '../core/ports.ts'
+import { remember } from '../core/remember.ts'
 import type { Post } from './actor.ts'
 import { HostBreakers } from './host-breakers.ts'
 
@@ -226,10 +227,8 @@ export class Outbox implements Post {
 
   #judge(host: string, isQuick: boolean): void {
     const earned = this.#earned.get(host) ?? 0
-    this.#earned.delete(host)
-    if (isQuick) this.#earned.set(host, Math.min(MORE_FOR_QUICK_HOSTS, earned + 1))
-    const [oldest] = this.#earned.keys()
-    if (oldest !== undefined && this.#earned.size > QUICK_HOSTS) this.#earned.delete(oldest)
+    if (isQuick) remember(this.#earned, host, Math.min(MORE_FOR_QUICK_HOSTS, earned + 1), QUICK_HOSTS)
+    else this.#earned.delete(host)
   }
 
   #launch(delivery: ClaimedDelivery): void {
