@@ -65,7 +65,7 @@ export interface App {
   start(pages?: Pages): Promise<{ url: string }>
   /** Drains and closes; gives up waiting after `graceMs`. */
   stop(graceMs?: number): Promise<void>
-  /** Resolves when another process has begun on the database: end at once, without a stop, which would wait for writes. */
+  /** Resolves when another process has opened the database: end at once, without a stop, which would wait for writes. */
   readonly taken: Promise<Error>
   /** What a newcomer wants to see: links, and the API key where it was just made. */
   greeting(url: string): string
@@ -124,7 +124,7 @@ async function compose(
   const master = masterKey(config.masterKey, config.dataDir, isSealed)
   if (master.created)
     log.warn({ file: master.file }, 'a master key was created; back it up: without it stored secrets are lost')
-  const address = { url: `http://${hostOf(config.host)}:${config.port}` }
+  const address = { url: serverOf(config, 'localhost') }
   const baseUrl = (): string => config.publicUrl ?? address.url
   const { wall, soundSince } = clock
   const access = await openAccess({ store, clock, wall, config, master: master.bytes })
@@ -296,8 +296,10 @@ function serving(
       await parts.outbox.takeUp()
       server = listen(config, api, pages)
       // Only now, when nobody else can have the port.
-      noteOrigin(serverOf({ host: config.host, port: server.port ?? config.port }))
-      address.url = `http://${hostOf(config.host)}:${server.port}`
+      const { host } = config
+      const { port = config.port } = server
+      noteOrigin(serverOf({ host, port }))
+      address.url = serverOf({ host, port }, 'localhost')
       made = await parts.access.begin()
       parts.outbox.wake()
       await parts.registry.start()
@@ -362,11 +364,6 @@ function logger(level: string): Logger {
 
 function mediaRoot(config: Config): string {
   return config.media.type === 'disk' ? 'disk' : `s3://${config.media.bucket}/${config.media.prefix}`
-}
-
-function hostOf(host: string): string {
-  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host
-  return name.includes(':') ? `[${name}]` : name
 }
 
 /** The secret of the bootstrap key, where this start made one of its own accord. */

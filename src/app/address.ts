@@ -8,9 +8,9 @@ import { hostname } from 'node:os'
 import type { Config } from '../config.ts'
 import { DataDirLocked } from '../store/sqlite/errors.ts'
 
-/** The origin that settings name; what listens on every address is asked on loopback. */
-export function serverOf({ host, port }: Pick<Config, 'host' | 'port'>): string {
-  const name = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+/** The origin that settings name; what listens on every address is asked on loopback, here by the name `loopback`. */
+export function serverOf({ host, port }: Pick<Config, 'host' | 'port'>, loopback = '127.0.0.1'): string {
+  const name = host === '0.0.0.0' || host === '::' ? loopback : host
   return `http://${name.includes(':') ? `[${name}]` : name}:${port}`
 }
 
