@@ -54,7 +54,9 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const booking = { apiKeyId: run.apiKeyId, stepId: step.id, no: step.attempts.length + 1, startedAt: at }
   const model = deps.catalog.find(step.model)
   const routes = model ? deps.routesOf(model) : []
-  const offers = model ? routes.map(route => offerOf(deps, { run, step, model, route, booking })) : []
+  // The pictures of the steps before are there.
+  const incoming = incomingOf(step, run.steps, () => [])
+  const offers = model ? routes.map(route => offerOf(deps, { run, step, model, route, incoming, booking })) : []
   const choice = chooseRoute(offers, step.attempts, run.providerOrder[step.key] ?? [], at)
   switch (choice.type) {
     case 'none':
@@ -93,15 +95,14 @@ interface Question {
   step: Step
   model: Model
   route: Route
+  incoming: readonly Incoming[]
   /** The attempt that would be made. */
   booking: Booking
 }
 
-function offerOf(deps: RouterDeps, { run, step, model, route, booking }: Question): Translated {
+function offerOf(deps: RouterDeps, { run, step, model, route, incoming, booking }: Question): Translated {
   const { provider } = route
   const way = { provider, model: model.id, apiKeyId: run.apiKeyId }
-  // The pictures of the steps before are there.
-  const incoming = incomingOf(step, run.steps, () => [])
   const tried = trial(deps.providers.get(provider), route, step, incoming)
   const cost = tried.obstacle === null ? costOf(route, model, step) : UNKNOWN_COST
   return {
