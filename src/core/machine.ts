@@ -30,7 +30,7 @@ import {
   tokenOfTakenOver,
 } from './run.ts'
 
-export { deadlineOf, mayComeLate } from './machine/steps.ts'
+export { deadlineOf, mayComeLate, SHOWS_MS } from './machine/steps.ts'
 
 export interface Transition {
   run: Run

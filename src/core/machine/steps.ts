@@ -40,7 +40,7 @@ import {
 /** A webhook that came early is not worth more than one poll a second. */
 const HINT_SPACING_MS = 1_000
 /** A job that was taken shows within moments: who looks sooner may miss it, and then waits until the provider has settled. */
-const SHOWS_MS = 2_000
+export const SHOWS_MS = 2_000
 
 export function onStep(run: Run, step: Step, event: StepSignal & Moment): Outcome {
   if (step.status !== 'queued' && step.status !== 'waiting') return { ignored: `the step is ${step.status}` }

@@ -6,7 +6,7 @@
  * 3. What lies with us is paid and needs no provider: it is looked for first, and nobody is asked about it any more. While our
  *    disk does not say, the provider is asked all the same; of its answers only that it has the job is believed.
  */
-import { deadlineOf } from '../../core/machine.ts'
+import { deadlineOf, SHOWS_MS } from '../../core/machine.ts'
 import { type Clock, type Found, type Provider, StorageUnavailable } from '../../core/ports.ts'
 import type { Attempt, Run, Step } from '../../core/run.ts'
 import type { EffectDeps, LiveRun, Said } from '../effects.ts'
@@ -14,7 +14,7 @@ import { ended, growing, STORAGE_PAUSE_MS, within } from './pause.ts'
 import { scopeOf } from './scope.ts'
 
 /** A look-up that cannot tell is repeated, ever more rarely; a webhook may come in between. */
-const LOOKUP_PAUSE_MS = { first: 2_000, last: 300_000 }
+const LOOKUP_PAUSE_MS = { first: SHOWS_MS, last: 300_000 }
 
 /** A disk lists a folder within moments, and the provider is asked only after it. */
 const STASH_MS = 30_000
