@@ -1,36 +1,18 @@
 /** A cancel while nobody knows what became of a submit: the job is looked for before it is given up, and not bought again. */
 import { expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
-import type { Event } from '../../src/core/events.ts'
-import { fork, resume, timerAt, transition } from '../../src/core/machine.ts'
-import { assertRun, type Run, type Step } from '../../src/core/run.ts'
+import { fork, resume, timerAt } from '../../src/core/machine.ts'
+import type { Run, Step } from '../../src/core/run.ts'
 import { runOf, uuid } from '../support/runs.ts'
+import { ROUTED, SUBMITTED, told } from '../support/told.ts'
 
 const LOST = stepError('network_error', 'the answer to the submit was lost')
-const ROUTED = {
-  type: 'step.routed',
-  provider: 'p',
-  providerModel: 'm',
-  token: 't',
-  cost: { estimatedUsd: 0.05, actualUsd: null, basis: 'listed' },
-  adjustments: [],
-}
 const CANCEL = { type: 'run.cancel_requested' }
-const FOUND = { type: 'step.submitted', jobRef: { id: 1 }, pollAt: Number.MAX_SAFE_INTEGER }
 const ORDER = { id: uuid(70), stepIds: [uuid(71), uuid(72)] }
 
-/** Tells a run one thing after the other, a second apart where it does not say when. */
-function tell(run: Run, ...signals: readonly object[]) {
-  let last = { run, effects: [] as readonly { type: string }[] }
-  for (const signal of signals) {
-    const { run: now } = last
-    const event = { stepId: now.steps[0]?.id, attempt: 1, jitter: 0, at: now.updatedAt + 1_000, ...signal } as Event
-    const next = transition(now, event)
-    expect([event.type, next.ignored]).toEqual([event.type, undefined])
-    assertRun(next.run)
-    last = next
-  }
-  return { ...last, step: last.run.steps[0] as Step, orders: last.effects.map(({ type }) => type) }
+function tell(from: Run, ...signals: readonly object[]) {
+  const { run, effects } = told(from, ...signals)
+  return { run, step: run.steps[0] as Step, orders: effects.map(({ type }) => type) }
 }
 
 const lost = (more = {}): object => ({ type: 'step.submit_unknown', error: LOST, askAt: 0, ...more })
@@ -57,7 +39,7 @@ test('a submit that was on the wire at the cancel, and whose answer is lost then
 })
 
 test.each([
-  ['a look-up', FOUND],
+  ['a look-up', SUBMITTED],
   ['a webhook', { type: 'job.hinted', jobRef: { id: 1 } }],
 ])('the job that %s finds is canceled at the provider', (_, found) => {
   const { run, orders } = tell(canceled(), found)
@@ -155,7 +137,7 @@ test.each([
   ['what it says', { costUsd: 0.02 }, { actualUsd: 0.02, basis: 'metered' }],
   ['perhaps all, where it does not say', {}, { actualUsd: null, basis: 'upper_bound' }],
 ])('a job that fails after the cancel costs %s', (_, billed, cost) => {
-  const running = tell(runOf({ a: [] }), ROUTED, FOUND, CANCEL).run
+  const running = tell(runOf({ a: [] }), ROUTED, SUBMITTED, CANCEL).run
   const { step } = tell(running, { type: 'job.failed', error: stepError('provider_error', 'no'), ...billed })
   expect(step).toMatchObject({ status: 'canceled', attempts: [{ outcome: 'canceled', cost }] })
 })

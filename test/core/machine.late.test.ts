@@ -6,30 +6,13 @@ import { fork, resume, transition, wakeAt } from '../../src/core/machine.ts'
 import { assertRun, isEnded, type Output, type Run } from '../../src/core/run.ts'
 import { mediaRowsOf } from '../../src/store/sqlite/rows.ts'
 import { runOf, uuid } from '../support/runs.ts'
+import { ROUTED, SUBMITTED, told } from '../support/told.ts'
 
 const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab', location: 'ab/9.png' }
 const LINE = { a: [], b: ['a'] }
 
-/** Tells a run one thing after the other, a second apart. */
-function tell(run: Run, ...signals: readonly object[]): Run {
-  return signals.reduce<Run>((now, signal) => {
-    const event = { stepId: now.steps[0]?.id, attempt: 1, jitter: 0, at: now.updatedAt + 1_000, ...signal } as Event
-    const next = transition(now, event)
-    expect(next.ignored).toBeUndefined()
-    assertRun(next.run)
-    return next.run
-  }, run)
-}
+const tell = (run: Run, ...signals: readonly object[]): Run => told(run, ...signals).run
 
-const ROUTED = {
-  type: 'step.routed',
-  provider: 'p',
-  providerModel: 'm',
-  token: 't',
-  cost: { estimatedUsd: 0.05, actualUsd: null, basis: 'listed' },
-  adjustments: [],
-}
-const SUBMITTED = { type: 'step.submitted', jobRef: { id: 1 }, pollAt: Number.MAX_SAFE_INTEGER }
 const LATE = { type: 'attempt.came_late', jobRef: { id: 1 }, outputs: [OUTPUT], error: null }
 
 const canceled = (): Run =>

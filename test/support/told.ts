@@ -1,0 +1,30 @@
+/** A run that is told of one thing after the other, and the first things that it is told of. */
+import { expect } from 'bun:test'
+import type { Effect, Event } from '../../src/core/events.ts'
+import { transition } from '../../src/core/machine.ts'
+import { assertRun, type Run } from '../../src/core/run.ts'
+
+export const ROUTED = {
+  type: 'step.routed',
+  provider: 'p',
+  providerModel: 'm',
+  token: 't',
+  cost: { estimatedUsd: 0.05, actualUsd: null, basis: 'listed' },
+  adjustments: [],
+}
+/** Its next poll is far. */
+export const SUBMITTED = { type: 'step.submitted', jobRef: { id: 1 }, pollAt: Number.MAX_SAFE_INTEGER }
+
+/** A second apart where a signal does not say when; none may be ignored. Gives the effects of the last one. */
+export function told(run: Run, ...signals: readonly object[]): { run: Run; effects: readonly Effect[] } {
+  let last: { run: Run; effects: readonly Effect[] } = { run, effects: [] }
+  for (const signal of signals) {
+    const { run: now } = last
+    const event = { stepId: now.steps[0]?.id, attempt: 1, jitter: 0, at: now.updatedAt + 1_000, ...signal } as Event
+    const next = transition(now, event)
+    expect([event.type, next.ignored]).toEqual([event.type, undefined])
+    assertRun(next.run)
+    last = next
+  }
+  return last
+}
