@@ -80,7 +80,7 @@ export class SqliteStore implements Store {
     return this.#opened.db
   }
 
-  /** Resolves when another process has begun on this database: this one can write nothing any more, and must end. */
+  /** Resolves when another process has opened this database: this one can write nothing any more, and must end. */
   get taken(): Promise<DatabaseTaken> {
     return this.#opened.taken
   }
