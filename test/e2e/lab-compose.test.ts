@@ -1,7 +1,7 @@
 /** Composing in the Lab: what is shown is what is sent, nothing typed is lost, and nothing is paid twice. */
 import { describe, expect, test } from 'bun:test'
 import type { Page, Route } from 'playwright-core'
-import { type LabVisit, leave, openLab, printedBody } from '../support/lab.ts'
+import { firstPrompt, type LabVisit, leave, openLab, printedBody } from '../support/lab.ts'
 import { until } from '../support/server.ts'
 
 const { server, visit } = openLab()
@@ -35,7 +35,7 @@ describe('an order that was not answered', () => {
   test('is the same order at the second click, another one after a change, and a new one after its answer', async () => {
     const here = await compose()
     const { page } = here
-    const prompt = page.getByLabel('Prompt').first()
+    const prompt = firstPrompt(page)
     const keys = await loseTheFirstAnswer(page, /\/chains\/chain101\/runs$/)
     await prompt.fill('A boat whose answer is lost')
     await ready(page)
@@ -142,11 +142,11 @@ describe('what stands in a field', () => {
     })
     await page.getByRole('button', { name: 'draw a sample' }).first().click()
     await page.getByText('uploading').first().waitFor()
-    await page.getByLabel('Prompt').first().fill('Typed meanwhile')
+    await firstPrompt(page).fill('Typed meanwhile')
     held.resolve()
     const field = page.getByLabel('Input picture').first()
     await until('the picture is there', async () => (await field.inputValue()).startsWith('media:'))
-    expect(await page.getByLabel('Prompt').first().inputValue()).toBe('Typed meanwhile')
+    expect(await firstPrompt(page).inputValue()).toBe('Typed meanwhile')
     await leave(here)
   }, 60_000)
 
@@ -162,10 +162,10 @@ describe('what stands in a field', () => {
       },
       `data:image/png;base64,${'A'.repeat(6_000_000)}`,
     )
-    await page.getByLabel('Prompt').first().fill('Typed after it')
+    await firstPrompt(page).fill('Typed after it')
     await page.reload()
     await page.locator('.card').nth(1).waitFor()
-    expect(await page.getByLabel('Prompt').first().inputValue()).toBe('Typed after it')
+    expect(await firstPrompt(page).inputValue()).toBe('Typed after it')
     await leave(here)
   }, 60_000)
 })
@@ -178,7 +178,7 @@ describe('another model', () => {
     const field = page.getByLabel('Input picture').first()
     await until('the picture is there', async () => (await field.inputValue()).startsWith('media:'))
     const picture = await field.inputValue()
-    await page.getByLabel('Prompt').first().fill('The same at night')
+    await firstPrompt(page).fill('The same at night')
     await model(page, 'image-to-image').selectOption('bfl/flux-2-pro')
     await until('the new model has both', async () => {
       const { image_to_image_params: params = {} } = (await printedBody(page)).input
@@ -202,12 +202,12 @@ describe('another model', () => {
     await page.locator('#why').getByText('loading bytedance/seedream-4').waitFor()
     await select.selectOption('bfl/flux-2-pro')
     await ready(page)
-    await page.getByLabel('Prompt').first().fill('Typed after the choice')
+    await firstPrompt(page).fill('Typed after the choice')
     held.resolve()
     await (await late).finished()
     await ready(page)
     expect(await select.inputValue()).toBe('bfl/flux-2-pro')
-    expect(await page.getByLabel('Prompt').first().inputValue()).toBe('Typed after the choice')
+    expect(await firstPrompt(page).inputValue()).toBe('Typed after the choice')
     await leave(here)
   }, 60_000)
 

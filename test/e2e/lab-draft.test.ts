@@ -1,7 +1,7 @@
 /** A draft in the Lab is neither lost nor mistaken for another, and the bar beneath it says what holds it back now. */
 import { describe, expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
-import { type LabVisit, leave, openLab, printedBody } from '../support/lab.ts'
+import { firstPrompt, type LabVisit, leave, openLab, printedBody } from '../support/lab.ts'
 import { until } from '../support/server.ts'
 
 const { server, visit } = openLab()
@@ -15,7 +15,7 @@ async function compose(): Promise<LabVisit> {
 /** With words that exist nowhere else. */
 async function composeOwn(words = 'My own words'): Promise<LabVisit> {
   const opened = await compose()
-  await prompt(opened.page).fill(words)
+  await firstPrompt(opened.page).fill(words)
   return opened
 }
 
@@ -25,7 +25,6 @@ const card = (page: Page, title: string) =>
   page.locator('.card').filter({ has: page.getByRole('heading', { name: title }) })
 const tab = (page: Page, title: string, name: 'Form' | 'JSON') =>
   card(page, title).getByRole('button', { name, exact: true })
-const prompt = (page: Page) => page.getByLabel('Prompt').first()
 const again = (page: Page) => page.getByRole('button', { name: 'Run again with changes' })
 const back = (page: Page) => page.getByRole('button', { name: 'bring it back' })
 const drop = (page: Page) => page.getByRole('button', { name: 'drop it' })
@@ -96,7 +95,7 @@ describe('a run that is run again', () => {
     await page.getByRole('link', { name: 'compose', exact: true }).click()
     release()
     await ready(page)
-    expect(await prompt(page).inputValue()).not.toBe('A boat that is left')
+    expect(await firstPrompt(page).inputValue()).not.toBe('A boat that is left')
     await leave(here)
   }, 60_000)
 
@@ -110,7 +109,7 @@ describe('a run that is run again', () => {
     await again(page).click()
     await page.getByRole('alert').getByText('This server has no chain chain999.').waitFor()
     await page.goto(server.url)
-    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await firstPrompt(page).inputValue()).toBe('My own words')
     await leave(here)
   }, 60_000)
 
@@ -121,9 +120,9 @@ describe('a run that is run again', () => {
     await page.goto(`${server.url}/runs/${id}`)
     await again(page).click()
     await back(page).click()
-    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await firstPrompt(page).inputValue()).toBe('My own words')
     await back(page).click()
-    expect(await prompt(page).inputValue()).toBe('A boat to run again')
+    expect(await firstPrompt(page).inputValue()).toBe('A boat to run again')
     await leave(here)
   }, 60_000)
 
@@ -133,7 +132,7 @@ describe('a run that is run again', () => {
     await runThrough(page)
     await again(page).click()
     await ready(page)
-    expect(await prompt(page).inputValue()).toBe('A boat that has run')
+    expect(await firstPrompt(page).inputValue()).toBe('A boat that has run')
     expect(await back(page).count()).toBe(0)
     await leave(here)
   }, 60_000)
@@ -145,7 +144,7 @@ describe('a run that is run again', () => {
     await runAgain(page, one)
     await runAgain(page, other)
     await back(page).click()
-    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await firstPrompt(page).inputValue()).toBe('My own words')
     await leave(here)
   }, 60_000)
 
@@ -154,12 +153,12 @@ describe('a run that is run again', () => {
     const here = await composeOwn()
     const { page } = here
     await runAgain(page, one)
-    await prompt(page).fill('Boat one, changed')
+    await firstPrompt(page).fill('Boat one, changed')
     await runAgain(page, other)
     await back(page).click()
-    expect(await prompt(page).inputValue()).toBe('Boat one, changed')
+    expect(await firstPrompt(page).inputValue()).toBe('Boat one, changed')
     await back(page).click()
-    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await firstPrompt(page).inputValue()).toBe('My own words')
     await leave(here)
   }, 60_000)
 
@@ -170,12 +169,12 @@ describe('a run that is run again', () => {
     await runAgain(page, id)
     await page.reload()
     await ready(page)
-    expect(await prompt(page).inputValue()).toBe('A boat to run again')
+    expect(await firstPrompt(page).inputValue()).toBe('A boat to run again')
     await back(page).click()
-    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await firstPrompt(page).inputValue()).toBe('My own words')
     await page.reload()
     await ready(page)
-    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await firstPrompt(page).inputValue()).toBe('My own words')
     expect(await back(page).count()).toBe(0)
     await leave(here)
   }, 60_000)
@@ -210,7 +209,7 @@ describe('a run that is run again', () => {
     await leave(fresh)
     const untouched = await compose()
     await runAgain(untouched.page, id)
-    expect(await prompt(untouched.page).inputValue()).toBe('A boat to run again')
+    expect(await firstPrompt(untouched.page).inputValue()).toBe('A boat to run again')
     expect(await back(untouched.page).count()).toBe(0)
     await leave(untouched)
   }, 60_000)
@@ -223,7 +222,7 @@ describe('a run that is run again', () => {
     await again(page).click()
     await page.waitForURL(`${server.url}/`)
     await ready(page)
-    expect(await prompt(page).inputValue()).toBe('A boat that has run')
+    expect(await firstPrompt(page).inputValue()).toBe('A boat that has run')
     expect(await back(page).count()).toBe(0)
     await leave(here)
   }, 60_000)
@@ -237,7 +236,7 @@ describe('a run that is run again', () => {
     await runThrough(page)
     await page.getByRole('link', { name: 'compose', exact: true }).click()
     await ready(page)
-    expect(await prompt(page).inputValue()).toBe('My own words')
+    expect(await firstPrompt(page).inputValue()).toBe('My own words')
     expect(await back(page).count()).toBe(0)
     await leave(here)
   }, 60_000)
@@ -264,7 +263,7 @@ describe('a run that is run again', () => {
     await back(page).waitFor({ state: 'detached' })
     await page.reload()
     await ready(page)
-    expect(await prompt(page).inputValue()).toBe('A boat to run again')
+    expect(await firstPrompt(page).inputValue()).toBe('A boat to run again')
     expect(await back(page).count()).toBe(0)
     await leave(here)
   }, 60_000)
@@ -277,7 +276,7 @@ describe('JSON that cannot be read', () => {
   test('is not left for the form until it is mended or discarded', async () => {
     const here = await compose()
     const { page } = here
-    await prompt(page).fill('The boat before')
+    await firstPrompt(page).fill('The boat before')
     await tab(page, 'text-to-image', 'JSON').click()
     const before = await editor(page).inputValue()
     await editor(page).fill(half)
@@ -285,14 +284,14 @@ describe('JSON that cannot be read', () => {
     expect(await tab(page, 'text-to-image', 'Form').isDisabled()).toBe(true)
     await editor(page).fill('{"prompt": "a whole boat"}')
     await tab(page, 'text-to-image', 'Form').click()
-    expect(await prompt(page).inputValue()).toBe('a whole boat')
+    expect(await firstPrompt(page).inputValue()).toBe('a whole boat')
     await tab(page, 'text-to-image', 'JSON').click()
     await editor(page).fill(before)
     await editor(page).fill(half)
     await card(page, 'text-to-image').getByRole('button', { name: 'discard this text' }).click()
     expect(await editor(page).inputValue()).toBe(before)
     await tab(page, 'text-to-image', 'Form').click()
-    expect(await prompt(page).inputValue()).toBe('The boat before')
+    expect(await firstPrompt(page).inputValue()).toBe('The boat before')
     await ready(page)
     await leave(here)
   }, 60_000)

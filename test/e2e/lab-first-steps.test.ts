@@ -1,7 +1,7 @@
 /** The first steps tick what was done, and only that. */
 import { expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
-import { leave, openLab } from '../support/lab.ts'
+import { firstPrompt, leave, openLab } from '../support/lab.ts'
 
 const { server, visit } = openLab()
 
@@ -14,7 +14,7 @@ async function ticked(page: Page): Promise<string[]> {
 test('who runs and resumes in the Lab has not called the API, in whatever browser; who calls it has', async () => {
   const first = await visit('/')
   const { page } = first
-  await page.getByLabel('Prompt').first().fill('A boat #slow=20s')
+  await firstPrompt(page).fill('A boat #slow=20s')
   await page.locator('.runbar .primary:not([disabled])').click()
   await page.getByRole('button', { name: 'Cancel', exact: true }).click()
   await page.getByRole('button', { name: 'Resume', exact: true }).click()

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
-import { leave, openLab } from '../support/lab.ts'
+import { firstPrompt, leave, openLab } from '../support/lab.ts'
 import { ServerProcess, until } from '../support/server.ts'
 
 const { server, visit } = openLab()
@@ -46,7 +46,7 @@ describe('after an outage', () => {
     const { page } = here
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     const over = await outage(page)
-    await page.getByLabel('Prompt').first().fill('Typed while nobody answered')
+    await firstPrompt(page).fill('Typed while nobody answered')
     await page.locator('#why').getByText('The server does not answer').waitFor()
     await over()
     await page.locator('.runbar .primary:not([disabled])').waitFor()

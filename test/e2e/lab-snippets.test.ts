@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { openBrowser } from '../support/browser.ts'
+import { firstPrompt } from '../support/lab.ts'
 import { API_KEY, CALLBACK_SECRET, ServerProcess, until } from '../support/server.ts'
 
 type Language = 'cURL' | 'TypeScript' | 'Python'
@@ -59,7 +60,7 @@ afterAll(async () => {
 describe('the code of the Lab', () => {
   test('creates exactly this run, in every language the same one', async () => {
     await page.goto(server.url)
-    await page.getByLabel('Prompt').first().fill(`It's a "red" boat, ünïcode & 20 $ \\ and a #hash`)
+    await firstPrompt(page).fill(`It's a "red" boat, ünïcode & 20 $ \\ and a #hash`)
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     const ids = []
     for (const language of LANGUAGES) {
@@ -73,12 +74,12 @@ describe('the code of the Lab', () => {
 
   test('makes a run each time that it runs, also after a change, unless it is told the key', async () => {
     await page.goto(server.url)
-    await page.getByLabel('Prompt').first().fill('A kite')
+    await firstPrompt(page).fill('A kite')
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     const ids = []
     for (const language of LANGUAGES)
       for (const _ of ['once', 'twice']) ids.push(idIn(await run(language, 'create', 'create this run')))
-    await page.getByLabel('Prompt').first().fill('Another kite')
+    await firstPrompt(page).fill('Another kite')
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     for (const language of LANGUAGES) ids.push(idIn(await run(language, 'create', 'create this run')))
     expect(ids).not.toContain(undefined)

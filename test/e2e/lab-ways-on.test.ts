@@ -1,7 +1,7 @@
 /** The Lab when something is refused, has failed or has ended: it says what is so, and offers what helps. */
 import { afterAll, describe, expect, test } from 'bun:test'
 import type { RunDto } from '../../src/http/dto.ts'
-import { leave, openLab } from '../support/lab.ts'
+import { firstPrompt, leave, openLab } from '../support/lab.ts'
 import { API_KEY } from '../support/server.ts'
 
 let picture: Uint8Array<ArrayBuffer> | null = null
@@ -141,7 +141,7 @@ describe('a session that has ended', () => {
     const checked = page.waitForResponse(
       each => each.url().endsWith('/estimate') && (each.request().postData() ?? '').includes('A boat that waits'),
     )
-    await page.getByLabel('Prompt').first().fill('A boat that waits')
+    await firstPrompt(page).fill('A boat that waits')
     await checked
     await page.locator('.runbar .primary:not([disabled])').waitFor()
     const before = await runs()
@@ -152,7 +152,7 @@ describe('a session that has ended', () => {
     await page.getByLabel('API key').fill(API_KEY)
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.locator('.card').nth(1).waitFor()
-    expect(await page.getByLabel('Prompt').first().inputValue()).toBe('A boat that waits')
+    expect(await firstPrompt(page).inputValue()).toBe('A boat that waits')
     expect(await page.getByText('session has ended').count()).toBe(0)
     await leave(here)
   }, 60_000)

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { type Misconduct, observe, openBrowser } from '../support/browser.ts'
-import { seriousFindings } from '../support/lab.ts'
+import { firstPrompt, seriousFindings } from '../support/lab.ts'
 import { API_KEY, ServerProcess, until } from '../support/server.ts'
 
 const GZIPPED_JS_LIMIT = 60_000
@@ -65,7 +65,7 @@ for (const { name, command, whole } of servers) {
 
     /** Fills the first card's prompt, presses Run and gives the id of the run. */
     async function run(page: Page, prompt: string): Promise<string> {
-      await page.getByLabel('Prompt').first().fill(prompt)
+      await firstPrompt(page).fill(prompt)
       await page.locator('.runbar .primary:not([disabled])').waitFor()
       await page.locator('.runbar .primary').click()
       await page.waitForURL(/\/runs\/[\w-]{36}$/)

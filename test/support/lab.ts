@@ -1,7 +1,7 @@
 /** A browser with the Lab in it, signed in, and what its tests ask of it again and again. */
 import { afterAll, beforeAll, expect } from 'bun:test'
 import { fileURLToPath } from 'node:url'
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 import { openBrowser } from './browser.ts'
 import { API_KEY, ServerProcess } from './server.ts'
 
@@ -57,6 +57,9 @@ export async function leave({ page, uncaught }: LabVisit): Promise<void> {
   await page.context().close()
   expect(uncaught).toEqual([])
 }
+
+/** The prompt of the first step: its form comes with its model's schema, which may be after the form of the step below. */
+export const firstPrompt = (page: Page): Locator => page.locator('.card').first().getByLabel('Prompt').first()
 
 /** What keeps readers out; the context of the page must be opened with `bypassCSP`. */
 export async function seriousFindings(page: Page): Promise<string[]> {
