@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import { KIND_OF, type PlannedStep } from '../core/chain.ts'
 import type { JsonObject } from '../core/json.ts'
 import type { Model, Role, Route } from '../core/model.ts'
-import { express, priceAt, SAMPLE } from '../core/offers.ts'
+import { express, PLAIN, priceAt } from '../core/offers.ts'
 import { createCatalog } from '../models/catalog.ts'
 import { routesFor } from './providers.ts'
 
@@ -29,7 +29,7 @@ export function modelTable(config: Config): RouteRow[] {
 function rowOf(config: Config, model: Model, route: Route): RouteRow {
   const { provider, providerModel } = route
   const plain = plainStep(model)
-  const made = express(route, plain, [])
+  const made = express(route, plain, [PLAIN])
   return {
     model: model.id,
     roles: model.roles,
@@ -37,7 +37,7 @@ function rowOf(config: Config, model: Model, route: Route): RouteRow {
     providerModel,
     configured: configured(config, provider),
     expressible: made.ok || made.reason,
-    usd: priceAt(route, model, plain),
+    usd: priceAt(route, model, plain, [PLAIN]),
   }
 }
 
@@ -51,14 +51,14 @@ function configured(config: Config, provider: string): true | string {
   return settings?.key ? true : `set ${settings?.variable ?? provider}`
 }
 
-/** A step with the parameters that it must have, and one picture where it starts from one. */
+/** A step with the parameters that it must have, after one that gives a picture where it starts from one. */
 function plainStep(model: Model): PlannedStep {
   const role = model.roles[0] ?? 'text_to_image'
-  const pictures = role === 'text_to_image' ? [] : [SAMPLE.url]
+  const dependsOn = role === 'text_to_image' ? [] : [PLAIN.from]
   const params = plainParams(model)
   return {
     ...{ index: 0, key: 'plain', role, kind: KIND_OF[role], model: model.id },
-    ...{ params, pictures, dependsOn: [], deadlineMs: 0 },
+    ...{ params, pictures: [], dependsOn, deadlineMs: 0 },
   }
 }
 

@@ -22,6 +22,14 @@ export interface PictureLimits {
   ratio?: readonly [least: number, most: number]
 }
 
+/** What is known of a call beside its parameters. */
+export interface Known {
+  /** The pictures of the steps before, in order, each with the shapes that it may have: none where nobody knows it. */
+  incoming?: readonly (readonly Shape[])[]
+  /** What the provider says that it made: so many pictures or tokens. */
+  counted?: number
+}
+
 /** A model in its maker's own words. Pure data and pure functions. */
 export interface Model {
   id: string
@@ -42,8 +50,8 @@ export interface Model {
     params: JsonObject,
     wired?: boolean,
   ): { pointer: string; value: string; slot: 'first' | 'other'; or?: string }[]
-  /** The listed price of one call in US dollars, or null where nobody knows. */
-  price(params: JsonObject, role: Role): number | null
+  /** The listed price of one call in US dollars, the most that it may be; null where nobody knows. */
+  price(params: JsonObject, role: Role, known?: Known): number | null
   /** How long a call usually takes, in milliseconds. */
   expectedMs: number
   /** How long these parameters allow it to take; 0 or absent where they say nothing. */
@@ -65,8 +73,8 @@ export interface Route {
   /** What is documented of the input pictures that are taken here. Those of steps before are judged by it, the caller's are not. */
   pictureLimits?: PictureLimits
   /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
-  price?(params: JsonObject, role: Role, counted?: number): number | null
-  isMost?(params: JsonObject): boolean
+  price?(params: JsonObject, role: Role, known?: Known): number | null
+  isMost?(params: JsonObject, role: Role, known?: Known): boolean
   /** What the picture becomes that is made here of these parameters; null, or absent, where they leave that to the model. */
   shape?(params: JsonObject, role: Role): Shape | null
 }

@@ -7,13 +7,24 @@
  *    refused where none of them fits. Where nobody knows one of them, it is taken.
  */
 import type { PlannedStep } from './chain.ts'
-import type { Model, PictureLimits, Route, Shape, Translation } from './model.ts'
+import type { Known, Model, PictureLimits, Route, Shape, Translation } from './model.ts'
 import type { Provider } from './ports.ts'
 import type { Step } from './run.ts'
 
-/** What one call costs by the price list, in US dollars; null where nobody knows. */
-export function priceAt(route: Route, model: Model, { params, role }: Pick<PlannedStep, 'params' | 'role'>) {
-  return route.price ? route.price(params, role) : model.price(params, role)
+type Priced = Pick<PlannedStep, 'params' | 'role' | 'dependsOn'>
+
+/** What one call costs by the price list, in US dollars: the most that it may; null where nobody knows. No route: the maker's. */
+export function priceAt(route: Route | null, model: Model, step: Priced, incoming: readonly Incoming[]): number | null {
+  return (route?.price ?? model.price)(step.params, step.role, knownOf(step, incoming))
+}
+
+/** Whether a call may cost less than its price: how much is made, or what size a picture has, shows only then. */
+export function isMostAt(route: Route, step: Priced, incoming: readonly Incoming[]): boolean {
+  return route.isMost?.(step.params, step.role, knownOf(step, incoming)) ?? false
+}
+
+function knownOf({ dependsOn }: Priced, incoming: readonly Incoming[]): Known {
+  return { incoming: dependsOn.map(key => incoming.find(({ from }) => from === key)?.shapes ?? []) }
 }
 
 /** Why a provider takes nothing here; null when it has what it needs. */
@@ -37,6 +48,9 @@ export interface Incoming {
   /** The sizes that it may have, at least one: its own, or what each route would make that may be taken. */
   shapes: readonly Shape[]
 }
+
+/** The picture of a step before as the catalogue lists prices with it, where there is no run: one of a megapixel. */
+export const PLAIN: Incoming = { from: 'before', shapes: [{ width: 1_024, height: 1_024 }] }
 
 /** What is known of the pictures that a step gets from those before it. `routesOf`: who may make one that is not there yet. */
 export function incomingOf(

@@ -377,7 +377,8 @@ function refused(error: StepError): Said {
 
 /** What the provider says that it costs, or what it says that it made, at the listed price. */
 function costOf(said: { costUsd?: number; counted?: number }, step?: Step, route?: Route): { costUsd?: number } {
-  const listed = step && said.counted !== undefined ? route?.price?.(step.params, step.role, said.counted) : null
+  const { counted } = said
+  const listed = step && counted !== undefined ? route?.price?.(step.params, step.role, { counted }) : null
   const costUsd = said.costUsd ?? listed ?? null
   return costUsd === null ? {} : { costUsd }
 }

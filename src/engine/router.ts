@@ -10,7 +10,7 @@
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
-import { express, type Incoming, incomingOf, lackOf, priceAt } from '../core/offers.ts'
+import { express, type Incoming, incomingOf, isMostAt, lackOf, priceAt } from '../core/offers.ts'
 import type { Clock, Provider } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
 import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
@@ -104,7 +104,7 @@ function offerOf(deps: RouterDeps, { run, step, model, route, incoming, booking 
   const { provider } = route
   const way = { provider, model: model.id, apiKeyId: run.apiKeyId }
   const tried = trial(deps.providers.get(provider), route, step, incoming)
-  const cost = tried.obstacle === null ? costOf(route, model, step) : UNKNOWN_COST
+  const cost = tried.obstacle === null ? costOf(route, model, step, incoming) : UNKNOWN_COST
   return {
     provider,
     ...tried,
@@ -140,8 +140,8 @@ function trial(provider: Provider | undefined, route: Route, step: Step, incomin
   return { providerModel: made.providerModel, obstacle: null, adjustments: made.adjustments }
 }
 
-function costOf(route: Route, model: Model, step: Step): Cost {
-  const usd = priceAt(route, model, step)
-  const listed = route.isMost?.(step.params) ? 'upper_bound' : 'listed'
-  return { estimatedUsd: usd, actualUsd: null, basis: usd === null ? 'unknown' : listed }
+function costOf(route: Route, model: Model, step: Step, incoming: readonly Incoming[]): Cost {
+  const usd = priceAt(route, model, step, incoming)
+  if (usd === null) return UNKNOWN_COST
+  return { estimatedUsd: usd, actualUsd: null, basis: isMostAt(route, step, incoming) ? 'upper_bound' : 'listed' }
 }

@@ -87,7 +87,7 @@ function estimateStep(
     step_key: planned.key,
     model_identifier: model.id,
     provider: goes?.provider ?? null,
-    price_usd: goes ? priceAt(goes, model, planned) : model.price(planned.params, planned.role),
+    price_usd: priceAt(goes, model, planned, incoming),
     expected_ms: model.expectedMs,
   }
 }

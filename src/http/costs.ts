@@ -1,8 +1,9 @@
 /**
  * Whether steps can be paid by what their run and their key may spend, looked at before the first of them is paid.
  *
- * 1. It asks for the least that they can cost, at the cheapest providers and without a second attempt: what is refused here
- *    would fail whatever goes well, and its first steps would be paid for nothing.
+ * 1. It asks for what they cost at the cheapest providers and without a second attempt: what is refused here would fail
+ *    whatever goes well, and its first steps would be paid for nothing. Where nobody knows yet how large a picture is, or how
+ *    much will be made, that is the most that it can be.
  * 2. A job that a resume takes over costs nothing: it is paid. What is bought in its place, should it have nothing to give, is
  *    looked at before its submit only.
  * 3. The engine looks again before each submit: what runs side by side spend together shows only there.

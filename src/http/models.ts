@@ -3,11 +3,12 @@
  *
  * 1. A route is eligible by the engine's own rules: it is one of this installation's routes, it and its provider have what
  *    they need, and no breaker is open for the key that asks. Capacity is not asked: a full provider is waited for.
- * 2. Prices are those of one call with default parameters; null is unknown.
+ * 2. Prices are those of one call with default parameters, and with a picture of 1024 × 1024 where it begins with one;
+ *    null is unknown.
  */
 import { Elysia } from 'elysia'
-import type { Model, Route } from '../core/model.ts'
-import { lackOf, priceAt } from '../core/offers.ts'
+import type { Model, Role, Route } from '../core/model.ts'
+import { lackOf, PLAIN, priceAt } from '../core/offers.ts'
 import type { EngineStats } from '../core/ports.ts'
 import type { ApiDeps } from './deps.ts'
 import type { ModelDto, ModelListDto, RouteDto } from './dto/catalog.ts'
@@ -55,7 +56,7 @@ function presentModel(deps: ApiDeps, model: Model, stats: EngineStats): ModelDto
       configured,
       eligible: reason === null,
       reason,
-      price: model.roles.map(role => ({ role, usd: priceAt(route, model, { params: {}, role }) })),
+      price: model.roles.map(role => ({ role, usd: plainPrice(route, model, role) })),
     }),
   )
   return {
@@ -70,6 +71,11 @@ function presentModel(deps: ApiDeps, model: Model, stats: EngineStats): ModelDto
     routes,
     params_schema: model.schema,
   }
+}
+
+function plainPrice(route: Route, model: Model, role: Role): number | null {
+  const dependsOn = role === 'text_to_image' ? [] : [PLAIN.from]
+  return priceAt(route, model, { params: {}, role, dependsOn }, [PLAIN])
 }
 
 export interface RouteOffer {

@@ -330,8 +330,8 @@ function checkTakenOver(deps: ApiDeps, steps: readonly Step[]): RequestError[] {
 /** What each step costs at each provider that could run it; a step that has none is told elsewhere. */
 function pricesOf(deps: ApiDeps, steps: readonly SoundStep[]): PricedStep[] {
   return steps.map(step => {
-    const { key, model, planned } = step
-    const prices = openRoutes(deps, step).map(route => priceAt(route, model, planned))
+    const { key, model, planned, incoming } = step
+    const prices = openRoutes(deps, step).map(route => priceAt(route, model, planned, incoming))
     return { key, model: model.id, prices }
   })
 }

@@ -30,15 +30,23 @@
  */
 import type { Problem } from '../core/errors.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
-import type { Model, PictureLimits, Role, Route, Shape, StepKind, Translation } from '../core/model.ts'
+import type { Known, Model, PictureLimits, Role, Route, Shape, StepKind, Translation } from '../core/model.ts'
 import { roundUsd } from '../core/money.ts'
 import { SAMPLE } from '../core/offers.ts'
 import { check } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'
 
-/** US dollars; null where nobody knows. `counted`: what the provider says that it made, in the units that it bills by. */
-export type Price = (params: JsonObject, role: Role, counted?: number) => number | null
+/** US dollars: so many, or at the most so many; null where nobody knows. */
+export type Price = (params: JsonObject, call: Call) => number | { atMost: number } | null
+
+/** A call as its price sees it. */
+export interface Call {
+  /** Every picture that it reads, the first one first, each with the shapes that it may have: none where nobody knows it. */
+  pictures: readonly (readonly Shape[])[]
+  /** What the provider says that it made, in the units that it bills by. */
+  counted?: number
+}
 
 export interface RouteSpec {
   provider: string
@@ -80,10 +88,8 @@ export interface ModelSpec {
   /** Advice for names that other makers use (`aspect_ratio: 'Give width and height.'`). */
   aliases?: Readonly<Record<string, string>>
   /** What parameters, with their defaults, ask the picture to be; null where they leave it to the model. */
-  shape?(params: JsonObject): Shape | null
+  shape?(params: JsonObject, role: Role): Shape | null
   price: Price
-  /** True where these parameters leave it to the model how much it makes, or cost less in a way that no list tells. */
-  isMost?(params: JsonObject): boolean
   expectedMs: number
   /** How long the parameters allow a call to take, where some say so (milliseconds). */
   allowedMs?(params: JsonObject): number
@@ -93,10 +99,10 @@ export interface ModelSpec {
 export function defineModel(spec: ModelSpec): Model {
   const defaults = defaultsOf(spec.params)
   const { shape } = spec
-  const price =
-    (rule: Price): Price =>
-    (params, role, counted) =>
-      roundUsd(rule({ ...defaults, ...params }, role, counted))
+  const quote = (rule: Price, params: JsonObject, role: Role, known: Known = {}): ReturnType<Price> =>
+    rule({ ...defaults, ...params }, callOf(spec, params, role, known))
+  const quoteAt = (route: RouteSpec, params: JsonObject, role: Role, known?: Known): ReturnType<Price> =>
+    quote(route.price ?? spec.price, doneAt(spec, route, params, role), role, known)
   return {
     id: spec.id,
     title: spec.title,
@@ -114,7 +120,7 @@ export function defineModel(spec: ModelSpec): Model {
         slot: slot === 'first' ? ('first' as const) : ('other' as const),
         ...(slot === 'first' && listOf(spec, pointer.slice(1)) ? { or: 'give it in a list, as a further one' } : {}),
       })),
-    price: price(spec.price),
+    price: (params, role, known) => usdOf(quote(spec.price, params, role, known)),
     routes: spec.routes.map(
       (route): Route => ({
         provider: route.provider,
@@ -122,13 +128,25 @@ export function defineModel(spec: ModelSpec): Model {
         translate: (params, use) => translate(spec, route, params, use),
         ...(route.inline ? { inline: true } : {}),
         ...(route.pictureLimits ? { pictureLimits: route.pictureLimits } : {}),
-        ...(spec.isMost ? { isMost: spec.isMost } : {}),
-        price: (params, role, counted) =>
-          price(route.price ?? spec.price)(doneAt(spec, route, params, role), role, counted),
-        ...(shape ? { shape: (params, role) => shape({ ...defaults, ...doneAt(spec, route, params, role) }) } : {}),
+        price: (params, role, known) => usdOf(quoteAt(route, params, role, known)),
+        isMost: (params, role, known) => isObject(quoteAt(route, params, role, known)),
+        ...(shape
+          ? { shape: (params, role) => shape({ ...defaults, ...doneAt(spec, route, params, role) }, role) }
+          : {}),
       }),
     ),
   }
+}
+
+function usdOf(quoted: ReturnType<Price>): number | null {
+  return roundUsd(typeof quoted === 'object' ? (quoted?.atMost ?? null) : quoted)
+}
+
+/** Of the pictures that the caller gave nobody knows the shapes before they are read. */
+function callOf(spec: ModelSpec, params: JsonObject, role: Role, { incoming = [], counted }: Known): Call {
+  const inputs = ordered(spec, params, incoming.length > 0)
+  const others = new Array<readonly Shape[]>(pictureCount(inputs, role, incoming.length) - incoming.length).fill([])
+  return { pictures: [...incoming, ...others], ...(counted === undefined ? {} : { counted }) }
 }
 
 function validate(spec: ModelSpec, params: JsonObject, use: Use): Problem[] {
@@ -236,10 +254,10 @@ function match(inputs: readonly Input[], pictures: readonly string[]): Ref[] | n
   })
 }
 
-/** Pictures that a call reads: those that the caller gave, and the one of the step before. */
-export function pictureCount(inputs: readonly Input[], role: Role): number {
-  const wired = role !== 'text_to_image' && !inputs.some(input => input.slot === 'first')
-  return inputs.length + (wired ? 1 : 0)
+/** Pictures that a call reads: those that the caller gave, and the `wired` ones of steps before, or the one that it lacks. */
+function pictureCount(inputs: readonly Input[], role: Role, wired = 0): number {
+  const lacks = role !== 'text_to_image' && !inputs.some(input => input.slot === 'first')
+  return inputs.length + Math.max(wired, lacks ? 1 : 0)
 }
 
 /** For prices that are in none of our sources. */

@@ -124,6 +124,13 @@ test('a step that leaves it to the model how much it makes is estimated at the m
   expect(cost).toEqual({ estimatedUsd: 0.05, actualUsd: null, basis: 'upper_bound' })
 })
 
+test('so is one that reads the picture of another, where nobody knows its size', async () => {
+  const w = await world({ providers: now => [new Counting(now, 101)] })
+  const { id } = await w.create({ a: [], edit: ['a'], b: ['a'] })
+  const bases = (await w.finish(id)).steps.map(step => step.attempts[0]?.cost.basis)
+  expect(bases).toEqual(['listed', 'upper_bound', 'listed'])
+})
+
 test('where no list names the price of what a provider counts, the estimate stays what it was', async () => {
   const w = await world({ providers: now => [new Counting(now, 101)] })
   const { id } = await w.create({ a: [] })

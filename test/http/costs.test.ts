@@ -58,6 +58,38 @@ describe('a limit', () => {
     expect(await refusals({ ...seed, max_cost_usd: least })).toEqual([])
   })
 
+  test('counts the megapixels that an edit will get from the step before; those of a link at the most', async () => {
+    const other = await HttpWorld.open(deps => ({
+      ...deps,
+      routesOf: model => model.routes,
+      providers: ['bfl', 'byteplus'].map(id => ({ id, missing: null })),
+    }))
+    const input = {
+      chain_models: { ...seed.input.chain_models, image_to_image_model: 'bfl/flux-2-flex' },
+      image_to_image_params: { prompt: 'in the evening' },
+      image_to_video_params: { ...seed.input.image_to_video_params, ratio: '1:1' },
+    }
+    const words = { text_to_image_params: { prompt: 'a boat', width: 2048, height: 2048 } }
+    const link = { image_to_image_params: { prompt: 'in the evening', input_image: 'https://a.example/a.png' } }
+    const { text_to_image_model: _, ...models } = input.chain_models
+    const ask = async (slug: string, order: object) => {
+      const said = await other.json<{ steps: { price_usd: number }[] } & Refusal>(
+        'POST',
+        `/api/v1/chains/${slug}/estimate`,
+        { body: order },
+      )
+      return [...said.steps.map(step => step.price_usd), ...said.errors.map(({ code }) => code)]
+    }
+    const film = 0.20736
+    expect(await ask('chain303', { input: { ...input, ...words }, max_cost_usd: 0.81 })).toEqual([0.2, 0.4, film])
+    expect(await ask('chain303', { input: { ...input, ...words }, max_cost_usd: 0.8 })).toEqual([
+      ...[0.2, 0.4, film],
+      'budget_exceeded',
+    ])
+    expect(await ask('chain202', { input: { ...input, chain_models: models, ...link } })).toEqual([0.4, film])
+    await other.close()
+  })
+
   test('and a model without a known price do not go together', async () => {
     expect(await refusals({ ...unpriced, max_cost_usd: 100 })).toMatchObject([
       { pointer: '/max_cost_usd', code: 'price_unknown', detail: expect.stringContaining('minimax/hailuo-2.3') },

@@ -171,7 +171,12 @@ describe('prices in US dollars', () => {
     ['flex: a megapixel out', 'bfl/flux-2-flex', { prompt: 'p' }, 0.05],
     ['flex: four out', 'bfl/flux-2-flex', { prompt: 'p', width: 2048, height: 2048 }, 0.2],
     ['pro: two out', 'bfl/flux-2-pro', { prompt: 'p', width: 1920, height: 1088 }, 0.045],
-    ['pro: one out, two in', 'bfl/flux-2-pro', { prompt: 'p', input_image: 'a', input_image_2: 'b' }, 0.06],
+    [
+      'pro: one out, two of four in at the most',
+      'bfl/flux-2-pro',
+      { prompt: 'p', width: 1024, height: 1024, input_image: 'a', input_image_2: 'b' },
+      0.15,
+    ],
     ['max at fal: as at BFL', 'bfl/flux-2-max', { prompt: 'p' }, 0.07, 'fal'],
     ['pro at Replicate: unknown', 'bfl/flux-2-pro', { prompt: 'p' }, null, 'replicate'],
     ['Seedream 4.5: one', 'bytedance/seedream-4.5', { prompt: 'p' }, 0.04],
@@ -203,6 +208,8 @@ describe('prices in US dollars', () => {
   })
 
   test('a picture that the step before gives is counted', () => {
-    expect(model('bfl/flux-2-pro').price({ prompt: 'p' }, 'image_to_image')).toBe(0.045)
+    const incoming = [[{ width: 1024, height: 1024 }]]
+    expect(model('bfl/flux-2-pro').price({ prompt: 'p' }, 'image_to_image', { incoming })).toBe(0.045)
+    expect(model('bfl/flux-2-pro').price({ prompt: 'p' }, 'image_to_image')).toBe(0.135)
   })
 })

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
 import type { JsonObject } from '../../src/core/json.ts'
-import type { Model, Role, Route } from '../../src/core/model.ts'
+import type { Model, Role, Route, Shape } from '../../src/core/model.ts'
 import type { Adjustment } from '../../src/core/run.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { arbitraryCall, type Call, edgeCalls, picturesAs } from '../support/params.ts'
@@ -88,6 +88,53 @@ describe('a route costs what it really makes: its adjustments are in its price',
   })
 })
 
+describe('an edit with FLUX.2 costs the megapixels that go in and those that come out', () => {
+  const one: Shape = { width: 1024, height: 1024 }
+  const four: Shape = { width: 2048, height: 2048 }
+  const size: JsonObject = { width: 1024, height: 1024 }
+  const rows: [name: string, id: string, more: JsonObject, incoming: Shape[][], usd: number, isMost: boolean][] = [
+    ['one in, one out', 'flux-2-flex', {}, [[one]], 0.1, false],
+    ['without a size as much out as in', 'flux-2-flex', {}, [[four]], 0.4, false],
+    ['a size wins', 'flux-2-flex', size, [[four]], 0.25, false],
+    ['the first one out is dearer', 'flux-2-pro', {}, [[four]], 0.135, false],
+    ['so it is', 'flux-2-max', {}, [[one]], 0.1, false],
+    ['with klein', 'flux-2-klein-4b', size, [[four]], 0.018, false],
+    ['a started megapixel is one', 'flux-2-flex', size, [[{ width: 1025, height: 1024 }]], 0.15, false],
+    ['a picture that is too large is made smaller', 'flux-2-flex', {}, [[{ width: 4096, height: 4096 }]], 0.4, false],
+    ['of several sizes the largest', 'flux-2-flex', size, [[one, four]], 0.25, true],
+    ['several that cost the same', 'flux-2-flex', size, [[one, { width: 512, height: 512 }]], 0.1, false],
+    ['a size that nobody knows is the largest', 'flux-2-flex', {}, [[]], 0.4, true],
+    ['no more does a ratio say', 'flux-2-flex', {}, [[{ ratio: 1 }]], 0.4, true],
+    ['nor the steps before where none is told', 'flux-2-flex', size, [], 0.25, true],
+    [
+      "a caller's picture is of any size",
+      'flux-2-flex',
+      { ...size, input_image: 'https://a.example/a.png' },
+      [],
+      0.25,
+      true,
+    ],
+    ['every picture counts', 'flux-2-flex', { ...size, input_image_2: 'media:b' }, [[one]], 0.3, true],
+    ['those of several steps too', 'flux-2-flex', {}, [[one], [four]], 0.3, false],
+  ]
+  test.each(rows)('%s', (_, name, more, incoming, usd, isMost) => {
+    for (const provider of name.includes('klein') ? ['bfl'] : ['bfl', 'fal']) {
+      const route = routeOf(`bfl/${name}`, provider)
+      const call = [{ prompt: 'p', ...more }, 'image_to_image', { incoming }] as const
+      expect([route.price?.(...call), route.isMost?.(...call)]).toEqual([usd, isMost])
+    }
+  })
+
+  test('without a size words alone make a megapixel, and what comes after knows it', () => {
+    const { shape } = routeOf('bfl/flux-2-flex', 'bfl')
+    expect(shape?.({ prompt: 'p' }, 'text_to_image')).toEqual(one)
+    expect(shape?.({ prompt: 'p', width: 2048, height: 1024 }, 'text_to_image')).toEqual({ width: 2048, height: 1024 })
+    expect(shape?.({ prompt: 'p', width: 2048 }, 'text_to_image')).toBeNull()
+    expect(shape?.({ prompt: 'p' }, 'image_to_image')).toBeNull()
+    expect(shape?.({ prompt: 'p', input_image: 'media:a' }, 'text_to_image')).toBeNull()
+  })
+})
+
 describe('a film costs its pixels', () => {
   const rows: [id: string, resolution: string, ratio: string, usd: number | null][] = [
     // 5 s × width × height × 24 / 1024 tokens.
@@ -120,41 +167,48 @@ describe('what a provider counts, at the listed price', () => {
   test('a set of pictures costs those that were made', () => {
     const { price } = routeOf('bytedance/seedream-4.5', 'byteplus')
     expect(price?.(set, 'text_to_image')).toBe(0.56)
-    expect(price?.(set, 'text_to_image', 3)).toBe(0.12)
-    expect(price?.({ prompt: 'p' }, 'text_to_image', 1)).toBe(0.04)
+    expect(price?.(set, 'text_to_image', { counted: 3 })).toBe(0.12)
+    expect(price?.({ prompt: 'p' }, 'text_to_image', { counted: 1 })).toBe(0.04)
   })
 
   test('a film costs its tokens, silent or with sound, in its tier', () => {
     const { price } = routeOf('bytedance/seedance-1.5-pro', 'byteplus')
-    expect(price?.(film, 'image_to_video', 108_900)).toBe(0.13068)
-    expect(price?.({ ...film, generate_audio: true }, 'image_to_video', 108_900)).toBe(0.26136)
-    expect(price?.({ ...film, service_tier: 'flex' }, 'image_to_video', 108_900)).toBe(0.06534)
+    expect(price?.(film, 'image_to_video', { counted: 108_900 })).toBe(0.13068)
+    expect(price?.({ ...film, generate_audio: true }, 'image_to_video', { counted: 108_900 })).toBe(0.26136)
+    expect(price?.({ ...film, service_tier: 'flex' }, 'image_to_video', { counted: 108_900 })).toBe(0.06534)
     // Nobody knew before how long it would be.
-    expect(price?.({ ...film, duration: -1 }, 'image_to_video', 108_900)).toBe(0.13068)
-    expect(routeOf('bytedance/seedance-2.5', 'byteplus').price?.(film, 'image_to_video', 108_900)).toBe(1.16523)
+    expect(price?.({ ...film, duration: -1 }, 'image_to_video', { counted: 108_900 })).toBe(0.13068)
+    expect(routeOf('bytedance/seedance-2.5', 'byteplus').price?.(film, 'image_to_video', { counted: 108_900 })).toBe(
+      1.16523,
+    )
   })
 
   test('where no list names the price of a token, or a draft has its own, a count says nothing', () => {
     const draft = { ...film, draft: true }
-    expect(routeOf('bytedance/seedance-1.5-pro', 'byteplus').price?.(draft, 'image_to_video', 108_900)).toBe(null)
+    expect(
+      routeOf('bytedance/seedance-1.5-pro', 'byteplus').price?.(draft, 'image_to_video', { counted: 108_900 }),
+    ).toBe(null)
     for (const name of ['seedance-2.0', 'seedance-2.0-fast', 'seedance-1-pro']) {
-      expect(routeOf(`bytedance/${name}`, 'byteplus').price?.(film, 'image_to_video', 108_900)).toBe(null)
+      expect(routeOf(`bytedance/${name}`, 'byteplus').price?.(film, 'image_to_video', { counted: 108_900 })).toBe(null)
     }
   })
 
   test('before it is counted, the price of a set or of a draft is the most that it may be', () => {
     const seedream = routeOf('bytedance/seedream-4.5', 'fal')
-    expect([set, { prompt: 'p' }].map(params => seedream.isMost?.(params))).toEqual([true, false])
+    expect([set, { prompt: 'p' }].map(params => seedream.isMost?.(params, 'text_to_image'))).toEqual([true, false])
     const seedance = routeOf('bytedance/seedance-1.5-pro', 'byteplus')
-    expect([{ ...film, draft: true }, film].map(params => seedance.isMost?.(params))).toEqual([true, false])
-    expect(routeOf('bfl/flux-2-pro', 'bfl').isMost).toBeUndefined()
+    expect([{ ...film, draft: true }, film].map(params => seedance.isMost?.(params, 'image_to_video'))).toEqual([
+      true,
+      false,
+    ])
+    expect(routeOf('bfl/flux-2-pro', 'bfl').isMost?.({ prompt: 'p' }, 'text_to_image')).toBe(false)
   })
 
   test('every price at the provider that counts goes by the count, or knows none', () => {
     for (const model of catalog.all()) {
       for (const route of model.routes.filter(each => each.provider === 'byteplus')) {
         for (const { params, role } of edgeCalls(model)) {
-          const [one, two] = [1_000, 2_000].map(count => route.price?.(params, role, count) ?? null)
+          const [one, two] = [1_000, 2_000].map(counted => route.price?.(params, role, { counted }) ?? null)
           expect([model.id, params, two]).toEqual([model.id, params, one === null ? null : (one ?? 0) * 2])
         }
       }

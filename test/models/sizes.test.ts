@@ -17,7 +17,8 @@ describe('a picture is asked for', () => {
   const rows: [id: string, params: JsonObject, shape: Shape | null][] = [
     ['bfl/flux-2-flex', { width: 256, height: 512 }, { width: 256, height: 512 }],
     ['bfl/flux-2-flex', { width: 256 }, null],
-    ['bfl/flux-2-flex', {}, null],
+    ['bfl/flux-2-flex', {}, { width: 1024, height: 1024 }],
+    ['bfl/flux-2-flex', { input_image: 'media:a' }, null],
     ['bfl/flux-1.1-pro', { width: 256 }, { width: 256, height: 768 }],
     ['bfl/flux-1.1-pro-ultra', { aspect_ratio: '4:1' }, { ratio: 4 }],
     ['bfl/flux-1.1-pro-ultra', {}, { ratio: 16 / 9 }],

@@ -418,9 +418,11 @@ function catalogOf(providers: readonly RemoteProvider[], { inline = false, price
       providerModel: `${id}-model`,
       inline,
       // What was counted costs a cent each; beyond a hundred, no list says.
-      price: (_params, _role, counted) =>
+      price: (_params, _role, { counted } = {}) =>
         counted !== undefined ? (counted > 100 ? null : counted / 100) : id in prices ? (prices[id] ?? null) : 0.05,
-      isMost: params => params.prompt === 'set',
+      // As an edit whose price goes by the picture that it reads.
+      isMost: ({ prompt }, _role, { incoming = [] } = {}) =>
+        prompt === 'set' || (prompt === 'edit' && incoming.some(shapes => shapes.length === 0)),
       // As some hosts do: a parameter chooses the very model.
       translate: (params, use) => ({
         ok: true,

@@ -42,7 +42,14 @@ export const route = define(
     eligible: Type.Boolean({ description: 'Whether a step could go there now.' }),
     reason: nullable(text('Why it is not eligible.')),
     price: Type.Array(
-      Type.Object({ role, usd: nullable(Type.Number({ description: 'One call with the default parameters.' })) }),
+      Type.Object({
+        role,
+        usd: nullable(
+          Type.Number({
+            description: 'One call with the default parameters, and a picture of 1024 × 1024 where it begins with one.',
+          }),
+        ),
+      }),
     ),
   }),
 )
@@ -83,7 +90,9 @@ export const estimate = define(
         step_key: Type.String(),
         model_identifier: Type.String(),
         provider: nullable(text('Where it would go now.')),
-        price_usd: nullable(Type.Number({ description: 'One successful call by the price list.' })),
+        price_usd: nullable(
+          Type.Number({ description: 'One successful call by the price list: the most that it may cost.' }),
+        ),
         expected_ms: Type.Integer(),
       }),
     ),

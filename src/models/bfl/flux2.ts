@@ -5,25 +5,21 @@
  * 2. Widths and heights of 0 mean automatic: the input picture's size, else 1024 × 1024.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/model.ts'
+import type { Model, Role, Shape } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { int, num, params, prompt, seed } from '../fields.ts'
 import { comfyui, fal, replicate, sendFormat, sendPictures } from '../hosts.ts'
-import {
-  defineModel,
-  inputsIn,
-  numberIn,
-  type Price,
-  pictureCount,
-  type RouteSpec,
-  type Tell,
-  unknownPrice,
-} from '../model.ts'
+import { defineModel, numberIn, type Price, type RouteSpec, type Tell, unknownPrice } from '../model.ts'
 import { fitSize, megapixels, type Size } from '../sizes.ts'
 import { bfl, FLUX_ALIASES, inputPictures, outputFormat, safety, sendSafety, sidesIn, upsampling } from './shared.ts'
 
-/** Pixels of the largest FLUX.2 picture: 4 megapixels. */
+/** Pixels of the largest FLUX.2 picture. */
 const MOST_PIXELS = 4_194_304
+/** So many megapixels it makes and bills at the most; a larger input picture is scaled down to them. */
+const MOST_MEGAPIXELS = 4
+
+/** What it makes of words alone, where no size is given. */
+const AUTOMATIC = { width: 1_024, height: 1_024 }
 
 const side = (title: string): JsonObject =>
   int({
@@ -41,7 +37,7 @@ interface Flux2 {
   /** Input pictures that it reads. */
   pictures: number
   fields?: Record<string, JsonObject>
-  /** US dollars for the first megapixel of output, and for each further one; null where our sources do not say. */
+  /** US dollars for the first megapixel of output, and for each further one, out or in; null where our sources do not say. */
   price: [first: number, further: number] | null
   expectedMs: number
   hosts: readonly RouteSpec[]
@@ -67,11 +63,18 @@ function flux2(model: Flux2): Model {
     pictures: input.pictures,
     rules,
     aliases: { ...FLUX_ALIASES, aspect_ratio: 'FLUX.2 has no aspect_ratio: give width and height.' },
-    shape: sidesIn,
+    shape,
     price: model.price === null ? unknownPrice : perMegapixel(...model.price),
     expectedMs: model.expectedMs,
     routes: [bfl(model.name), ...model.hosts],
   })
+}
+
+/** Null where it is left to the input picture. */
+function shape(given: JsonObject, role: Role): Shape | null {
+  const isLeft = numberIn(given, 'width') === 0 && numberIn(given, 'height') === 0
+  const isEdit = role !== 'text_to_image' || Object.keys(given).some(name => name.startsWith('input_image'))
+  return isLeft && !isEdit ? AUTOMATIC : sidesIn(given)
 }
 
 function rules(given: JsonObject, tell: Tell): void {
@@ -87,14 +90,36 @@ function rules(given: JsonObject, tell: Tell): void {
   }
 }
 
-/** Input pictures count as further megapixels; their size is unknown here, so 1 each. */
+/** Every started megapixel after the first one made costs the same, whether it comes out or goes in. */
 function perMegapixel(first: number, further: number): Price {
-  const { pictures } = inputPictures(8)
-  return (given, role) => {
-    const size = sidesIn(given)
-    const out = size ? megapixels(size) : 1
-    return first + (out - 1) * further + pictureCount(inputsIn(pictures, given), role) * further
+  return (given, { pictures }) => {
+    const read = pictures.map(billed)
+    const all = [made(given, read[0]), ...read]
+    const usd = first + (all.reduce((sum, { most }) => sum + most, 0) - 1) * further
+    return all.every(({ isCertain }) => isCertain) ? usd : { atMost: usd }
   }
+}
+
+/** Megapixels of a picture: what it has, or the most that it may have. */
+interface Megapixels {
+  most: number
+  isCertain: boolean
+}
+
+/** Of an input picture. */
+function billed(shapes: readonly Shape[]): Megapixels {
+  const sizes = shapes.filter(shape => 'width' in shape)
+  if (sizes.length === 0 || sizes.length < shapes.length) return { most: MOST_MEGAPIXELS, isCertain: false }
+  const counts = sizes.map(size => Math.min(MOST_MEGAPIXELS, megapixels(size)))
+  const most = Math.max(...counts)
+  return { most, isCertain: counts.every(count => count === most) }
+}
+
+/** Of the picture that is made; without a size it has that of the first input picture. */
+function made(given: JsonObject, first: Megapixels | undefined): Megapixels {
+  const size = sidesIn(given)
+  if (size) return { most: megapixels(size), isCertain: true }
+  return first ?? { most: 1, isCertain: true }
 }
 
 /** The size that the caller asked for; null for automatic. A single side says less than other hosts need. */

@@ -117,7 +117,6 @@ function seedance(model: Seedance): Model {
       callback_url: 'BabyChain calls you at webhook_url, beside input.',
     },
     price: model.price,
-    isMost: given => given.draft === true,
     expectedMs: model.expectedMs,
     allowedMs,
     routes: model.routes,
@@ -163,12 +162,14 @@ interface TokenPrice {
  * draft costs less than that, nobody says how much.
  */
 function perToken({ silent, audio, guessed, special }: TokenPrice): Price {
-  return (given, _role, counted) => {
+  return (given, { counted }) => {
     if (counted !== undefined && (guessed || given.draft === true)) return null
     const tokens = counted ?? expectedTokens(given, special)
     const perMillion = given.generate_audio === true ? audio : silent
     const half = given.service_tier === 'flex' ? 0.5 : 1
-    return tokens === null ? null : (tokens / 1e6) * perMillion * half
+    if (tokens === null) return null
+    const usd = (tokens / 1e6) * perMillion * half
+    return given.draft === true ? { atMost: usd } : usd
   }
 }
 

@@ -106,7 +106,6 @@ function seedream(model: Seedream): Model {
     },
     shape: given => sizeIn(textIn(given, 'size') ?? ''),
     price: perPicture(model.usd),
-    isMost: given => given.sequential_image_generation === 'auto',
     expectedMs: model.expectedMs,
     routes: model.routes,
   }
@@ -154,11 +153,10 @@ function rules(given: JsonObject, tell: Tell, use: Use, { tiers, pixels }: Seedr
 }
 
 /**
- * Pictures that a call may give; Ark's own limit is 15 together with the inputs. A price knows nothing of the steps before:
+ * Pictures that a set may hold; Ark's own limit is 15 together with the inputs. A price knows nothing of the steps before:
  * beside a picture of theirs, a list counts one too few, and the price is that of one picture more.
  */
 function mostPictures(given: JsonObject): number {
-  if (given.sequential_image_generation !== 'auto') return 1
   const options = given.sequential_image_generation_options
   const asked = isObject(options) ? numberIn(options, 'max_images') : undefined
   return asked ?? Math.max(1, 15 - Math.max(1, imageInputs(given).length))
@@ -167,8 +165,11 @@ function mostPictures(given: JsonObject): number {
 /** Nobody knows before how many pictures a set will hold; ModelArk counts them in its answer. */
 const perPicture =
   (usd: number | null): Price =>
-  (given, _role, counted) =>
-    usd === null ? null : usd * (counted ?? mostPictures(given))
+  (given, { counted }) => {
+    if (usd === null) return null
+    if (counted !== undefined) return usd * counted
+    return given.sequential_image_generation === 'auto' ? { atMost: usd * mostPictures(given) } : usd
+  }
 
 const webSearch = {
   tools: {
