@@ -66,7 +66,7 @@ describe('a route costs what it really makes: its adjustments are in its price',
     })
   }
 
-  const film = (duration: number): JsonObject => ({ content: [], duration, generate_audio: false })
+  const film = (duration: number): JsonObject => ({ content: [], duration, ratio: '16:9', generate_audio: false })
   const picture = (more: JsonObject = {}): JsonObject => ({ prompt: 'p', quality: 'high', ...more })
   const rows: [name: string, id: string, provider: string, params: JsonObject, usd: number | null][] = [
     ['3 s are filmed as 4 at ModelArk', 'bytedance/seedance-1.5-pro', 'byteplus', film(3), 0.10368],
@@ -148,9 +148,10 @@ describe('a film costs its pixels', () => {
     ['seedance-2.0', '480p', '9:16', 0.35154],
     ['seedance-2.0', '4k', '16:9', 6.804],
     ['seedance-2.0', '4k', '21:9', 5.1849],
+    ['seedance-2.0', '4k', 'adaptive', 12.096],
     // 854 × 480.
     ['seedance-2.5', '480p', '16:9', 0.514001],
-    ['seedance-2.5', '480p', 'adaptive', 0.514001],
+    ['seedance-2.5', '480p', 'adaptive', 0.537354],
     ['seedance-2.5', '480p', '4:3', 0.528045],
   ]
   test.each(rows)('%s in %s, %s', (name, resolution, ratio, usd) => {
@@ -160,9 +161,34 @@ describe('a film costs its pixels', () => {
   })
 })
 
+describe('an adaptive film costs the pixels of the ratio that its picture gives it', () => {
+  const rows: [name: string, incoming: Shape[][], usd: number, isMost: boolean, more?: JsonObject][] = [
+    ['a square', [[{ width: 1024, height: 1024 }]], 12.096, false],
+    ['a wide one', [[{ width: 1920, height: 1088 }]], 6.804, false],
+    ['one of which only the ratio is known', [[{ ratio: 4 / 3 }]], 9.072, false],
+    ['one between two ratios: the dearer', [[{ width: 1536, height: 1024 }]], 9.072, true],
+    ['one that is wider than all', [[{ ratio: 4 }]], 5.1849, false],
+    ['one that is taller than all', [[{ ratio: 0.4 }]], 6.804, false],
+    ['one that may come in two shapes', [[{ ratio: 16 / 9 }, { ratio: 1 }]], 12.096, true],
+    ['one that nobody knows', [[]], 12.096, true],
+    ['a reference', [[{ ratio: 16 / 9 }]], 12.096, true, { content: [reference()] }],
+    ['a ratio of its own', [[{ ratio: 1 }]], 6.804, false, { ratio: '16:9' }],
+  ]
+  test.each(rows)('%s', (_, incoming, usd, isMost, more = {}) => {
+    const ark = routeOf('bytedance/seedance-2.0', 'byteplus')
+    const params: JsonObject = { content: [], duration: 5, resolution: '4k', ...more }
+    const call = [params, 'image_to_video', { incoming }] as const
+    expect([ark.price?.(...call), ark.isMost?.(...call)]).toEqual([usd, isMost])
+  })
+
+  function reference(): JsonObject {
+    return { type: 'image_url', image_url: { url: 'https://a.example/a.png' }, role: 'reference_image' }
+  }
+})
+
 describe('what a provider counts, at the listed price', () => {
   const set: JsonObject = { prompt: 'p', sequential_image_generation: 'auto' }
-  const film: JsonObject = { content: [], duration: 5, generate_audio: false }
+  const film: JsonObject = { content: [], duration: 5, ratio: '16:9', generate_audio: false }
 
   test('a set of pictures costs those that were made', () => {
     const { price } = routeOf('bytedance/seedream-4.5', 'byteplus')

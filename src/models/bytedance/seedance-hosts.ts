@@ -6,10 +6,12 @@
  * 3. Where references are given, the picture of the step before is a reference too (frames and references exclude each other).
  */
 import type { JsonObject } from '../../core/json.ts'
+import type { Shape } from '../../core/model.ts'
 import { contentOf, sendClips, soundsAt } from '../content.ts'
 import type { Draft } from '../draft.ts'
 import { fal, noWatermark, replicate, runway, sendSeed } from '../hosts.ts'
 import type { Price, RouteSpec } from '../model.ts'
+import { nearestRatio, ratioOf } from '../sizes.ts'
 
 export type Generation = '1' | '1.5' | '2'
 
@@ -207,11 +209,35 @@ const SIZES: Record<string, Record<string, string>> = {
 /** Seedance 2.5 differs from that list in two sizes. */
 export const SIZES_2_5: Record<string, string> = { '864:496': '854:480', '496:864': '480:854' }
 
-/** Pixels of a film; an adaptive one has about as many as a wide one. Undefined for a resolution that nobody films. */
-export function pixelsOf(resolution: string, ratio: string, special: Record<string, string> = {}): number | undefined {
-  const named = SIZES[resolution]?.[ratio] ?? SIZES[resolution]?.['16:9']
-  const [width, height] = (named === undefined ? undefined : (special[named] ?? named))?.split(':').map(Number) ?? []
-  return width !== undefined && height !== undefined ? width * height : undefined
+/** The ratios from tall to wide. */
+const RATIOS = ['9:16', '3:4', '1:1', '4:3', '16:9', '21:9']
+
+/** The ratios that an adaptive film of such a picture may get: its own, else those beside it; any where nobody knows it. */
+function adaptiveRatios(picture: Shape): readonly string[] {
+  const shown = 'ratio' in picture ? picture.ratio : picture.width / picture.height
+  const { ratio, same } = nearestRatio(shown, RATIOS)
+  if (same) return [ratio]
+  const narrower = RATIOS.filter(each => ratioOf(each) < shown).length
+  return RATIOS.slice(Math.max(0, narrower - 1), narrower + 1)
+}
+
+/** Pixels of a film, the most that an adaptive one may have of its picture. Undefined for a resolution that nobody films. */
+export function pixelsOf(
+  resolution: string,
+  ratio: string,
+  picture: readonly Shape[],
+  special: Record<string, string> = {},
+): { most: number; isCertain: boolean } | undefined {
+  const tier = SIZES[resolution]
+  if (tier === undefined) return undefined
+  const adaptive = picture.length > 0 ? picture.flatMap(adaptiveRatios) : RATIOS
+  const counts = (ratio === 'adaptive' ? adaptive : [ratio]).map(each => {
+    const named = tier[each] ?? ''
+    const [width = 0, height = 0] = (special[named] ?? named).split(':').map(Number)
+    return width * height
+  })
+  const most = Math.max(...counts)
+  return { most, isCertain: counts.every(count => count === most) }
 }
 
 export function runwaySeedance(

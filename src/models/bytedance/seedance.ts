@@ -5,10 +5,11 @@
  * 2. Fields that one generation does not know are unknown fields of its models.
  */
 import type { JsonObject } from '../../core/json.ts'
-import type { Model } from '../../core/model.ts'
+import type { Model, Shape } from '../../core/model.ts'
 import { type ContentLimits, contentField, contentInputs, contentRules } from '../content.ts'
 import { bool, choice, int, params, seed, text } from '../fields.ts'
 import {
+  type Call,
   defineModel,
   numberIn,
   type Price,
@@ -159,25 +160,39 @@ interface TokenPrice {
 
 /**
  * ModelArk counts tokens: seconds × width × height × 24 / 1024 (providers.md 2.5), and tells them of a finished film. A
- * draft costs less than that, nobody says how much.
+ * draft costs less than that, nobody says how much; what an adaptive film costs goes by its picture.
  */
 function perToken({ silent, audio, guessed, special }: TokenPrice): Price {
-  return (given, { counted }) => {
+  return (given, call) => {
+    const { counted } = call
     if (counted !== undefined && (guessed || given.draft === true)) return null
-    const tokens = counted ?? expectedTokens(given, special)
+    const tokens = counted === undefined ? expectedTokens(given, call, special) : { most: counted, isCertain: true }
     const perMillion = given.generate_audio === true ? audio : silent
     const half = given.service_tier === 'flex' ? 0.5 : 1
     if (tokens === null) return null
-    const usd = (tokens / 1e6) * perMillion * half
-    return given.draft === true ? { atMost: usd } : usd
+    const usd = (tokens.most / 1e6) * perMillion * half
+    return tokens.isCertain ? usd : { atMost: usd }
   }
 }
 
-function expectedTokens(given: JsonObject, special: TokenPrice['special']): number | null {
+function expectedTokens(
+  given: JsonObject,
+  call: Call,
+  special: TokenPrice['special'],
+): { most: number; isCertain: boolean } | null {
   const frames = numberIn(given, 'frames')
   const duration = frames === undefined ? (numberIn(given, 'duration') ?? -1) : frames / 24
-  const pixels = pixelsOf(textIn(given, 'resolution') ?? '', textIn(given, 'ratio') ?? 'adaptive', special)
-  return duration <= 0 || pixels === undefined ? null : (duration * pixels * 24) / 1024
+  const ratio = textIn(given, 'ratio') ?? 'adaptive'
+  const pixels = pixelsOf(textIn(given, 'resolution') ?? '', ratio, firstFrame(given, call), special)
+  if (duration <= 0 || pixels === undefined) return null
+  return { most: (duration * pixels.most * 24) / 1024, isCertain: pixels.isCertain && given.draft !== true }
+}
+
+/** The shapes that the first frame may have; beside references the picture of the step before is none. */
+function firstFrame(given: JsonObject, { pictures }: Call): readonly Shape[] {
+  const { inputs, clips } = contentInputs(given)
+  const hasReferences = clips.length > 0 || inputs.some(({ slot }) => slot === 'reference')
+  return hasReferences ? [] : (pictures[0] ?? [])
 }
 
 /** A host's price a second at one resolution; others are unknown. */
