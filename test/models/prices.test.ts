@@ -116,6 +116,7 @@ describe('an edit with FLUX.2 costs the megapixels that go in and those that com
     ],
     ['every picture counts', 'flux-2-flex', { ...size, input_image_2: 'media:b' }, [[one]], 0.3, true],
     ['those of several steps too', 'flux-2-flex', {}, [[one], [four]], 0.3, false],
+    ['a single side leaves the other open', 'flux-2-flex', { height: 1024 }, [[one]], 0.25, true],
   ]
   test.each(rows)('%s', (_, name, more, incoming, usd, isMost) => {
     for (const provider of name.includes('klein') ? ['bfl'] : ['bfl', 'fal']) {
@@ -123,6 +124,12 @@ describe('an edit with FLUX.2 costs the megapixels that go in and those that com
       const call = [{ prompt: 'p', ...more }, 'image_to_image', { incoming }] as const
       expect([route.price?.(...call), route.isMost?.(...call)]).toEqual([usd, isMost])
     }
+  })
+
+  test('so it does for words alone', () => {
+    const { price, isMost } = routeOf('bfl/flux-2-flex', 'bfl')
+    const call = [{ prompt: 'p', width: 64 }, 'text_to_image'] as const
+    expect([price?.(...call), isMost?.(...call)]).toEqual([0.2, true])
   })
 
   test('without a size words alone make a megapixel, and what comes after knows it', () => {

@@ -24,6 +24,7 @@ const image = (role?: string): JsonObject => ({
 const good: [model: string, params: JsonObject, role?: Role, wired?: boolean][] = [
   ['bfl/flux-2-flex', { prompt: 'p', width: 1920, height: 1088, guidance: 1.5, steps: 1, safety_tolerance: 0 }],
   ['bfl/flux-2-flex', { prompt: 'p', width: 0, height: 0 }],
+  ['bfl/flux-2-flex', { prompt: 'p', width: 65_536 }],
   ['bfl/flux-2-pro', { prompt: 'p', width: 2048, height: 2048, output_format: 'webp' }],
   ['bfl/flux-2-pro', { prompt: 'p', input_image: A, input_image_8: A }, 'image_to_image'],
   ['bfl/flux-kontext-pro', { prompt: 'p', aspect_ratio: '7:3', safety_tolerance: 6 }],
@@ -71,6 +72,8 @@ const bad: [model: string, params: JsonObject, pointer: string, code: string, ro
   ['bfl/flux-2-flex', { prompt: 'p', width: 48 }, '/width', 'minimum'],
   ['bfl/flux-2-flex', { prompt: 'p', width: -16 }, '/width', 'minimum'],
   ['bfl/flux-2-flex', { prompt: 'p', width: 2560, height: 2560 }, '/width', 'too_many_pixels'],
+  ['bfl/flux-2-flex', { prompt: 'p', width: 65_552 }, '/width', 'too_many_pixels'],
+  ['bfl/flux-2-flex', { prompt: 'p', width: 0, height: 1_000_000 }, '/height', 'too_many_pixels'],
   ['bfl/flux-2-flex', { prompt: 'p', steps: 51 }, '/steps', 'maximum'],
   ['bfl/flux-2-flex', { prompt: 'p', steps: 1.5 }, '/steps', 'type'],
   ['bfl/flux-2-flex', { prompt: 'p', guidance: 1 }, '/guidance', 'minimum'],

@@ -15,6 +15,8 @@ import { bfl, FLUX_ALIASES, inputPictures, outputFormat, safety, sendSafety, sid
 
 /** Pixels of the largest FLUX.2 picture. */
 const MOST_PIXELS = 4_194_304
+/** Pixels of a side that is said. */
+const LEAST_SIDE = 64
 /** So many megapixels it makes and bills at the most; a larger input picture is scaled down to them. */
 const MOST_MEGAPIXELS = 4
 
@@ -72,21 +74,21 @@ function flux2(model: Flux2): Model {
 
 /** Null where it is left to the input picture. */
 function shape(given: JsonObject, role: Role): Shape | null {
-  const isLeft = numberIn(given, 'width') === 0 && numberIn(given, 'height') === 0
   const isEdit = role !== 'text_to_image' || Object.keys(given).some(name => name.startsWith('input_image'))
-  return isLeft && !isEdit ? AUTOMATIC : sidesIn(given)
+  return isAutomatic(given) && !isEdit ? AUTOMATIC : sidesIn(given)
 }
 
 function rules(given: JsonObject, tell: Tell): void {
   const sides = { width: numberIn(given, 'width') ?? 0, height: numberIn(given, 'height') ?? 0 }
   for (const [name, value] of Object.entries(sides)) {
-    if (value > 0 && value < 64) {
-      tell(`/${name}`, 'minimum', `${name} must be at least 64, or 0 for automatic`, 'Take e.g. 1024.')
+    if (value > 0 && value < LEAST_SIDE) {
+      tell(`/${name}`, 'minimum', `${name} must be at least ${LEAST_SIDE}, or 0 for automatic`, 'Take e.g. 1024.')
     }
   }
-  if (Math.max(1, sides.width) * Math.max(1, sides.height) > MOST_PIXELS) {
+  // The least that an automatic side may be.
+  if ((sides.width || LEAST_SIDE) * (sides.height || LEAST_SIDE) > MOST_PIXELS) {
     const hint = 'Take e.g. 2048 × 2048 or 2560 × 1440.'
-    tell('/width', 'too_many_pixels', 'width × height must be at most 4 megapixels', hint)
+    tell(sides.width > 0 ? '/width' : '/height', 'too_many_pixels', 'width × height must be at most 4 megapixels', hint)
   }
 }
 
@@ -115,11 +117,17 @@ function billed(shapes: readonly Shape[]): Megapixels {
   return { most, isCertain: counts.every(count => count === most) }
 }
 
-/** Of the picture that is made; without a size it has that of the first input picture. */
+/** Of the picture that is made; without a size it has that of the first input picture, and with one side any. */
 function made(given: JsonObject, first: Megapixels | undefined): Megapixels {
   const size = sidesIn(given)
   if (size) return { most: megapixels(size), isCertain: true }
-  return first ?? { most: 1, isCertain: true }
+  if (!isAutomatic(given)) return { most: MOST_MEGAPIXELS, isCertain: false }
+  return first ?? { most: megapixels(AUTOMATIC), isCertain: true }
+}
+
+/** Whether the size is left to the model, or to the input picture, altogether. */
+function isAutomatic(given: JsonObject): boolean {
+  return numberIn(given, 'width') === 0 && numberIn(given, 'height') === 0
 }
 
 /** The size that the caller asked for; null for automatic. A single side says less than other hosts need. */
