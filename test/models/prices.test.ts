@@ -193,6 +193,30 @@ describe('an adaptive film costs the pixels of the ratio that its picture gives 
   }
 })
 
+describe('reference films are billed by their seconds too, at most 15 together', () => {
+  const clip = (type: string): JsonObject => ({ type, [type]: { url: 'https://a.example/a' } })
+  const rows: [name: string, provider: string, type: string, usd: number, isMost: boolean][] = [
+    ['seedance-2.0', 'byteplus', 'video_url', 3.024, true],
+    ['seedance-2.0', 'fal', 'video_url', 6.048, true],
+    ['seedance-2.5', 'byteplus', 'video_url', 4.6224, true],
+    ['seedance-2.5', 'fal', 'video_url', 9.4, true],
+    ['seedance-2.5', 'fal', 'audio_url', 2.35, false],
+    ['seedance-2.0', 'fal', 'audio_url', 1.512, false],
+  ]
+  test.each(rows)('%s at %s with a %s', (name, provider, type, usd, isMost) => {
+    const { price, isMost: isMostOf } = routeOf(`bytedance/${name}`, provider)
+    const params: JsonObject = { content: [clip(type), clip(type)], duration: 5, ratio: '16:9' }
+    const call = [params, 'image_to_video'] as const
+    expect([price?.(...call), isMostOf?.(...call)]).toEqual([usd, isMost])
+  })
+
+  test('and what ModelArk counts holds all of them', () => {
+    const { price } = routeOf('bytedance/seedance-2.5', 'byteplus')
+    const params = { content: [clip('video_url')], duration: 5 }
+    expect(price?.(params, 'image_to_video', { counted: 200_000 })).toBe(2.14)
+  })
+})
+
 describe('what a provider counts, at the listed price', () => {
   const set: JsonObject = { prompt: 'p', sequential_image_generation: 'auto' }
   const film: JsonObject = { content: [], duration: 5, ratio: '16:9', generate_audio: false }

@@ -185,7 +185,16 @@ function expectedTokens(
   const ratio = textIn(given, 'ratio') ?? 'adaptive'
   const pixels = pixelsOf(textIn(given, 'resolution') ?? '', ratio, firstFrame(given, call), special)
   if (duration <= 0 || pixels === undefined) return null
-  return { most: (duration * pixels.most * 24) / 1024, isCertain: pixels.isCertain && given.draft !== true }
+  const read = secondsRead(given)
+  return {
+    most: ((duration + read) * pixels.most * 24) / 1024,
+    isCertain: pixels.isCertain && given.draft !== true && read === 0,
+  }
+}
+
+/** Seconds of reference films together, which are billed as those that are filmed: how long they are nobody knows, at most 15. */
+function secondsRead(given: JsonObject): number {
+  return contentInputs(given).clips.some(({ type }) => type === 'video_url') ? 15 : 0
 }
 
 /** The shapes that the first frame may have; beside references the picture of the step before is none. */
@@ -200,7 +209,9 @@ const perSecondAt =
   (resolution: string, usd: number): Price =>
   given => {
     const duration = numberIn(given, 'duration') ?? -1
-    return given.resolution === resolution && duration > 0 ? duration * usd : null
+    const read = secondsRead(given)
+    if (given.resolution !== resolution || duration <= 0) return null
+    return read > 0 ? { atMost: (duration + read) * usd } : duration * usd
   }
 
 const generation1 = {
