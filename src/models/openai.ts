@@ -21,7 +21,7 @@ interface GptImage {
   qualities: readonly string[]
   transparent: boolean
   fidelity: boolean
-  /** US dollars a picture by `quality size`; others are unknown. */
+  /** US dollars a picture made of words by `quality size`; others are unknown. */
   usd: Readonly<Record<string, number>>
   expectedMs: number
   hosts: readonly RouteSpec[]
@@ -264,8 +264,10 @@ const writeRunway =
     onlyAtOpenAi(draft)
   }
 
+/** The pictures of an edit are billed by their tokens, and no list of ours has their price: with them nobody knows. */
 function priceOf(usd: Readonly<Record<string, number>>): Price {
-  return given => {
+  return (given, { pictures }) => {
+    if (pictures.length > 0) return null
     const each = usd[`${textIn(given, 'quality')} ${textIn(given, 'size')}`]
     return each === undefined ? null : each * (numberIn(given, 'n') ?? 1)
   }

@@ -81,6 +81,23 @@ describe('a route costs what it really makes: its adjustments are in its price',
     expect(routeOf(id, provider).price?.(params, role)).toBe(usd)
   })
 
+  test('what the pictures of an edit cost is in no list, at OpenAI or at fal', () => {
+    const size = '1024x1024'
+    const given = { image: 'https://cdn.example.org/a.png' }
+    for (const provider of ['openai', 'fal'])
+      for (const [id, quality] of [
+        ['openai/gpt-image-2', 'high'],
+        ['openai/gpt-image-1.5', 'low'],
+      ] as const) {
+        const { price } = routeOf(id, provider)
+        const words = { prompt: 'p', quality, size }
+        expect(price?.(words, 'text_to_image')).toBeGreaterThan(0)
+        expect(price?.(words, 'image_to_image', { incoming: [[{ width: 64, height: 64 }]] })).toBeNull()
+        expect(price?.({ ...words, ...given }, 'image_to_image')).toBeNull()
+        expect(price?.({ ...words, ...given }, 'text_to_image')).toBeNull()
+      }
+  })
+
   test('the automatic size of an edit stays unknown', () => {
     const params = picture({ image: 'https://cdn.example.org/a.png' })
     expect(routeOf('openai/gpt-image-2', 'fal').price?.(params, 'image_to_image')).toBe(null)
