@@ -512,6 +512,16 @@ const rows: Row[] = [
     },
   ],
   [
+    'Wan 3.0 at DashScope: there is no switch for the sound',
+    { model: 'wan/3.0', provider: 'dashscope', params: { prompt: 'surf', audio: true, duration: 2 }, pictures: [A] },
+    'wan3.0-video',
+    {
+      input: { prompt: 'surf', media: [{ type: 'first_frame', url: A }] },
+      parameters: { resolution: '1080P', ratio: 'adaptive', duration: 2, prompt_extend: true, watermark: false },
+    },
+    ['/audio'],
+  ],
+  [
     'Wan 3.0 at Runway: the ratio of the frame',
     {
       model: 'wan/3.0',
@@ -702,6 +712,11 @@ const refused: [name: string, asked: Asked, reason: RegExp][] = [
     'Replicate has no last frame of Kling 2.6',
     { model: 'kling/2.6-pro', provider: 'replicate', params: { prompt: 'a', image_tail: B }, pictures: [A, B] },
     /last frame/,
+  ],
+  [
+    'DashScope films no Wan 3.0 without sound',
+    { model: 'wan/3.0-prime', provider: 'dashscope', params: { prompt: 'a', audio: false }, pictures: [A] },
+    /cannot do audio false: it always makes sound/,
   ],
   [
     'fal films Wan 2.6 in three lengths',

@@ -3,7 +3,8 @@
  *
  * 1. Two families: up to 2.6 the first frame is `img_url`; from 2.7 on, pictures stand in `media` with their types.
  * 2. Resolutions are tiers with a capital P; fal and Replicate spell them small.
- * 3. The film has the ratio of its first frame; only 3.0 can be told another one.
+ * 3. From 2.7 on DashScope always makes sound; only Runway can film 3.0 without.
+ * 4. The film has the ratio of its first frame; only 3.0 can be told another one.
  */
 import { isObject, type JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/model.ts'
@@ -225,7 +226,8 @@ function writeDashscopeMedia(draft: Draft): void {
     ...clips,
   ]
   draft.send('input', input)
-  sendParameters(draft, ['resolution', 'ratio', 'duration', 'prompt_extend', 'audio', 'watermark', 'seed'])
+  sendParameters(draft, ['resolution', 'ratio', 'duration', 'prompt_extend', 'watermark', 'seed'])
+  draft.always('audio', true, 'it always makes sound')
 }
 
 function writeFal27(draft: Draft): void {

@@ -48,6 +48,8 @@ const filmParameters: Fields = {
   watermark: bool,
   shot_type: oneOf('single', 'multi'),
 }
+/** Sound is always on. */
+const { audio: _, ...newFilmParameters } = filmParameters
 const media = shape(
   {
     type: oneOf(
@@ -92,10 +94,10 @@ interface Service {
   gives: 'image' | 'video'
 }
 
-const film = (models: RegExp, input: Fields, required: string[]): Service => ({
+const film = (models: RegExp, input: Fields, required: string[], parameters = filmParameters): Service => ({
   models,
   input: shape(input, required),
-  parameters: filmParameters,
+  parameters,
   gives: 'video',
 })
 
@@ -103,7 +105,7 @@ const SERVICES: Readonly<Record<string, readonly Service[]>> = {
   'video-generation/video-synthesis': [
     // HappyHorse is listed without its family; its public adapter speaks the older one.
     film(/^(wan2\.[56]-(t2v|i2v|r2v)|happyhorse-1\.0-)/, oldFilmInput, []),
-    film(/^(wan2\.7-|wan3\.0-video)/, newFilmInput, []),
+    film(/^(wan2\.7-|wan3\.0-video)/, newFilmInput, [], newFilmParameters),
   ],
   'image2video/video-synthesis': [film(/^wan2\.\d-kf2v/, keyFrames, ['first_frame_url'])],
   'multimodal-generation/generation': [
