@@ -138,7 +138,9 @@ function writeReplicateGen4(draft: Draft): void {
   if (seconds !== 5 && seconds !== 10) draft.refuse('replicate films 5 or 10 seconds')
   draft.send('duration', seconds)
   const wanted = draft.text('ratio') ?? '1280:720'
-  draft.send('aspect_ratio', nearestRatio(ratioOf(wanted), ['16:9', '9:16', '4:3', '3:4', '1:1', '21:9']).ratio)
+  const { ratio: near } = nearestRatio(ratioOf(wanted), ['16:9', '9:16', '4:3', '3:4', '1:1', '21:9'])
+  draft.adjust('ratio', near, 'replicate takes a ratio instead of a size')
+  draft.send('aspect_ratio', near)
   draft.copy('seed')
 }
 

@@ -620,6 +620,7 @@ const rows: Row[] = [
     },
     'runwayml/gen4-turbo',
     { prompt: 'walk', image: A, duration: 10, aspect_ratio: '4:3' },
+    [{ pointer: '/ratio', from: '1104:832', to: '4:3', reason: 'replicate takes a ratio instead of a size' }],
   ],
   [
     'FLUX 3 video at BFL: raw base64, the mode told',
