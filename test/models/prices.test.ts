@@ -240,7 +240,9 @@ describe('what a provider counts, at the listed price', () => {
 
   test('a set of pictures costs those that were made', () => {
     const { price } = routeOf('bytedance/seedream-4.5', 'byteplus')
-    expect(price?.(set, 'text_to_image')).toBe(0.56)
+    expect(price?.(set, 'text_to_image')).toBe(0.6)
+    expect(price?.(set, 'image_to_image')).toBe(0.56)
+    expect(price?.({ ...set, image: ['https://a.example/a.png'] }, 'image_to_image', { incoming: [[]] })).toBe(0.52)
     expect(price?.(set, 'text_to_image', { counted: 3 })).toBe(0.12)
     expect(price?.({ prompt: 'p' }, 'text_to_image', { counted: 1 })).toBe(0.04)
   })

@@ -152,23 +152,20 @@ function rules(given: JsonObject, tell: Tell, use: Use, { tiers, pixels }: Seedr
   }
 }
 
-/**
- * Pictures that a set may hold; Ark's own limit is 15 together with the inputs. A price knows nothing of the steps before:
- * beside a picture of theirs, a list counts one too few, and the price is that of one picture more.
- */
-function mostPictures(given: JsonObject): number {
+/** Pictures that a set may hold; Ark's own limit is 15 together with those that it reads. */
+function mostPictures(given: JsonObject, read: number): number {
   const options = given.sequential_image_generation_options
   const asked = isObject(options) ? numberIn(options, 'max_images') : undefined
-  return asked ?? Math.max(1, 15 - Math.max(1, imageInputs(given).length))
+  return asked ?? Math.max(1, 15 - read)
 }
 
 /** Nobody knows before how many pictures a set will hold; ModelArk counts them in its answer. */
 const perPicture =
   (usd: number | null): Price =>
-  (given, { counted }) => {
+  (given, { pictures, counted }) => {
     if (usd === null) return null
     if (counted !== undefined) return usd * counted
-    return given.sequential_image_generation === 'auto' ? { atMost: usd * mostPictures(given) } : usd
+    return given.sequential_image_generation === 'auto' ? { atMost: usd * mostPictures(given, pictures.length) } : usd
   }
 
 const webSearch = {
