@@ -30,6 +30,9 @@ export interface Known {
   counted?: number
 }
 
+/** What a call costs by a price list, in US dollars: so much, or at the most so much; null where nobody knows. */
+export type Quote = number | { atMost: number } | null
+
 /** A model in its maker's own words. Pure data and pure functions. */
 export interface Model {
   id: string
@@ -50,8 +53,7 @@ export interface Model {
     params: JsonObject,
     wired?: boolean,
   ): { pointer: string; value: string; slot: 'first' | 'other'; or?: string }[]
-  /** The listed price of one call in US dollars, the most that it may be; null where nobody knows. */
-  price(params: JsonObject, role: Role, known?: Known): number | null
+  price(params: JsonObject, role: Role, known?: Known): Quote
   /** How long a call usually takes, in milliseconds. */
   expectedMs: number
   /** How long these parameters allow it to take; 0 or absent where they say nothing. */
@@ -72,9 +74,8 @@ export interface Route {
   inline?: boolean
   /** What is documented of the input pictures that are taken here. Those of steps before are judged by it, the caller's are not. */
   pictureLimits?: PictureLimits
-  /** The listed price of what is made here; with `counted`, of so many pictures or tokens. `isMost`: it may come to less. */
-  price?(params: JsonObject, role: Role, known?: Known): number | null
-  isMost?(params: JsonObject, role: Role, known?: Known): boolean
+  /** Of what is made here. */
+  price?(params: JsonObject, role: Role, known?: Known): Quote
   /** What the picture becomes that is made here of these parameters; null, or absent, where they leave that to the model. */
   shape?(params: JsonObject, role: Role): Shape | null
 }

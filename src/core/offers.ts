@@ -7,20 +7,24 @@
  *    refused where none of them fits. Where nobody knows one of them, it is taken.
  */
 import type { PlannedStep } from './chain.ts'
-import type { Known, Model, PictureLimits, Route, Shape, Translation } from './model.ts'
+import type { Known, Model, PictureLimits, Quote, Route, Shape, Translation } from './model.ts'
 import type { Provider } from './ports.ts'
 import type { Step } from './run.ts'
 
 type Priced = Pick<PlannedStep, 'params' | 'role' | 'dependsOn'>
 
-/** What one call costs by the price list, in US dollars: the most that it may; null where nobody knows. No route: the maker's. */
-export function priceAt(route: Route | null, model: Model, step: Priced, incoming: readonly Incoming[]): number | null {
+/** What one call costs. No route: at the maker's prices. */
+export function quoteAt(route: Route | null, model: Model, step: Priced, incoming: readonly Incoming[]): Quote {
   return (route?.price ?? model.price)(step.params, step.role, knownOf(step, incoming))
 }
 
-/** Whether a call may cost less than its price: how much is made, or what size a picture has, shows only then. */
-export function isMostAt(route: Route, step: Priced, incoming: readonly Incoming[]): boolean {
-  return route.isMost?.(step.params, step.role, knownOf(step, incoming)) ?? false
+/** The same in US dollars: the most that it may be, as how much is made, or what size a picture has, may show only then. */
+export function priceAt(...call: Parameters<typeof quoteAt>): number | null {
+  return usdOf(quoteAt(...call))
+}
+
+export function usdOf(quote: Quote): number | null {
+  return typeof quote === 'object' ? (quote?.atMost ?? null) : quote
 }
 
 function knownOf({ dependsOn }: Priced, incoming: readonly Incoming[]): Known {

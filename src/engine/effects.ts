@@ -11,6 +11,7 @@ import { type StepError, stepError } from '../core/errors.ts'
 import type { AttemptSignal, Effect, Event } from '../core/events.ts'
 import type { Json } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
+import { usdOf } from '../core/offers.ts'
 import {
   type Clock,
   type Media,
@@ -379,6 +380,6 @@ function refused(error: StepError): Said {
 function costOf(said: { costUsd?: number; counted?: number }, step?: Step, route?: Route): { costUsd?: number } {
   const { counted } = said
   const listed = step && counted !== undefined ? route?.price?.(step.params, step.role, { counted }) : null
-  const costUsd = said.costUsd ?? listed ?? null
+  const costUsd = said.costUsd ?? usdOf(listed ?? null)
   return costUsd === null ? {} : { costUsd }
 }

@@ -10,7 +10,7 @@
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
-import { express, type Incoming, incomingOf, isMostAt, lackOf, priceAt } from '../core/offers.ts'
+import { express, type Incoming, incomingOf, lackOf, quoteAt, usdOf } from '../core/offers.ts'
 import type { Clock, Provider } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
 import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
@@ -141,7 +141,7 @@ function trial(provider: Provider | undefined, route: Route, step: Step, incomin
 }
 
 function costOf(route: Route, model: Model, step: Step, incoming: readonly Incoming[]): Cost {
-  const usd = priceAt(route, model, step, incoming)
-  if (usd === null) return UNKNOWN_COST
-  return { estimatedUsd: usd, actualUsd: null, basis: isMostAt(route, step, incoming) ? 'upper_bound' : 'listed' }
+  const quote = quoteAt(route, model, step, incoming)
+  if (quote === null) return UNKNOWN_COST
+  return { estimatedUsd: usdOf(quote), actualUsd: null, basis: typeof quote === 'object' ? 'upper_bound' : 'listed' }
 }

@@ -30,15 +30,14 @@
  */
 import type { Problem } from '../core/errors.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
-import type { Known, Model, PictureLimits, Role, Route, Shape, StepKind, Translation } from '../core/model.ts'
+import type { Known, Model, PictureLimits, Quote, Role, Route, Shape, StepKind, Translation } from '../core/model.ts'
 import { roundUsd } from '../core/money.ts'
 import { SAMPLE } from '../core/offers.ts'
 import { check } from './check.ts'
 import { Draft, type Input, type Ref, type Slot } from './draft.ts'
 import { defaultsOf } from './fields.ts'
 
-/** US dollars: so many, or at the most so many; null where nobody knows. */
-export type Price = (params: JsonObject, call: Call) => number | { atMost: number } | null
+export type Price = (params: JsonObject, call: Call) => Quote
 
 /** A call as its price sees it. */
 export interface Call {
@@ -99,10 +98,10 @@ export interface ModelSpec {
 export function defineModel(spec: ModelSpec): Model {
   const defaults = defaultsOf(spec.params)
   const { shape } = spec
-  const quote = (rule: Price, params: JsonObject, role: Role, known: Known = {}): ReturnType<Price> =>
-    rule({ ...defaults, ...params }, callOf(spec, params, role, known))
-  const quoteAt = (route: RouteSpec, params: JsonObject, role: Role, known?: Known): ReturnType<Price> =>
-    quote(route.price ?? spec.price, doneAt(spec, route, params, role), role, known)
+  const price =
+    (rule: Price) =>
+    (params: JsonObject, role: Role, known: Known = {}): Quote =>
+      rounded(rule({ ...defaults, ...params }, callOf(spec, params, role, known)))
   return {
     id: spec.id,
     title: spec.title,
@@ -120,7 +119,7 @@ export function defineModel(spec: ModelSpec): Model {
         slot: slot === 'first' ? ('first' as const) : ('other' as const),
         ...(slot === 'first' && listOf(spec, pointer.slice(1)) ? { or: 'give it in a list, as a further one' } : {}),
       })),
-    price: (params, role, known) => usdOf(quote(spec.price, params, role, known)),
+    price: price(spec.price),
     routes: spec.routes.map(
       (route): Route => ({
         provider: route.provider,
@@ -128,8 +127,8 @@ export function defineModel(spec: ModelSpec): Model {
         translate: (params, use) => translate(spec, route, params, use),
         ...(route.inline ? { inline: true } : {}),
         ...(route.pictureLimits ? { pictureLimits: route.pictureLimits } : {}),
-        price: (params, role, known) => usdOf(quoteAt(route, params, role, known)),
-        isMost: (params, role, known) => isObject(quoteAt(route, params, role, known)),
+        price: (params, role, known) =>
+          price(route.price ?? spec.price)(doneAt(spec, route, params, role), role, known),
         ...(shape
           ? { shape: (params, role) => shape({ ...defaults, ...doneAt(spec, route, params, role) }, role) }
           : {}),
@@ -138,8 +137,8 @@ export function defineModel(spec: ModelSpec): Model {
   }
 }
 
-function usdOf(quoted: ReturnType<Price>): number | null {
-  return roundUsd(typeof quoted === 'object' ? (quoted?.atMost ?? null) : quoted)
+function rounded(quote: Quote): Quote {
+  return quote !== null && typeof quote === 'object' ? { atMost: roundUsd(quote.atMost) } : roundUsd(quote)
 }
 
 /** Of the pictures that the caller gave nobody knows the shapes before they are read. */

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import { KIND_OF, type PlannedStep } from '../../src/core/chain.ts'
 import type { Model, Route, Shape } from '../../src/core/model.ts'
-import { express, incomingOf, isMostAt, lackOf, obstacleOf, priceAt, SAMPLE } from '../../src/core/offers.ts'
+import { express, incomingOf, lackOf, obstacleOf, priceAt, quoteAt, SAMPLE } from '../../src/core/offers.ts'
 import type { Step } from '../../src/core/run.ts'
 
 const step: PlannedStep = {
@@ -99,14 +99,14 @@ test('a call costs what the route says; where it says nothing, what the maker sa
   expect(priceAt(null, model, step, [])).toBe(0.03)
   expect(priceAt({ ...route('url'), price: ({ n }) => Number(n) }, model, step, [])).toBe(3)
   expect(priceAt({ ...route('url'), price: () => null }, model, step, [])).toBeNull()
+  expect(priceAt({ ...route('url'), price: () => ({ atMost: 2 }) }, model, step, [])).toBe(2)
 })
 
 test('a price knows the pictures of the steps before, each in its place, and of which nobody knows the shape', () => {
   const seen: unknown[] = []
-  const asked: Route = { ...route('url'), price: (_params, _role, known) => seen.push(known), isMost: () => true }
+  const asked: Route = { ...route('url'), price: (_params, _role, known) => ({ atMost: seen.push(known) }) }
   const joined = { ...step, dependsOn: ['a', 'b'] }
   const incoming = [{ from: 'b', shapes: [{ ratio: 2 }] }]
-  priceAt(asked, { price: () => null } as unknown as Model, joined, incoming)
+  expect(quoteAt(asked, { price: () => null } as unknown as Model, joined, incoming)).toEqual({ atMost: 1 })
   expect(seen).toEqual([{ incoming: [[], [{ ratio: 2 }]] }])
-  expect([isMostAt(asked, joined, incoming), isMostAt(route('url'), joined, incoming)]).toEqual([true, false])
 })

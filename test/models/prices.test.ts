@@ -3,6 +3,7 @@ import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
 import type { JsonObject } from '../../src/core/json.ts'
 import type { Model, Role, Route, Shape } from '../../src/core/model.ts'
+import { usdOf } from '../../src/core/offers.ts'
 import type { Adjustment } from '../../src/core/run.ts'
 import { createCatalog } from '../../src/models/catalog.ts'
 import { arbitraryCall, type Call, edgeCalls, picturesAs } from '../support/params.ts'
@@ -17,7 +18,7 @@ function routeOf(id: string, provider: string): Route {
 }
 
 const priceOf = (model: Model, route: Route, params: JsonObject, role: Role): number | null =>
-  (route.price ?? model.price)(params, role)
+  usdOf((route.price ?? model.price)(params, role))
 
 /** The parameters as an attempt tells that they were changed. */
 function adjusted(params: JsonObject, adjustments: readonly Adjustment[]): JsonObject {
@@ -139,14 +140,13 @@ describe('an edit with FLUX.2 costs the megapixels that go in and those that com
     for (const provider of name.includes('klein') ? ['bfl'] : ['bfl', 'fal']) {
       const route = routeOf(`bfl/${name}`, provider)
       const call = [{ prompt: 'p', ...more }, 'image_to_image', { incoming }] as const
-      expect([route.price?.(...call), route.isMost?.(...call)]).toEqual([usd, isMost])
+      expect(route.price?.(...call)).toEqual(isMost ? { atMost: usd } : usd)
     }
   })
 
   test('so it does for words alone', () => {
-    const { price, isMost } = routeOf('bfl/flux-2-flex', 'bfl')
-    const call = [{ prompt: 'p', width: 64 }, 'text_to_image'] as const
-    expect([price?.(...call), isMost?.(...call)]).toEqual([0.2, true])
+    const { price } = routeOf('bfl/flux-2-flex', 'bfl')
+    expect(price?.({ prompt: 'p', width: 64 }, 'text_to_image')).toEqual({ atMost: 0.2 })
   })
 
   test('without a size words alone make a megapixel, and what comes after knows it', () => {
@@ -181,7 +181,7 @@ describe('a film costs its pixels', () => {
   test.each(rows)('%s in %s, %s', (name, resolution, ratio, usd) => {
     const params = { content: [], duration: 5, resolution, ratio, generate_audio: false }
     const ark = routeOf(`bytedance/${name}`, 'byteplus')
-    expect(ark.price?.(params, 'image_to_video')).toBe(usd)
+    expect(usdOf(ark.price?.(params, 'image_to_video') ?? null)).toBe(usd)
   })
 })
 
@@ -201,8 +201,7 @@ describe('an adaptive film costs the pixels of the ratio that its picture gives 
   test.each(rows)('%s', (_, incoming, usd, isMost, more = {}) => {
     const ark = routeOf('bytedance/seedance-2.0', 'byteplus')
     const params: JsonObject = { content: [], duration: 5, resolution: '4k', ...more }
-    const call = [params, 'image_to_video', { incoming }] as const
-    expect([ark.price?.(...call), ark.isMost?.(...call)]).toEqual([usd, isMost])
+    expect(ark.price?.(params, 'image_to_video', { incoming })).toEqual(isMost ? { atMost: usd } : usd)
   })
 
   function reference(): JsonObject {
@@ -221,10 +220,9 @@ describe('reference films are billed by their seconds too, at most 15 together',
     ['seedance-2.0', 'fal', 'audio_url', 1.512, false],
   ]
   test.each(rows)('%s at %s with a %s', (name, provider, type, usd, isMost) => {
-    const { price, isMost: isMostOf } = routeOf(`bytedance/${name}`, provider)
+    const { price } = routeOf(`bytedance/${name}`, provider)
     const params: JsonObject = { content: [clip(type), clip(type)], duration: 5, ratio: '16:9' }
-    const call = [params, 'image_to_video'] as const
-    expect([price?.(...call), isMostOf?.(...call)]).toEqual([usd, isMost])
+    expect(price?.(params, 'image_to_video')).toEqual(isMost ? { atMost: usd } : usd)
   })
 
   test('and what ModelArk counts holds all of them', () => {
@@ -240,9 +238,11 @@ describe('what a provider counts, at the listed price', () => {
 
   test('a set of pictures costs those that were made', () => {
     const { price } = routeOf('bytedance/seedream-4.5', 'byteplus')
-    expect(price?.(set, 'text_to_image')).toBe(0.6)
-    expect(price?.(set, 'image_to_image')).toBe(0.56)
-    expect(price?.({ ...set, image: ['https://a.example/a.png'] }, 'image_to_image', { incoming: [[]] })).toBe(0.52)
+    const image = ['https://a.example/a.png']
+    // Nobody knows before how many.
+    expect(price?.(set, 'text_to_image')).toEqual({ atMost: 0.6 })
+    expect(price?.(set, 'image_to_image')).toEqual({ atMost: 0.56 })
+    expect(price?.({ ...set, image }, 'image_to_image', { incoming: [[]] })).toEqual({ atMost: 0.52 })
     expect(price?.(set, 'text_to_image', { counted: 3 })).toBe(0.12)
     expect(price?.({ prompt: 'p' }, 'text_to_image', { counted: 1 })).toBe(0.04)
   })
@@ -271,20 +271,23 @@ describe('what a provider counts, at the listed price', () => {
 
   test('before it is counted, the price of a set or of a draft is the most that it may be', () => {
     const seedream = routeOf('bytedance/seedream-4.5', 'fal')
-    expect([set, { prompt: 'p' }].map(params => seedream.isMost?.(params, 'text_to_image'))).toEqual([true, false])
-    const seedance = routeOf('bytedance/seedance-1.5-pro', 'byteplus')
-    expect([{ ...film, draft: true }, film].map(params => seedance.isMost?.(params, 'image_to_video'))).toEqual([
-      true,
-      false,
+    expect([set, { prompt: 'p' }].map(params => seedream.price?.(params, 'text_to_image'))).toEqual([
+      { atMost: 0.6 },
+      0.04,
     ])
-    expect(routeOf('bfl/flux-2-pro', 'bfl').isMost?.({ prompt: 'p' }, 'text_to_image')).toBe(false)
+    const seedance = routeOf('bytedance/seedance-1.5-pro', 'byteplus')
+    expect([{ ...film, draft: true }, film].map(params => seedance.price?.(params, 'image_to_video'))).toEqual([
+      { atMost: 0.1296 },
+      0.1296,
+    ])
+    expect(routeOf('bfl/flux-2-pro', 'bfl').price?.({ prompt: 'p' }, 'text_to_image')).toBe(0.03)
   })
 
   test('every price at the provider that counts goes by the count, or knows none', () => {
     for (const model of catalog.all()) {
       for (const route of model.routes.filter(each => each.provider === 'byteplus')) {
         for (const { params, role } of edgeCalls(model)) {
-          const [one, two] = [1_000, 2_000].map(counted => route.price?.(params, role, { counted }) ?? null)
+          const [one, two] = [1_000, 2_000].map(counted => usdOf(route.price?.(params, role, { counted }) ?? null))
           expect([model.id, params, two]).toEqual([model.id, params, one === null ? null : (one ?? 0) * 2])
         }
       }
