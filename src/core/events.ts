@@ -7,7 +7,7 @@
  */
 import type { StepError } from './errors.ts'
 import type { Json } from './json.ts'
-import type { Adjustment, CancelOutcome, Cost, Output, ProviderMedia } from './run.ts'
+import type { Adjustment, CancelAnswer, Cost, Output, ProviderMedia } from './run.ts'
 
 interface OfStep {
   stepId: string
@@ -50,7 +50,7 @@ export type AttemptSignal =
   | ({ type: 'job.succeeded'; media: readonly ProviderMedia[]; costUsd?: number } & OfAttempt)
   /** `jobless`: it was a call, not a job; nobody need ask for it again. */
   | ({ type: 'job.failed'; error: StepError; costUsd?: number; jobless?: true } & OfAttempt)
-  | ({ type: 'job.cancel_settled'; outcome: CancelOutcome } & OfAttempt)
+  | ({ type: 'job.cancel_settled'; outcome: CancelAnswer } & OfAttempt)
   | ({ type: 'media.kept'; outputs: readonly Output[] } & OfAttempt)
   /** `outputs`: what is kept of several all the same, so far. */
   | ({ type: 'media.keep_failed'; error: StepError; fault: KeepFault; outputs: readonly Output[] } & OfAttempt)

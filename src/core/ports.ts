@@ -21,7 +21,7 @@ import type { StepError } from './errors.ts'
 import type { Json, JsonObject } from './json.ts'
 import type { ApiKey, Spending, WebhookSecret } from './keys.ts'
 import type { Role, StepKind } from './model.ts'
-import type { CancelOutcome, Output, ProviderMedia, Run, RunEvent, RunStatus } from './run.ts'
+import type { CancelAnswer, Output, ProviderMedia, Run, RunEvent, RunStatus } from './run.ts'
 
 // ── Providers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -99,7 +99,7 @@ export interface Provider {
   /** Asks for a job. Never throws. An unknown status is pending. */
   check(jobRef: Json, signal: AbortSignal): Promise<Checked>
   /** Asks the provider to stop a job. Never throws. */
-  cancel(jobRef: Json, signal: AbortSignal): Promise<CancelOutcome>
+  cancel(jobRef: Json, signal: AbortSignal): Promise<CancelAnswer>
   /** Looks for the job of a submit whose answer was lost. Absent where the provider has no way. */
   find?(attempt: FindJob, signal: AbortSignal): Promise<Found>
   /** Verifies an inbound webhook over its raw bytes. Absent where the provider sends none. */

@@ -48,6 +48,8 @@ export interface Output {
 }
 
 export type CancelOutcome = 'confirmed' | 'unsupported' | 'failed'
+/** What asking a provider to stop a job came to. `unbegun`: confirmed, and nothing is billed, for it takes only what has not begun. */
+export type CancelAnswer = CancelOutcome | 'unbegun'
 
 /** What an attempt brought after it was over for us: canceled, given up, or never answered. It moves no step. */
 export interface LateResult {

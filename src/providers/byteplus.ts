@@ -7,7 +7,8 @@
  * 3. Every task carries our token as its `safety_identifier`, which the list gives back: so a task is found whose submit
  *    was never answered. `none` needs a list that reaches back to the submit and holds no task that could be ours. A
  *    caller's own identifier replaces the token: such a task is not found, and not taken for none either.
- * 4. DELETE cancels a queued task and erases a finished one, so the status is read before.
+ * 4. DELETE cancels a queued task and erases a finished one, so the status is read before. Of one that runs it is refused:
+ *    a canceled task never began, and is free.
  * 5. Callbacks are not signed: the token in the address is the proof, and the task is fetched again.
  * 6. No answer names money: pictures are billed by those that were made, films by their tokens, and both are counted there.
  */
@@ -73,10 +74,10 @@ export function createBytePlus(options: ProtocolOptions): Provider {
       const asked = await wire.ask(taskAsk(baseUrl, 'GET', id), signal)
       const status = asked.type === 'answered' ? textAt(asked.answer.json, 'status') : undefined
       if (status === 'running') return 'unsupported'
-      if (status === 'cancelled') return 'confirmed'
+      if (status === 'cancelled') return 'unbegun'
       if (status !== 'queued') return 'failed'
       const deleted = await wire.ask(taskAsk(baseUrl, 'DELETE', id), signal)
-      return deleted.type === 'answered' && deleted.answer.status < 300 ? 'confirmed' : 'failed'
+      return deleted.type === 'answered' && deleted.answer.status < 300 ? 'unbegun' : 'failed'
     },
     async find(attempt, signal) {
       // A picture is no task: it is in no list, and no callback comes.
@@ -246,7 +247,7 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
       case 'failed':
         return { type: 'failed', error: errorIn(dialect, at(json, 'error')) }
       case 'cancelled':
-        return { type: 'failed', error: fault(dialect, 'canceled', { words: said }) }
+        return { type: 'failed', error: fault(dialect, 'canceled', { words: said }), costUsd: 0 }
       case 'expired':
         return {
           type: 'failed',

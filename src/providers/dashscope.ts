@@ -4,7 +4,7 @@
  * 1. Wan films and older picture models are tasks and need the header `X-DashScope-Async: enable`; picture models that
  *    take `input.messages` are synchronous and must not have it. Pictures are billed by those that were made.
  * 2. A failed task is HTTP 200. UNKNOWN is what an expired or foreign id answers.
- * 3. Only a PENDING task can be canceled. There is no webhook.
+ * 3. Only a PENDING task can be canceled, so that a canceled one is free. There is no webhook.
  */
 import type { ErrorCode, StepError } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
@@ -70,7 +70,7 @@ export function createDashScope(options: ProtocolOptions): Provider {
       const ask: Ask = { method: 'POST', url: below(baseUrl, 'tasks', id, 'cancel'), headers: JSON_HEADERS, ...SMALL }
       const asked = await wire.ask(ask, signal)
       const stopped = asked.type === 'answered' && asked.answer.status < 300
-      return stopped ? 'confirmed' : cancelSeen(await check(ref, signal))
+      return stopped ? 'unbegun' : cancelSeen(await check(ref, signal))
     },
     open: (media, signal) => wire.open(media.url, signal),
   }
@@ -184,7 +184,7 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
       case 'FAILED':
         return { type: 'failed', error: errorIn(dialect, output) }
       case 'CANCELED':
-        return { type: 'failed', error: fault(dialect, 'canceled', { words: said }) }
+        return { type: 'failed', error: fault(dialect, 'canceled', { words: said }), costUsd: 0 }
       case 'UNKNOWN':
         return { type: 'lost', error: fault(dialect, 'provider_lost', { words: said }) }
       default:

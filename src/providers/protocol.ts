@@ -13,7 +13,7 @@
 import { type ErrorCode, type StepError, stepError } from '../core/errors.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Checked, Started } from '../core/ports.ts'
-import type { CancelOutcome } from '../core/run.ts'
+import type { CancelAnswer } from '../core/run.ts'
 import { type ProviderCall, retryAfterMs as retryAfterIn } from '../net/provider-http.ts'
 
 /** One HTTP answer. */
@@ -353,8 +353,10 @@ export const pending = (pollAfterMs: number, progress: number | null = null): Ch
 })
 
 /** What a cancel came to when the provider would not say: the job says it. */
-export const cancelSeen = (checked: Checked): CancelOutcome =>
-  checked.type === 'failed' && checked.error.code === 'canceled' ? 'confirmed' : 'failed'
+export function cancelSeen(checked: Checked): CancelAnswer {
+  if (checked.type !== 'failed' || checked.error.code !== 'canceled') return 'failed'
+  return checked.costUsd === 0 ? 'unbegun' : 'confirmed'
+}
 
 // ── Addresses ─────────────────────────────────────────────────────────────────────────────────────
 

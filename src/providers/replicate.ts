@@ -10,7 +10,7 @@
 import type { ErrorCode } from '../core/errors.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { FindJob, Found, Hint, InboundRequest, Picture, Provider, StartJob } from '../core/ports.ts'
-import type { CancelOutcome } from '../core/run.ts'
+import type { CancelAnswer } from '../core/run.ts'
 import { parseSecret, verify } from '../net/signature.ts'
 import {
   type Answer,
@@ -206,11 +206,11 @@ function linksIn(output: Json | undefined): string[] {
   return [mediaLink(output)].filter(link => link !== null)
 }
 
-/** The answer to a cancel is the prediction: only one that is not done was stopped. */
-function readCancel(answer: Answer): CancelOutcome {
+/** The answer to a cancel is the prediction: only one that is not done was stopped, and an aborted one has not begun. */
+export function readCancel(answer: Answer): CancelAnswer {
   const status = answer.status < 300 ? textAt(answer.json, 'status') : undefined
-  const stopped = status === 'canceled' || status === 'aborted' || status === 'starting' || status === 'processing'
-  return stopped ? 'confirmed' : 'failed'
+  if (status === 'aborted') return 'unbegun'
+  return status === 'canceled' || status === 'starting' || status === 'processing' ? 'confirmed' : 'failed'
 }
 
 /** Whether a page of the list holds the prediction of an attempt; `older`: the next page may. */

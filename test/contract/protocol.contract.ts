@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import type { ErrorCode, StepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import type { Checked, Provider, StartJob } from '../../src/core/ports.ts'
-import type { CancelOutcome } from '../../src/core/run.ts'
+import type { CancelAnswer, CancelOutcome } from '../../src/core/run.ts'
 import {
   type Bench,
   type BenchSpec,
@@ -28,7 +28,8 @@ export interface Traits {
   ran?: readonly Failure[]
   /** Refusals that differ from the usual codes; null: cannot be told apart there. */
   refusals?: Readonly<Partial<Record<Refusal['because'], ErrorCode | null>>>
-  cancel: Readonly<Record<'queued' | 'running' | 'ended', CancelOutcome>>
+  /** Of what has begun nobody can say that it had not. */
+  cancel: Readonly<{ queued: CancelAnswer; running: CancelOutcome; ended: CancelOutcome }>
   /**
    * What a look-up can do. `token`: our mark stands on the job. `token or absence`: only with a webhook address does it.
    * `absence only`: there is no mark. `never`: nobody can tell. `none`: there is no look-up.
@@ -423,8 +424,16 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
           const after = await check(ref)
           // A finished output is never thrown away by a cancel; a stopped job never succeeds.
           if (moment === 'ended') expect(after.type).toBe('succeeded')
-          else if (outcome === 'confirmed') expect(after.type).not.toBe('succeeded')
+          else if (outcome === 'confirmed' || outcome === 'unbegun') expect(after.type).not.toBe('succeeded')
           else expect(after.type).toBe('succeeded')
+        })
+      }
+
+      if (traits.cancel.queued === 'unbegun') {
+        test('a job that was canceled before it began is free, whoever asks and however often', async () => {
+          const ref = await accepted()
+          for (let i = 0; i < 2; i++) expect(await bench.provider.cancel(ref, bench.signal)).toBe('unbegun')
+          expect(await check(ref)).toMatchObject({ type: 'failed', error: { code: 'canceled' }, costUsd: 0 })
         })
       }
 

@@ -132,6 +132,18 @@ test.each([
   },
 )
 
+const LISTED = { estimatedUsd: 0.05, actualUsd: null, basis: 'listed' }
+
+test.each([
+  ['not begun', 'nothing', 'unbegun', { ...LISTED, actualUsd: 0 }, 'confirmed'],
+  ['been at work, perhaps', 'perhaps all', 'confirmed', { ...LISTED, basis: 'upper_bound' }, 'confirmed'],
+  ['no way to be stopped', 'perhaps all', 'unsupported', { ...LISTED, basis: 'upper_bound' }, 'unsupported'],
+])('a job that is canceled and had %s costs %s', (_, _cost, outcome, cost, providerCancel) => {
+  const running = tell(runOf({ a: [] }), ROUTED, SUBMITTED, CANCEL).run
+  const { run, step } = tell(running, { type: 'job.cancel_settled', outcome })
+  expect([run.status, step]).toMatchObject(['canceled', { status: 'canceled', attempts: [{ cost, providerCancel }] }])
+})
+
 test.each([
   ['nothing', { costUsd: 0 }, { actualUsd: 0, basis: 'metered' }],
   ['what it says', { costUsd: 0.02 }, { actualUsd: 0.02, basis: 'metered' }],

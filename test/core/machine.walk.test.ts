@@ -136,7 +136,7 @@ function anyEvent(run: Run, draw: Draw, at: number): Event {
     case 'job.failed':
       return { type, ...base, error, ...cost }
     case 'job.cancel_settled':
-      return { type, ...base, outcome: pick(draw, ['confirmed', 'unsupported', 'failed']) }
+      return { type, ...base, outcome: pick(draw, ['unbegun', 'confirmed', 'unsupported', 'failed']) }
     case 'media.kept':
       return { type, ...base, outputs: [OUTPUT] }
     case 'media.keep_failed':

@@ -50,7 +50,7 @@ protocolContract('byteplus films', films, {
     canceled: 'canceled',
     empty: 'output_invalid',
   },
-  cancel: { queued: 'confirmed', running: 'unsupported', ended: 'failed' },
+  cancel: { queued: 'unbegun', running: 'unsupported', ended: 'failed' },
   find: 'token',
   strange: id => ({ id, status: 'dreaming' }),
   webhooks: 'by token',
@@ -73,7 +73,7 @@ protocolContract(
   {
     kind: 'job',
     failures: {},
-    cancel: { queued: 'confirmed', running: 'unsupported', ended: 'failed' },
+    cancel: { queued: 'unbegun', running: 'unsupported', ended: 'failed' },
     find: 'absence only',
     webhooks: 'by token',
     links: false,

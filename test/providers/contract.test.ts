@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { JsonObject } from '../../src/core/json.ts'
 import type { Role } from '../../src/core/model.ts'
 import type { Provider } from '../../src/core/ports.ts'
-import type { CancelOutcome } from '../../src/core/run.ts'
+import type { CancelAnswer, CancelOutcome } from '../../src/core/run.ts'
 import { createEgress } from '../../src/net/egress.ts'
 import { createProviderHttp } from '../../src/net/provider-http.ts'
 import { createBfl } from '../../src/providers/bfl.ts'
@@ -79,13 +79,15 @@ interface Played {
   spec: BenchSpec<StandIn>
   scenarios: readonly Scenario[]
   find?: boolean
-  cancel: { running: CancelOutcome; ended: CancelOutcome }
+  cancel: { running: CancelAnswer; ended: CancelOutcome }
 }
 
 const JOBS: readonly Scenario[] = ['succeeds', 'fails', 'rejects_output', 'rate_limited', 'overloaded', 'loses_answer']
 const SYNC: readonly Scenario[] = ['succeeds', 'rate_limited', 'overloaded', 'loses_answer']
 const NEVER = { running: 'unsupported', ended: 'unsupported' } as const
 const STOPS = { running: 'confirmed', ended: 'failed' } as const
+/** It takes only what has not begun. */
+const UNDOES = { running: 'unbegun', ended: 'failed' } as const
 
 const PLAYED: Readonly<Record<string, Played>> = {
   bfl: {
@@ -101,7 +103,7 @@ const PLAYED: Readonly<Record<string, Played>> = {
     },
     scenarios: [...JOBS, 'refuses_content'],
     find: true,
-    cancel: STOPS,
+    cancel: UNDOES,
   },
   fal: {
     spec: {
@@ -153,7 +155,7 @@ const PLAYED: Readonly<Record<string, Played>> = {
       order: film('wan2.6-i2v', { input: { img_url: 'https://cdn.example.org/boat.png' }, parameters: {} }),
     },
     scenarios: [...JOBS, 'refuses_content'],
-    cancel: STOPS,
+    cancel: UNDOES,
   },
   comfyui: {
     spec: {

@@ -45,7 +45,7 @@ const jobs = {
     canceled: 'canceled',
     empty: 'output_invalid',
   },
-  cancel: { queued: 'confirmed', running: 'failed', ended: 'failed' },
+  cancel: { queued: 'unbegun', running: 'failed', ended: 'failed' },
   find: 'none',
   strange: (id: string) => ({ output: { task_id: id, task_status: 'DREAMING' } }),
   webhooks: 'none',

@@ -2,7 +2,14 @@ import { describe, expect, test } from 'bun:test'
 import type { ErrorCode } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import { type Answer, errorOf } from '../../src/providers/protocol.ts'
-import { createReplicate, readCheck, readList, replicateDialect, submitAsk } from '../../src/providers/replicate.ts'
+import {
+  createReplicate,
+  readCancel,
+  readCheck,
+  readList,
+  replicateDialect,
+  submitAsk,
+} from '../../src/providers/replicate.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { inbound, openBench } from '../support/providers/bench.ts'
 import { ReplicateStandIn } from '../support/providers/replicate.ts'
@@ -129,6 +136,11 @@ describe('replicate', () => {
     expect(readCheck(dialect, answer(200, { status: 'aborted' }), 2_000)).toMatchObject({
       error: { code: 'provider_error' },
     })
+  })
+
+  test('a cancel that finds it before it begins is free, and one that finds it at work is not', () => {
+    const table = { aborted: 'unbegun', canceled: 'confirmed', processing: 'confirmed', succeeded: 'failed' } as const
+    for (const [status, outcome] of Object.entries(table)) expect(readCancel(answer(200, { status }))).toBe(outcome)
   })
 
   test('a page of the list that is not ours to read proves nothing, an older one ends the search', () => {

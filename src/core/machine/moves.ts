@@ -7,6 +7,7 @@ import type { Effect } from '../events.ts'
 import { backoffMs, decide, triesOn } from '../routing.ts'
 import {
   type Attempt,
+  type CancelAnswer,
   isTakenOver,
   type ProviderMedia,
   type Step,
@@ -95,9 +96,31 @@ export function failUnknown(step: StepIn<'submitting'>, at: number): Step {
   return end(charged, { status: 'failed', error }, at, { outcome: 'unknown', error })
 }
 
+/** A job that may have begun may be billed, whatever its provider says of the cancel. */
 export function endCanceled(step: StepIn<'running'>, at: number): Step {
-  const cost = step.attempt.providerCancel === 'confirmed' ? step.attempt.cost : atMost(step.attempt.cost)
-  return end({ ...step, attempt: { ...step.attempt, cost } }, { status: 'canceled' }, at, { outcome: 'canceled' })
+  const charged = { ...step, attempt: { ...step.attempt, cost: atMost(step.attempt.cost) } }
+  return end(charged, { status: 'canceled' }, at, { outcome: 'canceled' })
+}
+
+/** What the provider made of the wish to stop a job. */
+export function cancelSettled(step: StepIn<'running'>, outcome: CancelAnswer, at: number): Move {
+  const { attempt } = step
+  switch (outcome) {
+    case 'unbegun': {
+      const free: Attempt = { ...attempt, providerCancel: 'confirmed', cost: { ...attempt.cost, actualUsd: 0 } }
+      return { step: endCanceled({ ...step, attempt: free }, at) }
+    }
+    case 'confirmed':
+    case 'unsupported':
+      return { step: endCanceled({ ...step, attempt: { ...attempt, providerCancel: outcome } }, at) }
+    case 'failed': {
+      // The provider would not stop it: perhaps it is done, and then its output is ours. One more look decides.
+      const marked: Step = { ...step, attempt: { ...attempt, providerCancel: outcome }, pollAt: at + LOST_MS }
+      return { step: marked, effects: [order('poll', step)] }
+    }
+    default:
+      return outcome satisfies never
+  }
 }
 
 /** A cancel or the deadline came before the submit: nothing runs and nothing is billed. */

@@ -19,6 +19,7 @@ import {
   atMost,
   billed,
   cancelOrder,
+  cancelSettled,
   end,
   endCanceled,
   endUnsent,
@@ -132,7 +133,9 @@ function cameLate(step: Step, event: AttemptSignal & { type: 'attempt.came_late'
   if (!attempt) return { ignored: 'nothing is open about this attempt' }
   const { at, jobRef, outputs, error } = event
   const { estimatedUsd } = attempt.cost
-  const known: Attempt['cost'] = { ...attempt.cost, basis: estimatedUsd === null ? 'unknown' : 'listed' }
+  // What has a result was not free, as it seemed when it ended.
+  const actualUsd = attempt.cost.actualUsd || null
+  const known: Attempt['cost'] = { estimatedUsd, actualUsd, basis: estimatedUsd === null ? 'unknown' : 'listed' }
   const cost = metered(outputs.length > 0 ? { ...attempt, cost: known } : attempt, event.costUsd)
   const late: Attempt = { ...attempt, jobRef, cost, lateResult: { at, outputs, error } }
   const attempts = step.attempts.map(each => (each === attempt ? late : each))
@@ -259,13 +262,9 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
         return boughtAgain(step, event.error.message, event)
       return failAttempt({ ...step, attempt }, event.error, event, event.costUsd === undefined ? 'maybe' : 'metered')
     }
-    case 'job.cancel_settled': {
+    case 'job.cancel_settled':
       if (run.cancelRequestedAt === null) return { ignored: 'no cancel was requested' }
-      const marked = { ...step, attempt: { ...step.attempt, providerCancel: event.outcome } }
-      if (event.outcome === 'confirmed' || event.outcome === 'unsupported') return { step: endCanceled(marked, at) }
-      // The provider would not stop it: perhaps it is done, and then its output is ours. One more look decides.
-      return { step: { ...marked, pollAt: at + LOST_MS }, effects: [order('poll', step)] }
-    }
+      return cancelSettled(step, event.outcome, at)
     default:
       return { ignored: `${event.type} while the job runs` }
   }

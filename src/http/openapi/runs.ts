@@ -187,7 +187,7 @@ export const cancel = operation({
   tag: 'Runs',
   summary: 'Cancel a run, at the provider too',
   description:
-    'Idempotent. No further step begins; the provider is asked to stop what runs, and `provider_cancel` of each step says what it answered. A job whose submit was not answered is looked up first, for some two minutes: where nobody can tell by then, the run is canceled, the step ends as `outcome_unknown`, and may be billed. Costs so far are kept.',
+    'Idempotent. No further step begins; the provider is asked to stop what runs, and `provider_cancel` of each step says what it answered. A job whose submit was not answered is looked up first, for some two minutes: where nobody can tell by then, the run is canceled, the step ends as `outcome_unknown`, and may be billed. Costs so far are kept: a job that its provider stopped before it began is free; any other may be billed, and its listed price is an upper bound.',
   scope: 'runs:write',
   parameters: [runId],
   answers: {
