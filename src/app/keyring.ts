@@ -11,7 +11,17 @@
 import { randomBytes } from 'node:crypto'
 import { type ApiKey, type KeyLimits, SCOPES } from '../core/keys.ts'
 import type { Clock, Store } from '../core/ports.ts'
-import type { KeyBounds, KeyDesk, KeyOrder, KeyPatch, Locked, MadeKey, MadeSecret, Principal } from '../http/deps.ts'
+import type {
+  KeyBounds,
+  KeyDesk,
+  KeyOrder,
+  KeyPatch,
+  Locked,
+  MadeKey,
+  MadeSecret,
+  Overlapping,
+  Principal,
+} from '../http/deps.ts'
 import { isPossible, KEY_PREFIX, newKeyText } from './key-text.ts'
 import { sha256 } from './secrets.ts'
 
@@ -148,10 +158,12 @@ export class Keyring implements KeyDesk {
     })
   }
 
-  async rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null> {
+  async rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | Overlapping | null> {
     return this.#change(id, async known => {
+      const now = this.#deps.wall()
+      if (overlapMs > 0 && known.previous && known.previous.until > now) return { overlapsUntil: known.previous.until }
       const text = newKeyText(bytes => randomBytes(bytes))
-      const previous = overlapMs > 0 ? { hash: known.hash, until: this.#deps.wall() + overlapMs } : null
+      const previous = overlapMs > 0 ? { hash: known.hash, until: now + overlapMs } : null
       const key = { ...known, ...textFacts(text), previous }
       await this.#save(key)
       return { key, text }

@@ -2,14 +2,15 @@
  * The secrets that sign callbacks: one for each API key, two while a rotation overlaps.
  *
  * 1. A secret is shown once, when it is made, and lies sealed under the master key.
- * 2. While a rotation overlaps both sign, the newest first; a third one drops the oldest at once.
+ * 2. While a rotation overlaps both sign, the newest first. Another one is made then only to end both at once: whoever asks
+ *    again may not have had the answer, and the receiver still has the older one.
  * 3. The bootstrap key's secret may come from the environment. Then only the environment changes it; the one before
  *    signs along for a day.
  */
 import { randomBytes } from 'node:crypto'
 import type { WebhookSecret } from '../core/keys.ts'
 import type { Clock, Store } from '../core/ports.ts'
-import type { Locked, MadeSecret, SecretDesk } from '../http/deps.ts'
+import type { Locked, MadeSecret, Overlapping, SecretDesk } from '../http/deps.ts'
 import { newSecret, parseSecret } from '../net/signature.ts'
 import { LOST, seal, unseal } from './secrets.ts'
 
@@ -30,6 +31,8 @@ type Open = { bytes: Uint8Array; retiresAt: number | null }
 export class WebhookSecrets implements SecretDesk {
   readonly #deps: WebhookSecretDeps
   readonly #opened = new Map<string, readonly Open[]>()
+  /** Settles when the newest rotation has. */
+  #rotated: Promise<unknown> = Promise.resolve()
 
   constructor(deps: WebhookSecretDeps) {
     this.#deps = deps
@@ -69,10 +72,19 @@ export class WebhookSecrets implements SecretDesk {
     return (await store.webhookSecrets(apiKeyId)).filter(({ retiresAt }) => retiresAt === null || retiresAt > now)
   }
 
-  async rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | Locked> {
+  /** One after the other: of two at once the second must know of the first. */
+  rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | Locked | Overlapping> {
+    const turn = this.#rotated.then(() => this.#rotate(apiKeyId, overlapMs))
+    this.#rotated = turn.catch(() => {}) // told to who asked for it
+    return turn
+  }
+
+  async #rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | Locked | Overlapping> {
     const { store, clock, given } = this.#deps
     if (given?.apiKeyId === apiKeyId)
       return { locked: 'The secret comes from BABYCHAIN_CALLBACK_SECRET: change it there and restart.' }
+    const overlapsUntil = (await this.list(apiKeyId)).find(({ retiresAt }) => retiresAt !== null)?.retiresAt
+    if (overlapMs > 0 && overlapsUntil) return { overlapsUntil }
     const made = this.fresh(apiKeyId)
     await store.rotateWebhookSecret(made.secret, clock.now() + overlapMs)
     this.#opened.delete(apiKeyId)

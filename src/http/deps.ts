@@ -90,6 +90,11 @@ export interface Locked {
   locked: string
 }
 
+/** What was before the newest rotation is good until then (ms), as it was promised: another overlap would end it sooner. */
+export interface Overlapping {
+  overlapsUntil: number
+}
+
 /** The keys of this installation. What changes one is durable, and true for the next request, when it resolves. */
 export interface KeyDesk {
   /** Id of the key that the owner of the machine has. */
@@ -103,16 +108,16 @@ export interface KeyDesk {
   bounds(id: string): KeyBounds
   create(order: KeyOrder): Promise<MadeKey | Locked>
   change(id: string, patch: KeyPatch): Promise<ApiKey | Locked | null>
-  /** A new text; the one before works for `overlapMs` more. */
-  rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | null>
+  /** A new text; the one before works for `overlapMs` more. With 0 only the new one does. */
+  rotate(id: string, overlapMs: number): Promise<{ key: ApiKey; text: string } | Locked | Overlapping | null>
   revoke(id: string): Promise<ApiKey | Locked | null>
 }
 
 export interface SecretDesk {
   /** Those that sign now, newest first. */
   list(apiKeyId: string): Promise<WebhookSecret[]>
-  /** A new secret; the one before signs along for `overlapMs` more. */
-  rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | Locked>
+  /** A new secret; the one before signs along for `overlapMs` more. With 0 only the new one does. */
+  rotate(apiKeyId: string, overlapMs: number): Promise<MadeSecret | Locked | Overlapping>
 }
 
 export interface CallbackDesk {

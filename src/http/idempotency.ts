@@ -6,13 +6,14 @@
  * 2. Two bodies are the same when they mean the same JSON: the order of keys, white space and `1.0` for `1` do not count.
  * 3. Only a request that made something is kept; a refusal is not, so a mended request may use the same key.
  * 4. A repeat gets the first answer again, status and body, however the run has gone on since.
+ * 5. Where a second request would make a second thing, and its answer cannot be kept, a key is refused instead of ignored.
  */
 import { createHash } from 'node:crypto'
 import { canonical, type Json } from '../core/json.ts'
 import type { Created, Idempotency } from '../core/ports.ts'
 import type { Authorized, Exchange } from './exchange.ts'
 import { json } from './exchange.ts'
-import { ApiProblem } from './problem.ts'
+import { ApiProblem, parameterProblem } from './problem.ts'
 
 /** The key of a request as the store keeps it, or null when the caller gave none. @throws ApiProblem 400 */
 export function keyOf(exchange: Authorized, body: Json): Omit<Idempotency, 'response'> | null {
@@ -33,6 +34,16 @@ export function keyOf(exchange: Authorized, body: Json): Omit<Idempotency, 'resp
 /** The path of a route as everybody writes it: no slash at its end, no escapes, ids in lower case. */
 function pathOf({ route, params }: Authorized): string {
   return route.replaceAll(/:(\w+)/g, (_, name: string) => (params[name] ?? '').toLowerCase())
+}
+
+/** For routes whose answer shows a text once: what is kept nowhere is not repeated. @throws ApiProblem 400 */
+export function refuseKey({ request }: Exchange): void {
+  if (!request.headers.has('idempotency-key')) return
+  const detail =
+    'This route takes no Idempotency-Key: its answer shows a text that is kept nowhere, and cannot be repeated.'
+  const hint =
+    'Send it without. When an answer was lost: a key that nobody has the text of is in the list, to be revoked; and a rotation is not made again while what was before it is good.'
+  throw parameterProblem('Idempotency-Key', detail, hint)
 }
 
 function malformed(detail: string): ApiProblem {

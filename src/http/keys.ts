@@ -16,9 +16,10 @@ import type { ApiDeps, KeyBounds, KeyPatch, Locked } from './deps.ts'
 import { type ChangeKeyDto, type CreateKeyDto, changeKey, createKey, presentKey } from './dto/keys.ts'
 import { iso, timeOf } from './dto/time.ts'
 import { type Authorized, type Context, guarded, json } from './exchange.ts'
+import { refuseKey } from './idempotency.ts'
 import * as docs from './openapi/keys.ts'
 import { ApiProblem, type RequestError, refusal } from './problem.ts'
-import { overlapOf } from './rotation.ts'
+import { overlapOf, rotated } from './rotation.ts'
 import { checker } from './shape.ts'
 
 export function keyRoutes(context: Context) {
@@ -40,7 +41,9 @@ const DEFAULT_SCOPES: readonly Scope[] = ['runs:read', 'runs:write']
 const checkCreate = checker(createKey.schema)
 const checkChange = checker(changeKey.schema)
 
-async function create(deps: ApiDeps, { request, principal }: Authorized): Promise<Response> {
+async function create(deps: ApiDeps, exchange: Authorized): Promise<Response> {
+  const { request, principal } = exchange
+  refuseKey(exchange)
   const body = await readJson(request)
   const errors = [...checkCreate(body), ...expiryErrors(body, deps.wall())]
   if (errors.length > 0) throw refusal(errors)
@@ -76,9 +79,10 @@ async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
 
 async function rotate(deps: ApiDeps, exchange: Authorized): Promise<Response> {
   const { id, revokedAt } = mayTouch(deps, exchange)
+  refuseKey(exchange)
   const overlapMs = await overlapOf(exchange.request)
   if (revokedAt !== null) throw new ApiProblem('conflict', 'The key is revoked.', { hint: 'Make a new key.' })
-  const made = unlocked((await deps.keys.rotate(id, overlapMs)) ?? unknown())
+  const made = rotated(unlocked((await deps.keys.rotate(id, overlapMs)) ?? unknown()))
   return json(200, { ...show(deps, made.key), key: made.text })
 }
 

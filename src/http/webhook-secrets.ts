@@ -2,9 +2,10 @@
 import { Elysia } from 'elysia'
 import { presentSecret } from './dto/keys.ts'
 import { type Authorized, type Context, guarded, json } from './exchange.ts'
+import { refuseKey } from './idempotency.ts'
 import * as docs from './openapi/keys.ts'
 import { ApiProblem } from './problem.ts'
-import { overlapOf } from './rotation.ts'
+import { overlapOf, rotated } from './rotation.ts'
 
 export function webhookSecretRoutes(context: Context) {
   return new Elysia({ name: 'webhook-secrets' })
@@ -25,8 +26,10 @@ async function list({ deps }: Context, { principal }: Authorized): Promise<Respo
   return json(200, { object: 'list', data, has_more: false, next_cursor: null })
 }
 
-async function rotate({ deps }: Context, { request, principal }: Authorized): Promise<Response> {
-  const made = await deps.secrets.rotate(principal.apiKeyId, await overlapOf(request))
+async function rotate({ deps }: Context, exchange: Authorized): Promise<Response> {
+  refuseKey(exchange)
+  const { request, principal } = exchange
+  const made = rotated(await deps.secrets.rotate(principal.apiKeyId, await overlapOf(request)))
   if ('locked' in made) throw new ApiProblem('conflict', made.locked)
   return json(200, { ...presentSecret(made.secret), secret: made.text })
 }

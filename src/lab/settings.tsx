@@ -47,14 +47,16 @@ function Secrets() {
     }
   }
   useEffect(() => void load(), [])
+  const isOverlapping = list.value?.some(each => each.retires_at && Date.parse(each.retires_at) > now.value) ?? false
   const rotate = async () => {
     try {
-      const { secret } = await api<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate')
+      const body = isOverlapping ? { overlap_seconds: 0 } : {}
+      const { secret } = await api<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate', { body })
       made.value = [{ label: 'signs your callbacks', text: secret }]
-      await load()
     } catch (error) {
       note.value = said(error)
     }
+    await load()
   }
   return (
     <Pane title="Callback secret">
@@ -69,7 +71,12 @@ function Secrets() {
           </li>
         ))}
       </ul>
-      {list.value && <Twice label="rotate: both sign for a day" act={() => void rotate()} />}
+      {list.value && (
+        <Twice
+          label={isOverlapping ? 'rotate: only the new one signs' : 'rotate: both sign for a day'}
+          act={() => void rotate()}
+        />
+      )}
     </Pane>
   )
 }

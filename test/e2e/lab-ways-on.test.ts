@@ -132,6 +132,21 @@ test('what only the environment changes says so, and nothing beside it', async (
   await leave(here)
 }, 60_000)
 
+test('a callback secret beside which another one signs is rotated only to end both, and the button says so', async () => {
+  const here = await visit('/settings')
+  const { page } = here
+  const [made, until] = [new Date(), new Date(Date.now() + 3_600_000)].map(each => each.toISOString())
+  const data = [null, until].map((retires_at, n) => ({ id: `sec_${n}`, created_at: made, retires_at }))
+  await page.route('**/api/v1/webhook_secrets', route => route.fulfill({ json: { object: 'list', data } }))
+  await page.reload()
+  const secrets = page.getByRole('region', { name: 'Callback secret' })
+  await secrets.getByRole('button', { name: 'rotate: only the new one signs' }).click()
+  const asked = page.waitForRequest('**/api/v1/webhook_secrets/rotate')
+  await secrets.getByRole('button', { name: 'really rotate' }).click()
+  expect((await asked).postDataJSON()).toEqual({ overlap_seconds: 0 })
+  await leave(here)
+}, 60_000)
+
 describe('a session that has ended', () => {
   const notice = 'Your session has ended; your draft is kept.'
 

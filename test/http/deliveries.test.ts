@@ -353,6 +353,23 @@ describe('webhook secrets', () => {
     expect(JSON.stringify(world.logged)).not.toContain('whsec_')
   })
 
+  test('keep the one that the receiver has, although a rotation is sent again, its answer lost', async () => {
+    const rotate = (body: object) => world.ask('POST', '/api/v1/webhook_secrets/rotate', { body })
+    const listed = async () =>
+      (await world.json<{ data: { id: string; retires_at: string | null }[] }>('GET', '/api/v1/webhook_secrets')).data
+    const [made, again] = await Promise.all([rotate({ overlap_seconds: 60 }), rotate({ overlap_seconds: 60 })])
+    const before = await listed()
+    expect([made.status, again.status, before.length]).toEqual([200, 409, 2])
+    expect(await again.json()).toMatchObject({
+      code: 'conflict',
+      detail: expect.stringContaining(before[1]?.retires_at as string),
+      hint: expect.stringContaining('"overlap_seconds": 0'),
+    })
+    const { id } = (await (await rotate({ overlap_seconds: 0 })).json()) as { id: string }
+    expect((await listed()).map(each => each.id)).toEqual([id])
+    expect((await rotate({ overlap_seconds: 60 })).status).toBe(200)
+  })
+
   test('of one key sign nothing of another', async () => {
     const mine = await world.json<{ secret: string }>('POST', '/api/v1/webhook_secrets/rotate', {
       body: { overlap_seconds: 0 },

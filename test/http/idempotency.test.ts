@@ -190,3 +190,19 @@ test('canonical JSON is equal for equal values, and for those only', () => {
   expect(canonical({ a: '1' })).not.toBe(canonical({ a: 1 }))
   expect(canonical({ a: [1, 2] })).not.toBe(canonical({ a: [2, 1] }))
 })
+
+test('a route whose answer shows a text once takes no key, and says so before it makes anything', async () => {
+  const before = await Promise.all([world.store.apiKeys(), world.store.webhookSecrets('ada')])
+  for (const path of ['/api/v1/keys', '/api/v1/keys/bob/rotate', '/api/v1/webhook_secrets/rotate']) {
+    const refused = await world.ask('POST', path, {
+      body: path.endsWith('keys') ? { name: 'shop' } : {},
+      headers: { 'idempotency-key': newKey() },
+    })
+    expect([path, refused.status]).toEqual([path, 400])
+    expect(await refused.json()).toMatchObject({
+      code: 'invalid_request',
+      errors: [{ parameter: 'Idempotency-Key', hint: expect.stringContaining('without') }],
+    })
+  }
+  expect(await Promise.all([world.store.apiKeys(), world.store.webhookSecrets('ada')])).toEqual(before)
+})

@@ -12,7 +12,7 @@ export const create = operation({
   tag: 'Keys',
   summary: 'Make an API key',
   description:
-    'The key and the secret of its callbacks are in this answer and nowhere else. Without limits of its own a key may make 600 requests a minute, have 100 runs under way and 1000 waiting. It owns its runs, media and deliveries: no other key sees them. A key gives no scope, limit or end beyond its own, and no null where it has a limit: that is 403. What is left out is at most its own, too. The bootstrap key may give anything.',
+    'The key and the secret of its callbacks are in this answer and nowhere else. So an Idempotency-Key is 400: where the answer was lost, revoke the key in the list and make another. Without limits of its own a key may make 600 requests a minute, have 100 runs under way and 1000 waiting. It owns its runs, media and deliveries: no other key sees them. A key gives no scope, limit or end beyond its own, and no null where it has a limit: that is 403. What is left out is at most its own, too. The bootstrap key may give anything.',
   scope: 'keys:manage',
   body: {
     content: {
@@ -63,7 +63,7 @@ export const rotate = operation({
   tag: 'Keys',
   summary: 'Give a key a new text',
   description:
-    'Its id, runs, limits and secrets stay. The text before works for `overlap_seconds` more; one that was still working from an earlier rotation ends at once. A key that may do more than yours is 403, and so is the bootstrap key for every other one.',
+    'Its id, runs, limits and secrets stay. The text before works for `overlap_seconds` more. While it does, another rotation is 409, such as a retry after a lost answer; with `overlap_seconds` 0 it is made, and only the new text works. An Idempotency-Key is 400. A key that may do more than yours is 403, and so is the bootstrap key for every other one.',
   scope: 'keys:manage',
   parameters: [keyId],
   body: rotationBody,
@@ -97,7 +97,7 @@ export const rotateSecret = operation({
   tag: 'Callbacks',
   summary: 'Make a new secret for your callbacks',
   description:
-    'For `overlap_seconds` every attempt, also of older deliveries, carries two signatures, the newest first: a receiver that knows either of them accepts it. A third secret ends the oldest at once.',
+    'For `overlap_seconds` every attempt, also of older deliveries, carries two signatures, the newest first: a receiver that knows either of them accepts it. While the one before signs along, another rotation is 409, such as a retry after a lost answer; with `overlap_seconds` 0 it is made, and only the new secret signs. An Idempotency-Key is 400.',
   scope: 'callbacks:manage',
   body: rotationBody,
   answers: { 200: { description: 'Keep the secret now.', json: 'RotatedWebhookSecret' } },
