@@ -49,7 +49,7 @@ interface Least {
 function overLimit(least: readonly Least[], limit: number): RequestError[] {
   const sum = sumOf(least)
   if (isWithin(sum, limit)) return []
-  const detail = `the steps cost at least ${roundUsd(sum)} USD; max_cost_usd is ${limit}`
+  const detail = `the steps may cost ${roundUsd(sum)} USD, at the cheapest providers; max_cost_usd is ${limit}`
   const hint = 'Raise max_cost_usd, or choose cheaper models or parameters.'
   return [{ pointer: '/max_cost_usd', code: 'budget_exceeded', detail, hint }]
 }
@@ -60,7 +60,7 @@ function overDay(least: readonly Least[], budget: number, spent: number): Reques
   const left = Math.max(0, budget - spent)
   if (isWithin(sum, left)) return []
   const each = least.map(({ key, usd }) => `${key} ${roundUsd(usd)}`).join(', ')
-  const cost = `the steps cost at least ${roundUsd(sum)} USD (${each})`
+  const cost = `the steps may cost ${roundUsd(sum)} USD, at the cheapest providers (${each})`
   const mend = 'raise the daily budget of the key, or choose cheaper models or parameters.'
   const [detail, hint] = isWithin(sum, budget)
     ? [
