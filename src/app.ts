@@ -18,6 +18,7 @@ import { createCallbackDesk } from './app/callbacks.ts'
 import { calm, createClock, type SystemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
 import { BOOTSTRAP, type MadeBootstrap } from './app/keyring.ts'
+import { watchLoop } from './app/loop-lag.ts'
 import { lookAtMode } from './app/mode.ts'
 import { narrated } from './app/narrator.ts'
 import { createNotifier, type Postman } from './app/notifier.ts'
@@ -129,7 +130,8 @@ async function compose(
   const { wall, soundSince } = clock
   const access = await openAccess({ store, clock, wall, config, master: master.bytes })
 
-  const metrics = createMetrics({ process: true })
+  const loopLag = watchLoop(clock.now)
+  const metrics = createMetrics({ process: { loopLag } })
   const tracing = await openTracing(config.tracing, pkg.version, log)
   const observer = tracing.observer(narrated(metrics.observer, log, clock))
   const media = await openMedia({
@@ -234,7 +236,7 @@ async function compose(
     // Whoever signed it told the time by the wall clock.
     inbound: async (id, request) => (await providers.get(id)?.webhook?.({ ...request, at: wall() })) ?? null,
     links,
-    ready: readinessOf({ store, media, dataDir: config.dataDir, draining: draining.signal, now: wall }),
+    ready: readinessOf({ store, media, dataDir: config.dataDir, draining: draining.signal, loopLag, now: wall }),
     draining: draining.signal,
     metrics,
     log,

@@ -8,15 +8,16 @@
  */
 import { readdirSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Media, Store } from '../core/ports.ts'
 import type { Readiness } from '../http/deps.ts'
+import type { LoopLag } from '../http/metrics.ts'
 
 export interface ReadinessDeps {
   store: Pick<Store, 'probe'>
   media: Pick<Media, 'probe'>
   dataDir: string
   draining: AbortSignal
+  loopLag(): LoopLag
   now(): number
 }
 
@@ -24,8 +25,6 @@ type Check = Readiness['checks'][number]
 
 /** Makes the question behind `/readyz`. */
 export function readinessOf(deps: ReadinessDeps): () => Promise<Readiness> {
-  const lag = monitorEventLoopDelay({ resolution: 20 })
-  lag.enable()
   return async () => {
     // Before the probe, which writes: Litestream has had no time for that yet.
     const copy = localCopy(deps.dataDir, deps.now())
@@ -35,7 +34,7 @@ export function readinessOf(deps: ReadinessDeps): () => Promise<Readiness> {
       { name: 'accepting', ok: !deps.draining.aborted },
       disk(deps.dataDir),
       { name: 'replica', ok: true, detail: copy.detail },
-      eventLoop(lag),
+      eventLoop(deps.loopLag()),
     ]
     return { ok: checks.every(check => check.ok), checks }
   }
@@ -86,10 +85,9 @@ function lastWrite(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0
 }
 
-function eventLoop(lag: ReturnType<typeof monitorEventLoopDelay>): Check {
-  const [p99, max] = [lag.percentile(99), lag.max].map(ns => Math.max(0, Math.round(ns / 1e6)))
-  lag.reset()
-  return { name: 'event loop', ok: true, detail: `lag p99 ${p99} ms, max ${max} ms since the last question` }
+function eventLoop({ p99Ms, maxMs }: LoopLag): Check {
+  const detail = `lag p99 ${Math.round(p99Ms)} ms, max ${Math.round(maxMs)} ms in the last minute or two`
+  return { name: 'event loop', ok: true, detail }
 }
 
 /** The newest change (ms) below a folder; 0 without one. */

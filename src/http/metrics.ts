@@ -28,10 +28,16 @@ interface Sources {
   waiters(): number
 }
 
+/** How late the event loop was in the last minute or two. */
+export interface LoopLag {
+  p99Ms: number
+  maxMs: number
+}
+
 /** `process`: also memory, garbage collection and event-loop lag of this process; once per process. */
-export function createMetrics(options: { process?: boolean } = {}): Metrics {
+export function createMetrics(options: { process?: { loopLag(): LoopLag } } = {}): Metrics {
   const registry = new Registry()
-  if (options.process) collectDefaultMetrics({ register: registry })
+  if (options.process) measureProcess(registry, options.process.loopLag)
   const http = new Histogram({
     name: 'babychain_http_request_duration_seconds',
     help: 'Time to the answer, by route pattern.',
@@ -58,6 +64,24 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
       return registry.metrics()
     },
   }
+}
+
+/** All that prom-client knows, but for the lag: at every scrape it resets the one histogram that Bun has, and the next reader sees nothing. */
+function measureProcess(registry: Registry, loopLag: () => LoopLag): void {
+  collectDefaultMetrics({ register: registry })
+  for (const { name } of registry.getMetricsAsArray())
+    if (name.startsWith('nodejs_eventloop_lag_')) registry.removeSingleMetric(name)
+  const gauge = (which: string, help: string, read: (lag: LoopLag) => number) =>
+    new Gauge({
+      name: `nodejs_eventloop_lag_${which}_seconds`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read(loopLag()) / 1000)
+      },
+    })
+  gauge('p99', 'The 99th percentile of the delays of the last whole minute.', lag => lag.p99Ms)
+  gauge('max', 'The longest delay of the last minute or two.', lag => lag.maxMs)
 }
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
