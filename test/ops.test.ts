@@ -10,7 +10,17 @@ const root = join(import.meta.dir, '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
 interface Rules {
-  groups: { rules: { alert: string; expr: string; labels: { severity: string }; annotations: { summary: string } }[] }[]
+  groups: {
+    rules: {
+      alert: string
+      expr: string
+      labels: { severity: string }
+      annotations: { summary: string; todo?: string }
+    }[]
+  }[]
+}
+interface AlertTests {
+  tests: { alert_rule_test: { alertname: string; exp_alerts: { exp_annotations: { todo?: string } }[] }[] }[]
 }
 interface Dashboard {
   panels: { title: string; gridPos: { x: number; y: number; w: number }; targets: { expr: string }[] }[]
@@ -47,6 +57,15 @@ test('every alert says what is wrong and how urgent it is', () => {
     expect([alert, ['page', 'ticket']]).toEqual([alert, expect.arrayContaining([labels.severity])])
     expect([alert, annotations.summary]).toEqual([alert, expect.stringMatching(/\.$/)])
   }
+})
+
+test('what their tests expect an alert to advise is what the rule advises', () => {
+  const { tests } = Bun.YAML.parse(read('ops/alerts.test.yml')) as AlertTests
+  const expected = tests
+    .flatMap(each => each.alert_rule_test)
+    .flatMap(({ alertname, exp_alerts }) => exp_alerts.map(({ exp_annotations: { todo } }) => [alertname, todo]))
+  expect(expected.length).toBeGreaterThan(5)
+  expect(expected).toEqual(expected.map(([name]) => [name, rules.find(rule => rule.alert === name)?.annotations.todo]))
 })
 
 const promtool = Bun.which('promtool')
