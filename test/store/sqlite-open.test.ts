@@ -17,6 +17,7 @@ import { join } from 'node:path'
 import { setPragmas } from '../../src/store/sqlite/database.ts'
 import { asOpeningError, DatabaseCorrupt, DataDirLocked, DataDirUnusable } from '../../src/store/sqlite/errors.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
+import { SmallDisk, whyNoMount } from '../support/small-disk.ts'
 import { creation, queuedRun, T0 } from '../support/store-runs.ts'
 import { openTempStore, tempDir } from '../support/store-temp.ts'
 
@@ -101,11 +102,52 @@ test('what stops an opening is said of the opening: no write was asked for', () 
     /^DataDirUnusable: .*mark\.new': give it,.* to the user of this process/,
   )
   expect(said(fault('SQLITE_FULL'))).toBe(
-    'StorageUnavailable: the database /d/babychain.db cannot be opened: the disk is full (SQLITE_FULL)',
+    'StorageUnavailable: the database /d/babychain.db cannot be opened: the disk is full (SQLITE_FULL). ' +
+      'Make room, and try again: nothing is lost.',
   )
   expect(said(fault('SQLITE_NOTADB'))).toStartWith('DatabaseCorrupt: ')
   expect(said(new Error('a bug'))).toBe('Error: a bug')
 })
+
+test.skipIf(whyNoMount() !== null)(
+  'a start on a full disk says to make room, whatever of it does not fit any more, and loses nothing',
+  async () => {
+    const dir = newDir()
+    const disk = new SmallDisk(join(dir, 'disk'), 8)
+    try {
+      const dataDir = join(dir, 'disk', 'data')
+      const run = queuedRun()
+      const before = await open(dataDir)
+      await before.create(creation(run))
+      await before.close()
+      const said: (string | null)[] = []
+      for (let pages = 0; pages < 16; pages += 1) {
+        disk.empty()
+        disk.fill(pages * 4_096)
+        const opening = open(dataDir).then(store => store.close())
+        said.push(
+          await opening.then(
+            () => null,
+            (error: Error) => `${error.name}: ${error.message}`,
+          ),
+        )
+      }
+      const full =
+        /^StorageUnavailable: the da.* cannot be .*: the disk is full \(\w+\)\. Make room, and try again: nothing is lost\.$/
+      const refusals = said.filter(each => each !== null)
+      expect(refusals.filter(each => !full.test(each))).toEqual([])
+      expect(new Set(refusals.map(each => /the (data directory|database)/.exec(each)?.[1]))).toEqual(
+        new Set(['data directory', 'database']),
+      )
+      disk.empty()
+      const after = await open(dataDir)
+      expect(await after.run(run.id)).toMatchObject({ id: run.id, status: 'queued' })
+      await after.close()
+    } finally {
+      disk.unmount()
+    }
+  },
+)
 
 const isRoot = process.getuid?.() === 0
 test.skipIf(isRoot && Bun.which('setpriv') === null)(

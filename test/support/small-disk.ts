@@ -1,5 +1,5 @@
 /** A disk of a few megabytes that can be filled and emptied (tmpfs): for tests of what happens when there is no room. */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DiskReport } from './disk-faults.ts'
 import { PointWorld } from './point-world.ts'
@@ -22,8 +22,8 @@ export class SmallDisk {
     if (mounted.exitCode !== 0) throw new Error(`mount: ${mounted.stderr.toString()}`)
   }
 
-  /** Writes until nothing more fits. */
-  fill(): void {
+  /** Writes until nothing more fits, but for so many bytes. */
+  fill(left = 0): void {
     for (const size of [1 << 20, 1 << 12, 1]) {
       for (;;) {
         try {
@@ -33,6 +33,7 @@ export class SmallDisk {
         }
       }
     }
+    truncateSync(this.#filler, Math.max(0, statSync(this.#filler).size - left))
   }
 
   empty(): void {

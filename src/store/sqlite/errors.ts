@@ -101,7 +101,7 @@ export class MigrationRefused extends Error {
 }
 
 const passing: [RegExp, string][] = [
-  [/^SQLITE_FULL/, 'the disk is full'],
+  [/^SQLITE_(FULL|IOERR_SHMSIZE)/, 'the disk is full'],
   [/^SQLITE_IOERR/, 'the disk failed'],
   [/^SQLITE_(BUSY|LOCKED|PROTOCOL)/, 'another program holds the database'],
   [/^SQLITE_READONLY/, 'the database is read-only'],
@@ -127,12 +127,23 @@ export function asStorageError(error: unknown, file: string): unknown {
 
 /** The same for an opening, where no write was asked for. A file that a restore made belongs to whoever typed it. */
 export function asOpeningError(error: unknown, file: string): unknown {
+  const what = `the database ${file} cannot be opened`
+  const full = asNoRoom(error, what)
+  if (full) return full
   const code = sqliteCode(error)
-  if (/^SQLITE_(CANTOPEN|READONLY)/.test(code ?? ''))
-    return new DataDirUnusable(`the database ${file} cannot be opened (${code}): ${GIVE}`)
+  if (/^SQLITE_(CANTOPEN|READONLY)/.test(code ?? '')) return new DataDirUnusable(`${what} (${code}): ${GIVE}`)
   if (error instanceof Error && /^(EACCES|EPERM)\b/.test(error.message))
     return new DataDirUnusable(`${error.message}: ${GIVE}`)
-  return named(error, file, `the database ${file} cannot be opened`)
+  return named(error, file, what)
+}
+
+/** What a start finds no room for; null when it is another error. SHMSIZE: the index of the WAL, a file that no write names. */
+export function asNoRoom(error: unknown, what: string): StorageUnavailable | null {
+  const code = sqliteCode(error) ?? (error instanceof Error && 'code' in error ? String(error.code) : '')
+  if (!/^(SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)$/.test(code)) return null
+  return new StorageUnavailable(`${what}: the disk is full (${code}). Make room, and try again: nothing is lost.`, {
+    cause: error,
+  })
 }
 
 const GIVE = 'give it, and what else lies in its directory, to the user of this process, and start again.'

@@ -10,7 +10,7 @@ import { Database } from 'bun:sqlite'
 import { accessSync, constants, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { DataDirLocked, DataDirUnusable, type LockHolder, sqliteCode } from './errors.ts'
+import { asNoRoom, DataDirLocked, DataDirUnusable, type LockHolder, sqliteCode } from './errors.ts'
 
 export interface DataDirLock {
   /** Notes where this process listens; null: nowhere, any more. Throws what the disk says; after the release it does nothing. */
@@ -18,7 +18,7 @@ export interface DataDirLock {
   release(): void
 }
 
-/** Takes the lock or throws DataDirLocked. The directory must exist. */
+/** Takes the lock or throws DataDirLocked, DataDirUnusable or StorageUnavailable. The directory must exist. */
 export function lockDataDir(dataDir: string): DataDirLock {
   const note = join(dataDir, 'babychain.pid')
   const file = join(dataDir, 'babychain.lock')
@@ -34,6 +34,8 @@ export function lockDataDir(dataDir: string): DataDirLock {
     if (sqliteCode(error)?.startsWith('SQLITE_BUSY')) {
       throw new DataDirLocked(dataDir, holder(note))
     }
+    const full = asNoRoom(error, `the data directory ${dataDir} cannot be written`)
+    if (full) throw full
     throw new DataDirUnusable(
       `the data directory ${dataDir} cannot be written (${error instanceof Error ? error.message : error}). Mount it writable, give ` +
         'it and what lies in it to the user of this process, or set BABYCHAIN_DATA_DIR.',

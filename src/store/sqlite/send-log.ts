@@ -112,7 +112,7 @@ export class SendLog {
 function append(file: number, lines: readonly string[]): number {
   const text = `\n${lines.join('\n')}\n`
   const written = writeSync(file, text)
-  if (written < text.length) throw new Error('the disk is full')
+  if (written < text.length) throw Object.assign(new Error('the disk is full'), { code: 'ENOSPC' })
   return written
 }
 
