@@ -3,7 +3,8 @@
  *
  * 1. Nothing listens before the store is open, its promises are read back, and what the last process held is freed.
  *    Unfinished runs are taken up beside the first requests; new ones get no place before them.
- * 2. `stop` takes nothing new and lets end side by side what has begun: requests, submits and commits, callbacks on their way.
+ * 2. `stop` takes nothing new and lets end side by side what has begun: requests, submits and commits, callbacks on their way,
+ *    and a start that is still taking up runs.
  *    The file closes last. A run that ends meanwhile may find the outbox stopped: its callback, committed with its end, goes
  *    out at the next start.
  */
@@ -278,6 +279,25 @@ function serving(
       log.warn({ err: error, origin }, 'where this server listens was not noted: `keys` beside it will refuse')
     }
   }
+  /** A stop in between waits for it: what it has made is stored, and said. */
+  let starting: Promise<unknown> = Promise.resolve()
+  const begin = async (pages: Pages): Promise<{ url: string }> => {
+    await parts.outbox.takeUp()
+    server = listen(config, api, pages)
+    // Only now, when nobody else can have the port.
+    const { host } = config
+    const { port = config.port } = server
+    noteOrigin(serverOf({ host, port }))
+    address.url = serverOf({ host, port }, 'localhost')
+    made = await parts.access.begin()
+    parts.outbox.wake()
+    await parts.registry.start()
+    if (!parts.draining.signal.aborted) {
+      parts.sweeper.start()
+      log.info({ url: address.url, mode: config.mode, version: pkg.version }, 'ready')
+    }
+    return { url: address.url }
+  }
   return {
     log,
     get apiKey() {
@@ -294,20 +314,10 @@ function serving(
       headers.set('authorization', `Bearer ${parts.operator}`)
       return api.fetch(new Request(request, { headers }))
     },
-    async start(pages = {}) {
-      await parts.outbox.takeUp()
-      server = listen(config, api, pages)
-      // Only now, when nobody else can have the port.
-      const { host } = config
-      const { port = config.port } = server
-      noteOrigin(serverOf({ host, port }))
-      address.url = serverOf({ host, port }, 'localhost')
-      made = await parts.access.begin()
-      parts.outbox.wake()
-      await parts.registry.start()
-      parts.sweeper.start()
-      log.info({ url: address.url, mode: config.mode, version: pkg.version }, 'ready')
-      return { url: address.url }
+    start(pages = {}) {
+      const begun = begin(pages)
+      starting = begun.catch(() => {})
+      return begun
     },
     taken: parts.store.taken,
     async stop(graceMs = GRACE_MS) {
@@ -315,7 +325,7 @@ function serving(
       noteOrigin(null)
       parts.draining.abort(new Error('stopping'))
       parts.sweeper.stop()
-      const calm = Promise.all([server?.stop(), parts.registry.drain(), parts.outbox.drain(graceMs / 2)])
+      const calm = Promise.all([starting, server?.stop(), parts.registry.drain(), parts.outbox.drain(graceMs / 2)])
       await Promise.race([calm, Bun.sleep(graceMs)])
       await server?.stop(true)
       await parts.access.keys.flush().catch(error => log.warn({ err: error }, 'the last uses of keys were not noted'))

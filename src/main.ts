@@ -12,7 +12,7 @@ import pkg from '../package.json' with { type: 'json' }
 import { serverOf } from './app/address.ts'
 import { ask } from './app/ask.ts'
 import { output } from './app/output.ts'
-import { createApp } from './app.ts'
+import { type App, createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { tellOfBootstrap } from './main/bootstrap.ts'
 import { check } from './main/check.ts'
@@ -71,16 +71,24 @@ const COMMANDS = new Map<string, Command>([
 ])
 
 async function serve(config: Config, args: readonly string[]): Promise<number> {
-  const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
-  const { url } = await app.start(labPages())
-  if (process.stdout.isTTY || config.mode === 'sandbox' || app.showsOnce) output.write(app.greeting(url))
   const stopped = firstSignal(() => process.exit(1))
-  await tellOfBootstrap(app)
-  const signal = await Promise.race([stopped, app.taken])
+  const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
+  const end = Promise.race([stopped, app.taken])
+  // It listens before the last of many runs is taken up: a signal of that time drains, too.
+  const begun = begin(app, config)
+  await Promise.race([begun, end])
+  const signal = await end
   if (signal instanceof Error) return fail(signal.message)
   app.log.info({ signal }, 'draining')
-  await app.stop()
+  // What a start that is broken off says is of no use; what it made and shows once is.
+  await Promise.all([app.stop(), begun.catch(() => {})])
   return 0
+}
+
+async function begin(app: App, config: Config): Promise<void> {
+  const { url } = await app.start(labPages())
+  if (process.stdout.isTTY || config.mode === 'sandbox' || app.showsOnce) output.write(app.greeting(url))
+  await tellOfBootstrap(app)
 }
 
 /** Signals of one moment are one: a terminal and npm, systemd and Litestream, each give the same one twice. */

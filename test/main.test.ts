@@ -23,6 +23,7 @@ import { openSqliteStore } from '../src/store/sqlite/open.ts'
 import { smallRun } from './support/chaos.ts'
 import { providerKey } from './support/secrets.ts'
 import { API_KEY, until } from './support/server.ts'
+import { creation, queuedRun } from './support/store-runs.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'babychain-main-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
@@ -202,6 +203,26 @@ test('a server whose output nobody reads serves and drains', async () => {
     closeSync(fd)
   }
 }, 60_000)
+
+test('a signal while many runs are still taken up ends the start, and drains', async () => {
+  const [data, port] = [makeDir(), freePort()]
+  const store = await openSqliteStore({ dataDir: data, now: Date.now })
+  const waiting = Array.from({ length: 4_000 }, () => queuedRun({ at: Date.now() }))
+  await Promise.all(waiting.map(made => store.create(creation({ ...made, mode: 'sandbox' }))))
+  await store.close()
+  const log = join(makeDir(), 'log.txt')
+  const child = Bun.spawn([...COMMAND, 'serve'], {
+    ...{ env: envOf({ PORT: String(port), BABYCHAIN_DATA_DIR: data }), stdin: 'ignore', stdout: Bun.file(log) },
+  })
+  try {
+    await until('it serves', async () => (await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => null))?.ok)
+    child.kill('SIGTERM')
+    expect([await child.exited, readFileSync(log, 'utf8')]).toEqual([0, expect.stringContaining('"msg":"stopped"')])
+    expect(existsSync(join(data, 'babychain.pid'))).toBe(false)
+  } finally {
+    child.kill('SIGKILL')
+  }
+}, 30_000)
 
 test.each([
   ['SIGTERM', 'SIGINT'],
