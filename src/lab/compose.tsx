@@ -26,7 +26,7 @@ import {
   startRun,
 } from './draft.ts'
 import { beginAt } from './focus.ts'
-import { Form, Unreadable } from './form.tsx'
+import { Form } from './form.tsx'
 import { money, plural, roleName, span } from './format.ts'
 import { isUnreadable, keptText, useJsonText } from './json-text.ts'
 import { go } from './nav.ts'
@@ -34,6 +34,7 @@ import { Options } from './options.tsx'
 import { handOver } from './run-page.tsx'
 import { type Json, type Params, pictureField, type Schema } from './schema.ts'
 import { Wire } from './strip.tsx'
+import { Unreadable } from './unreadable.tsx'
 
 type TemplateStep = ChainDto['steps'][number]
 

@@ -5,7 +5,8 @@
 import { useSignal } from '@preact/signals'
 import { useId } from 'preact/hooks'
 import type { RequestErrorDto } from '../http/dto.ts'
-import { type JsonText, useJsonText } from './json-text.ts'
+import { useJsonText } from './json-text.ts'
+import { NumberField } from './number-field.tsx'
 import { PictureInput } from './pictures.tsx'
 import {
   choicesOf,
@@ -18,6 +19,7 @@ import {
   type Schema,
   sample,
 } from './schema.ts'
+import { Unreadable } from './unreadable.tsx'
 
 export type Errors = ReadonlyMap<string, readonly RequestErrorDto[]>
 
@@ -189,7 +191,7 @@ function Control(props: ControlProps) {
       </span>
     )
   if (schema.type === 'integer' || schema.type === 'number')
-    return <NumberInput {...common} schema={schema} value={value} set={set} hint={hint} />
+    return <NumberInput {...common} name={pointer} schema={schema} value={value} set={set} hint={hint} />
   if (schema.format === 'textarea')
     return (
       <textarea
@@ -265,14 +267,12 @@ interface InputProps {
   set(value: Json | undefined): void
 }
 
+type NamedProps = InputProps & { name: string }
+
 /** Small ranges get a slider beside the number: one can feel them. */
-function NumberInput({ schema, value, set, hint, ...common }: InputProps & { schema: Schema; hint: string }) {
+function NumberInput({ schema, value, set, hint, ...common }: NamedProps & { schema: Schema; hint: string }) {
   const { minimum: min, maximum: max } = schema
   const step = schema.multipleOf ?? (schema.type === 'integer' ? 1 : 'any')
-  const read = (event: Event) => {
-    const text = (event.currentTarget as HTMLInputElement).value
-    set(text === '' ? undefined : Number(text))
-  }
   const slides = min !== undefined && max !== undefined && max - min <= 100
   const shown = Number(value ?? schema.default ?? min ?? 0)
   return (
@@ -285,25 +285,24 @@ function NumberInput({ schema, value, set, hint, ...common }: InputProps & { sch
           max={max}
           step={step === 'any' ? (max - min) / 100 : step}
           value={shown}
-          onInput={read}
+          onInput={event => set(event.currentTarget.valueAsNumber)}
         />
       )}
-      <input
+      <NumberField
         {...common}
-        type="number"
         min={min}
         max={max}
         step={step}
-        value={value === undefined ? '' : Number(value)}
+        value={value === undefined ? undefined : Number(value)}
         placeholder={slides ? hint.replace('default ', '') : hint}
-        onInput={read}
+        set={set}
       />
     </span>
   )
 }
 
 /** What no other control can express, as JSON. */
-function RawInput({ name, value, set, ...common }: InputProps & { name: string }) {
+function RawInput({ name, value, set, ...common }: NamedProps) {
   const json = useJsonText({
     name,
     value,
@@ -324,19 +323,6 @@ function RawInput({ name, value, set, ...common }: InputProps & { name: string }
       />
       <Unreadable {...json} />
     </>
-  )
-}
-
-/** What is wrong with the text, and the way out for who does not want to mend it. */
-export function Unreadable({ bad, discard }: Pick<JsonText, 'bad' | 'discard'>) {
-  if (bad === undefined) return null
-  return (
-    <small class="wrong">
-      {bad}{' '}
-      <button type="button" class="quiet" onClick={discard}>
-        discard this text
-      </button>
-    </small>
   )
 }
 

@@ -10,13 +10,13 @@ import { useEffect, useRef } from 'preact/hooks'
 import { place } from './nav.ts'
 import type { Json } from './schema.ts'
 
-/** Of the fields on the page, those whose text is not JSON yet: what is wrong with it, by the name of the field. */
+/** Of the fields on the page, those whose text cannot be read yet: what is wrong with it, by the name of the field. */
 const unreadable = signal<Readonly<Record<string, string>>>({})
 
 /** Why what stands in the fields cannot be sent, or null. */
 export const unreadableWord = computed<string | null>(() => {
   const bad = Object.keys(unreadable.value)[0]
-  return bad ? `the JSON of ${bad.replace('/input/', '')} cannot be read` : null
+  return bad ? `what stands in ${bad.replace(/^\/(input\/)?/, '')} cannot be read` : null
 })
 
 /** Whether a field of this name, or one inside of it, is on the page and cannot be read. */
@@ -79,7 +79,8 @@ export function useJsonText({ name, value, write, read, set }: Field): JsonText 
   return { text: text.value, bad: unreadable.value[name], type, discard }
 }
 
-function tell(name: string, bad: string | null): void {
+/** The field of this name can be read again, or what is wrong with it. */
+export function tell(name: string, bad: string | null): void {
   const { [name]: had, ...others } = unreadable.value
   if (bad !== null) unreadable.value = { ...others, [name]: bad }
   else if (had !== undefined) unreadable.value = others

@@ -4,7 +4,9 @@ import { useEffect } from 'preact/hooks'
 import type { ApiKeyDto } from '../http/dto/keys.ts'
 import { ApiFailure, api } from './api.ts'
 import { age, money } from './format.ts'
+import { isUnreadable } from './json-text.ts'
 import { now } from './now.ts'
+import { NumberField } from './number-field.tsx'
 import { Once, Pane, type Secret, said, Twice } from './pane.tsx'
 
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
@@ -86,7 +88,7 @@ export function Keys() {
               value={name.value}
               onInput={event => (name.value = event.currentTarget.value)}
             />
-            <button type="submit" class="secondary">
+            <button type="submit" class="secondary" disabled={isUnreadable('')}>
               create
             </button>
           </span>
@@ -170,6 +172,7 @@ function LimitEditor({ apiKey, close }: { apiKey: ApiKeyDto; close(): void }) {
       failure.value = error
     }
   }
+  const prefix = `${apiKey.id}-`
   const told = failure.value?.problem?.errors ?? []
   return (
     <form
@@ -182,12 +185,12 @@ function LimitEditor({ apiKey, close }: { apiKey: ApiKeyDto; close(): void }) {
     >
       <LimitFields
         given={given}
-        prefix={`${apiKey.id}-`}
+        prefix={prefix}
         placeholder={() => 'no limit'}
         wrong={limit => told.filter(({ pointer }) => pointer === `/${limit}`).map(({ detail }) => detail)}
       />
       <span class="inline">
-        <button type="submit" class="secondary">
+        <button type="submit" class="secondary" disabled={isUnreadable(prefix)}>
           save
         </button>
         <button type="button" class="quiet" onClick={close}>
@@ -217,17 +220,15 @@ function LimitFields({ given, prefix = '', placeholder, wrong = () => [] }: Limi
       {NAMES.map(limit => (
         <div class={`field${wrong(limit).length > 0 ? ' bad' : ''}`} key={limit}>
           <label for={prefix + limit}>{LIMITS[limit].words}</label>
-          <input
+          <NumberField
             id={prefix + limit}
-            type="number"
-            min="0"
-            step="any"
+            name={`${prefix}/${limit}`}
+            min={0}
             placeholder={placeholder(limit)}
-            value={given.value[limit] ?? ''}
-            onInput={event => {
+            value={given.value[limit]}
+            set={typed => {
               const { [limit]: _, ...others } = given.value
-              const typed = event.currentTarget.valueAsNumber
-              given.value = Number.isNaN(typed) ? others : { ...others, [limit]: typed }
+              given.value = typed === undefined ? others : { ...others, [limit]: typed }
             }}
           />
           {wrong(limit).map(each => (

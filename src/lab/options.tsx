@@ -2,9 +2,11 @@
 import { session } from './api.ts'
 import { draft, edit, errors } from './draft.ts'
 import { roleName } from './format.ts'
+import { NumberField } from './number-field.tsx'
 
 export function Options() {
   const urlErrors = errors.value.get('/webhook_url') ?? []
+  const { maxCostUsd } = draft.value
   const costErrors = errors.value.get('/max_cost_usd') ?? []
   return (
     <section class="options pane" aria-label="Callback and limit">
@@ -26,14 +28,14 @@ export function Options() {
       </div>
       <div class={`field${costErrors.length ? ' bad' : ''}`}>
         <label for="maxcost">Spend at most, US$</label>
-        <input
+        <NumberField
           id="maxcost"
-          type="number"
-          min="0"
-          step="0.01"
-          value={draft.value.maxCostUsd}
+          name="/max_cost_usd"
+          min={0}
+          step={0.01}
+          value={maxCostUsd === '' ? undefined : Number(maxCostUsd)}
           placeholder="no limit"
-          onInput={event => edit({ maxCostUsd: event.currentTarget.value })}
+          set={usd => edit({ maxCostUsd: String(usd ?? '') })}
         />
         {costErrors.map(error => (
           <small class="wrong" key={error.code}>
