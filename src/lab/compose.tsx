@@ -18,12 +18,12 @@ import {
   draft,
   dropAside,
   errors,
-  estimate,
   hindrance,
   mistakes,
   putAside,
   setParams,
   startRun,
+  verdict,
 } from './draft.ts'
 import { beginAt } from './focus.ts'
 import { Form } from './form.tsx'
@@ -138,7 +138,7 @@ function StepCard({ step }: { step: TemplateStep }) {
   const chosen = draft.value.models[key] ?? ''
   const detail = details.value.get(chosen)
   const params = draft.value.params[key] ?? {}
-  const priced = estimate.value?.steps.find(each => each.step_key === key)
+  const priced = verdict.value?.steps.find(each => each.step_key === key)
   const base = `/input/${step.params_field}`
   const own = [...errors.value].filter(
     ([pointer]) => pointer === base || pointer === `/input/chain_models/${step.model_field}`,
@@ -301,7 +301,7 @@ function RunBar() {
   const reason = hindrance.value
   // It was said of that request, and of no other one.
   const refused = newest.value?.body === body.value ? newest.value : null
-  const price = estimate.value
+  const price = verdict.value
   const run = async () => {
     if (busy.value || hindrance.value) return
     busy.value = true
@@ -334,8 +334,8 @@ function RunBar() {
           {reason ?? (refused ? wordsOf(refused.failure) : readyWord())}
         </p>
         <p class="sum">
-          <b>{price?.valid ? money(price.total_usd) : '–'}</b>
-          <span>{price?.valid ? `usually ${span(price.expected_ms)}` : ''}</span>
+          <b>{price?.valid ? money(price.total_usd) : checking.value ? '…' : '–'}</b>
+          <span>{price?.valid ? `usually ${span(price.expected_ms)}` : checking.value ? 'being checked' : ''}</span>
         </p>
         <button
           type="button"
@@ -361,5 +361,5 @@ function readyWord(): string {
   const steps = plural(chain.value?.steps.length ?? 0, 'step')
   const paid =
     session.value?.mode === 'sandbox' ? 'the sandbox paints and films it, nothing is charged' : 'your own keys pay'
-  return `${steps}, nothing wrong with them; ${paid}`
+  return `${steps}, ${verdict.value ? 'nothing wrong with them' : 'still being checked'}; ${paid}`
 }

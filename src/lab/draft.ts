@@ -76,9 +76,15 @@ export const body = computed<CreateRunDto | null>(() => {
   }
 })
 
-export const estimate = signal<EstimateDto | null>(null)
+const answered = signal<{ body: CreateRunDto; estimate: EstimateDto } | null>(null)
+/** What the server said last; the request may have changed since. */
+const estimate = computed(() => answered.value?.estimate ?? null)
+/** What it says of the request that stands here, or null. */
+export const verdict = computed(() => (answered.value?.body === body.value ? estimate.value : null))
 /** True from a change until the server has spoken about it. */
 export const checking = signal(false)
+/** The same, for some seconds at most: nobody pays another price than was shown, or waits for a slow answer. */
+const holding = signal(false)
 /** Models that were chosen and are not there yet, and why not, by step key. */
 export const choosing = signal<Readonly<Record<string, Choice>>>({})
 const trouble = signal<ApiFailure | null>(null)
@@ -105,7 +111,8 @@ export const hindrance = computed<string | null>(() => {
   const blocked = chain.value?.steps.find(
     step => models.value.get(draft.value.models[step.step_key] ?? '')?.available === false,
   )
-  return blocked ? `no provider is configured for ${draft.value.models[blocked.step_key]}` : null
+  if (blocked) return `no provider is configured for ${draft.value.models[blocked.step_key]}`
+  return holding.value ? 'checking …' : null
 })
 
 /** The first of them in its words, and how many there are beside it. */
@@ -295,15 +302,27 @@ effect(() => keep(localStorage, KEPT, draft.value))
 
 /** As long as somebody types, nobody wants to be corrected. */
 const PAUSE_MS = 300
+const HOLD_MS = 4000
 let timer: ReturnType<typeof setTimeout> | undefined
+let holdTimer: ReturnType<typeof setTimeout> | undefined
 let current: AbortController | undefined
 
 effect(() => {
   const { value } = body
   const { slug } = draft.value
   if (!value || !session.value?.signed_in) return
-  checking.value = true
+  batch(() => {
+    checking.value = true
+    holding.value = true
+  })
+  const spoken = () =>
+    batch(() => {
+      checking.value = false
+      holding.value = false
+    })
   clearTimeout(timer)
+  clearTimeout(holdTimer)
+  holdTimer = setTimeout(() => (holding.value = false), HOLD_MS)
   current?.abort()
   const mine = new AbortController()
   current = mine
@@ -311,19 +330,19 @@ effect(() => {
     const ask = () => api<EstimateDto>('POST', `/api/v1/chains/${slug}/estimate`, { body: value, signal: mine.signal })
     const failing = (failure: ApiFailure) => {
       trouble.value = failure
-      checking.value = false
+      spoken()
     }
     untilAnswered(ask, { gone: mine.signal, failing })
       .then(answer => {
         if (mine.signal.aborted) return
-        estimate.value = answer
+        answered.value = { body: value, estimate: answer }
         trouble.value = null
       })
       .catch(error => {
         if (!mine.signal.aborted && error instanceof ApiFailure) trouble.value = error
       })
       .finally(() => {
-        if (!mine.signal.aborted) checking.value = false
+        if (!mine.signal.aborted) spoken()
       })
   }, PAUSE_MS)
 })

@@ -345,16 +345,62 @@ describe('JSON that cannot be read', () => {
 
 describe('the bar that runs the chain', () => {
   const why = (page: Page) => page.locator('#why')
+  const price = (page: Page) => page.locator('.sum b').innerText()
+
+  /** With a clock that can be put on, and every estimate from now on unanswered until the answer is called. */
+  async function holdEstimates(page: Page): Promise<() => void> {
+    await page.clock.install()
+    await page.reload()
+    await ready(page)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    await page.route(/\/estimate$/, async route => {
+      await promise
+      await route.continue()
+    })
+    return resolve
+  }
+
+  test('holds back what the server has not spoken of, for some seconds at most, and neither prices nor praises it', async () => {
+    const here = await compose()
+    const { page } = here
+    const release = await holdEstimates(page)
+    const before = await price(page)
+    expect(before).toStartWith('$')
+    const orders: string[] = []
+    page.on('request', each => each.method() === 'POST' && each.url().endsWith('/runs') && orders.push(each.url()))
+    const asked = page.waitForRequest(/\/estimate$/)
+    await page.getByLabel('Width').first().fill('7')
+    expect(await runButton(page).isDisabled()).toBe(true)
+    await page.keyboard.press('Control+Enter')
+    await asked
+    expect(await price(page)).not.toContain('$')
+    expect(await why(page).innerText()).not.toContain('nothing wrong')
+    await page.clock.fastForward(5000)
+    await ready(page)
+    expect(await price(page)).not.toContain('$')
+    expect(await why(page).innerText()).toContain('still being checked')
+    expect(orders).toEqual([])
+    release()
+    await page.locator('#why.wrong').getByText('width').waitFor()
+    await page.getByLabel('Width').first().fill('1024')
+    await why(page).getByText('nothing wrong with them').waitFor()
+    expect(await price(page)).toBe(before)
+    await leave(here)
+  }, 60_000)
 
   test('says what a refused order met in words, and no more of it once it is corrected', async () => {
     const here = await compose()
     const { page } = here
+    const release = await holdEstimates(page)
     const width = page.getByLabel('Width').first()
     const refused = page.waitForResponse(each => each.request().method() === 'POST' && each.url().endsWith('/runs'))
     await width.fill('7')
+    await page.clock.fastForward(5000)
+    await ready(page)
     await page.keyboard.press('Control+Enter')
     expect((await refused).status()).toBe(400)
     await page.locator('#why.wrong').waitFor()
+    release()
     await page.locator('[data-pointer$="/width"] .wrong').waitFor()
     expect(await why(page).innerText()).not.toContain('errors[]')
     expect(await why(page).innerText()).toContain('width')
