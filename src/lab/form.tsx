@@ -3,7 +3,7 @@
  * wrong with it where it stands. What is left empty is not sent, so the model's own default holds.
  */
 import { useSignal } from '@preact/signals'
-import { useId } from 'preact/hooks'
+import { useEffect, useId, useRef } from 'preact/hooks'
 import type { RequestErrorDto } from '../http/dto.ts'
 import { useJsonText } from './json-text.ts'
 import { NumberField } from './number-field.tsx'
@@ -77,11 +77,16 @@ export function Form({ schema, value, pointer, errors, wired, aside, set }: Form
     .toSorted(([, a], [, b]) => Number(isPicture(a)) - Number(isPicture(b)))
   const given = rest.filter(([key]) => value[key] !== undefined)
   const wrong = rest.some(([key]) => [...errors.keys()].some(at => at.startsWith(`${pointer}/${key}`)))
+  const more = useRef<HTMLDetailsElement>(null)
+  // Only ever opened: it would fold up over the field that is being mended.
+  useEffect(() => {
+    if (wrong && more.current) more.current.open = true
+  }, [wrong])
   return (
     <div class="fields">
       {common.map(field)}
       {rest.length > 0 && (
-        <details class="more" open={wrong}>
+        <details class="more" ref={more}>
           <summary>
             {rest.length} more setting{rest.length === 1 ? '' : 's'}
             {given.length > 0 && <span class="dim"> · {given.length} set</span>}

@@ -20,6 +20,9 @@ const unfold = (page: Page) => page.locator('.card').first().locator('details.mo
 /** The field shows text that its browser cannot read. */
 const isBad = (field: unknown): boolean => (field as { validity: { badInput: boolean } }).validity.badInput
 
+const isFocused = (field: unknown): boolean =>
+  (field as { ownerDocument: { activeElement: unknown } }).ownerDocument.activeElement === field
+
 const orders = (page: Page, path: string): Request[] => {
   const sent: Request[] = []
   page.on('request', request => {
@@ -159,3 +162,24 @@ describe('what is no number', () => {
     await leave(here)
   }, 60_000)
 })
+
+test('a mistake among the further settings shows them, and mending it folds nothing up under one’s hands', async () => {
+  const here = await visit('/')
+  const { page } = here
+  await ready(page)
+  const field = page.locator('[data-pointer$="/guidance"]')
+  const guidance = field.locator('input[type=number]')
+  await unfold(page)
+  await type(guidance, '55')
+  await field.locator('.wrong').waitFor()
+  await guidance.press('Backspace')
+  await ready(page)
+  expect(await guidance.evaluate(isFocused)).toBe(true)
+  await guidance.pressSequentially('5')
+  await field.locator('.wrong').waitFor()
+  await unfold(page)
+  expect(await guidance.isVisible()).toBe(false)
+  await page.reload()
+  await guidance.waitFor()
+  await leave(here)
+}, 60_000)
