@@ -9,6 +9,7 @@ import { deliveries, deliveryOf, ping, recover } from './delivery.ts'
 import { age, plural, shortId, span } from './format.ts'
 import { go, place } from './nav.ts'
 import { now, slowNow } from './now.ts'
+import { More } from './runs.tsx'
 
 const STATUSES = ['pending', 'delivered', 'exhausted', 'gone']
 const shown = signal<readonly DeliveryDto[] | null>(null)
@@ -134,11 +135,7 @@ export function Deliveries() {
           </li>
         ))}
       </ul>
-      {cursor.value && (
-        <button type="button" class="secondary more-button" onClick={() => void load(query, left.signal, cursor.value)}>
-          older deliveries
-        </button>
-      )}
+      {cursor.value && <More what="deliveries" load={() => load(query, left.signal, cursor.value)} />}
     </div>
   )
 }

@@ -38,7 +38,10 @@ export function Keys() {
   const limits = useSignal<Given>({})
   const made = useSignal<readonly Secret[]>([])
   useEffect(() => void loadKeys(), [])
+  const busy = useSignal(false)
   const create = async () => {
+    if (busy.value) return
+    busy.value = true
     try {
       const { key, webhook_secret } = await api<{ key: string; webhook_secret: string }>('POST', '/api/v1/keys', {
         body: { name: name.value, scopes: scopes.value, ...limits.value },
@@ -52,6 +55,8 @@ export function Keys() {
       await loadKeys()
     } catch (error) {
       keysSaid.value = said(error)
+    } finally {
+      busy.value = false
     }
   }
   const revoke = async (id: string) => {
@@ -88,7 +93,7 @@ export function Keys() {
               value={name.value}
               onInput={event => (name.value = event.currentTarget.value)}
             />
-            <button type="submit" class="secondary" disabled={isUnreadable('')}>
+            <button type="submit" class="secondary" disabled={busy.value || isUnreadable('')}>
               create
             </button>
           </span>

@@ -1,6 +1,7 @@
 /** What the panes of the settings share: their frame, how a refusal is told, what is shown once, a button that asks twice. */
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
+import { useRef } from 'preact/hooks'
 import { ApiFailure } from './api.ts'
 import { Copy } from './code.tsx'
 
@@ -44,12 +45,19 @@ export function Once({ secrets }: { secrets: readonly Secret[] }) {
   )
 }
 
+/** Whoever clicks twice within it has clicked once. */
+const DOUBLE_CLICK_MS = 500
+
 /** What cannot be taken back is asked for twice: the second click within a few seconds counts. */
 export function Twice({ label, act }: { label: string; act(): void }) {
   const armed = useSignal(false)
-  const click = () => {
-    if (armed.value) act()
-    else setTimeout(() => (armed.value = false), 4000)
+  const armedAt = useRef(0)
+  const click = ({ timeStamp }: Event) => {
+    if (!armed.value) {
+      armedAt.current = timeStamp
+      setTimeout(() => (armed.value = false), 4000)
+    } else if (timeStamp - armedAt.current < DOUBLE_CLICK_MS) return
+    else act()
     armed.value = !armed.value
   }
   return (

@@ -129,12 +129,12 @@ export function Runs() {
         </div>
       )}
       <ul class="runlist">{list?.runs.map(rowOf)}</ul>
-      {list?.cursor && <More load={() => load(query, left.signal, list.cursor)} />}
+      {list?.cursor && <More what="runs" load={() => load(query, left.signal, list.cursor)} />}
     </div>
   )
 }
 
-function More({ load }: { load(): Promise<void> }) {
+export function More({ what, load }: { what: string; load(): Promise<void> }) {
   const busy = useSignal(false)
   return (
     <button
@@ -148,7 +148,7 @@ function More({ load }: { load(): Promise<void> }) {
         })
       }}
     >
-      {busy.value ? 'loading …' : 'older runs'}
+      {busy.value ? 'loading …' : `older ${what}`}
     </button>
   )
 }

@@ -1,7 +1,7 @@
 /** The Lab when something is refused, has failed or has ended: it says what is so, and offers what helps. */
 import { afterAll, describe, expect, test } from 'bun:test'
 import type { RunDto } from '../../src/http/dto.ts'
-import { firstPrompt, leave, openLab } from '../support/lab.ts'
+import { clickLater, firstPrompt, leave, openLab } from '../support/lab.ts'
 import { API_KEY } from '../support/server.ts'
 
 let picture: Uint8Array<ArrayBuffer> | null = null
@@ -119,14 +119,14 @@ test('what only the environment changes says so, and nothing beside it', async (
   const { page } = here
   const row = page.locator('.rows li').filter({ hasText: 'bootstrap' })
   await row.getByRole('button', { name: 'revoke' }).click()
-  await row.getByRole('button', { name: 'really revoke?' }).click()
+  await clickLater(row.getByRole('button', { name: 'really revoke?' }))
   await page.getByText('The key comes from BABYCHAIN_API_KEY: change it there and restart.', { exact: true }).waitFor()
   await row.getByRole('button', { name: 'limits' }).click()
   await row.getByRole('button', { name: 'save' }).click()
   await row.getByText('The key comes from BABYCHAIN_API_KEY: change it there and restart.', { exact: true }).waitFor()
   const secrets = page.getByRole('region', { name: 'Callback secret' })
   await secrets.getByRole('button', { name: 'rotate' }).click()
-  await secrets.getByRole('button', { name: 'really rotate' }).click()
+  await clickLater(secrets.getByRole('button', { name: 'really rotate' }))
   const words = 'The secret comes from BABYCHAIN_CALLBACK_SECRET: change it there and restart.'
   await secrets.getByText(words, { exact: true }).waitFor()
   await leave(here)

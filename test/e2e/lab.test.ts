@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { type Misconduct, observe, openBrowser } from '../support/browser.ts'
-import { firstPrompt, seriousFindings } from '../support/lab.ts'
+import { clickLater, firstPrompt, seriousFindings } from '../support/lab.ts'
 import { API_KEY, ServerProcess, until } from '../support/server.ts'
 
 const GZIPPED_JS_LIMIT = 60_000
@@ -359,7 +359,7 @@ for (const { name, command, whole } of servers) {
         await row.getByText(limit).waitFor()
       await row.getByRole('button', { name: 'revoke' }).click()
       expect((await use()).status).toBe(200)
-      await row.getByRole('button', { name: 'really revoke?' }).click()
+      await clickLater(row.getByRole('button', { name: 'really revoke?' }))
       await row.getByText('revoked').waitFor()
       expect((await use()).status).toBe(401)
       await leave(here)

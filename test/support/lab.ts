@@ -61,6 +61,15 @@ export async function leave({ page, uncaught }: LabVisit): Promise<void> {
 /** The prompt of the first step: its form comes with its model's schema, which may be after the form of the step below. */
 export const firstPrompt = (page: Page): Locator => page.locator('.card').first().getByLabel('Prompt').first()
 
+/** As of one who has read the question before the answer; the page goes by the time of the event. */
+export function clickLater(button: Locator): Promise<void> {
+  return button.evaluate(element => {
+    const click = new Event('click', { bubbles: true })
+    Object.defineProperty(click, 'timeStamp', { value: click.timeStamp + 1000 })
+    ;(element as unknown as EventTarget).dispatchEvent(click)
+  })
+}
+
 /** What keeps readers out; the context of the page must be opened with `bypassCSP`. */
 export async function seriousFindings(page: Page): Promise<string[]> {
   await page.evaluate(AXE)

@@ -1,0 +1,79 @@
+/** A double click in the Lab is one click: it makes one thing, and it is no answer to a question. */
+import { expect, test } from 'bun:test'
+import type { Page } from 'playwright-core'
+import { clickLater, leave, openLab } from '../support/lab.ts'
+
+const { server, visit } = openLab()
+
+/** The requests of this kind, none of which goes on until the answer is called. */
+async function hold(page: Page, path: RegExp, method: string) {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const held: string[] = []
+  await page.route(path, async route => {
+    if (route.request().method() !== method) return route.fallback()
+    held.push(route.request().url())
+    await promise
+    await route.fallback()
+  })
+  return { held, release: resolve }
+}
+
+test('on create makes one key, however slow the answer', async () => {
+  const here = await visit('/settings')
+  const { page } = here
+  await page.getByLabel('A new key for').fill('made once')
+  const { held, release } = await hold(page, /\/api\/v1\/keys$/, 'POST')
+  await page.getByRole('button', { name: 'create' }).dblclick()
+  release()
+  await page.locator('.once').waitFor()
+  await page.locator('.rows li', { hasText: 'made once' }).waitFor()
+  expect(held).toHaveLength(1)
+  await page.locator('.newkey button[type=submit]:not([disabled])').waitFor()
+  await leave(here)
+}, 60_000)
+
+test('on revoke asks, and revokes nothing before a later click', async () => {
+  await server.post('/api/v1/keys', { name: 'kept', scopes: ['runs:read'] })
+  const here = await visit('/settings')
+  const { page } = here
+  const row = page.locator('.rows li', { hasText: 'kept' })
+  const { held, release } = await hold(page, /\/revoke$/, 'POST')
+  release()
+  await row.getByRole('button', { name: 'revoke' }).dblclick()
+  await row.getByRole('button', { name: 'really revoke?' }).waitFor()
+  expect(held).toEqual([])
+  await clickLater(row.getByRole('button', { name: 'really revoke?' }))
+  await row.getByText('revoked').waitFor()
+  expect(held).toHaveLength(1)
+  await leave(here)
+}, 60_000)
+
+test('on older deliveries gets one page of them', async () => {
+  const input = {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt: 'A pier', width: 256, height: 256 },
+    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
+  }
+  for (let i = 0; i < 3; i += 1) {
+    const order = { input, webhook_url: `${server.url}/lab/inbox/bootstrap` }
+    const { id } = (await (await server.post('/api/v1/chains/chain101/runs', order)).json()) as { id: string }
+    await server.json(`/api/v1/runs/${id}?wait=30`)
+  }
+  const here = await visit('/settings')
+  const { page } = here
+  await page.route(/\/api\/v1\/deliveries(\?|$)/, route => {
+    const url = new URL(route.request().url())
+    url.searchParams.set('limit', '1')
+    return route.continue({ url: url.href })
+  })
+  await page.getByRole('link', { name: 'deliveries', exact: true }).click()
+  await page.locator('.deliverylist > li').waitFor()
+  const { held, release } = await hold(page, /\/api\/v1\/deliveries\?.*cursor=/, 'GET')
+  await page.locator('.more-button').dblclick()
+  release()
+  await page.locator('.deliverylist > li').nth(1).waitFor()
+  await page.locator('.more-button', { hasText: 'older deliveries' }).waitFor()
+  expect(held).toHaveLength(1)
+  expect(await page.locator('.deliverylist > li').count()).toBe(2)
+  await leave(here)
+}, 60_000)
