@@ -260,8 +260,14 @@ function Facts({ run }: { run: RunDto }) {
         )}
         {run.max_cost_usd !== null && row('limit', money(run.max_cost_usd))}
         {run.resumed_from && row('resumed from', <a href={`/runs/${run.resumed_from}`}>{shortId(run.resumed_from)}</a>)}
-        {Object.entries(run.metadata).map(([key, value]) => row(key, value))}
       </dl>
+      {/* Its names are the caller's own, and may be those of the facts. */}
+      {Object.keys(run.metadata).length > 0 && (
+        <>
+          <h3>metadata</h3>
+          <dl>{Object.entries(run.metadata).map(([key, value]) => row(key, value))}</dl>
+        </>
+      )}
     </section>
   )
 }
