@@ -6,7 +6,7 @@ import type { OutputDto, RunDto, StepDto } from '../http/dto.ts'
 import { local } from './api.ts'
 import { money, roleName, span } from './format.ts'
 import { now } from './now.ts'
-import { view } from './viewer.tsx'
+import { moving, view } from './viewer.tsx'
 
 export type WireState = 'idle' | 'armed' | 'travel' | 'done' | 'broken'
 
@@ -144,7 +144,7 @@ function Shown({ output, title, run, step }: { output: OutputDto; title: string;
     >
       {ghost && <img class="ghost" src={local(ghost)} alt="" />}
       {output.mime.startsWith('video/') ? (
-        <video src={src} muted loop autoplay playsInline preload="auto" />
+        <video src={src} muted {...moving()} playsInline preload="auto" />
       ) : (
         <img
           src={src}

@@ -13,6 +13,12 @@ interface Viewed {
   step: StepDto
 }
 
+/** A film moves by itself, but not for who has asked for no motion: in the viewer it has its controls. */
+export function moving() {
+  const moves = !matchMedia('(prefers-reduced-motion: reduce)').matches
+  return { autoplay: moves, loop: moves }
+}
+
 const viewed = signal<Viewed | null>(null)
 
 export function view(what: Viewed): void {
@@ -61,7 +67,7 @@ export function Viewer() {
           </header>
           <div class={`sheet${large.value ? ' large' : ''}`}>
             {output.mime.startsWith('video/') ? (
-              <video src={src} controls loop autoplay muted playsInline />
+              <video src={src} controls {...moving()} muted playsInline />
             ) : (
               <button
                 type="button"

@@ -1,4 +1,4 @@
-/** The page of a run tells its own facts apart from what its caller wrote. */
+/** The page of a run tells its own facts apart from what its caller wrote, and moves nothing for who wants no motion. */
 import { expect, test } from 'bun:test'
 import { leave, openLab } from '../support/lab.ts'
 
@@ -36,4 +36,25 @@ test('metadata that has the name of a fact stands under its own heading', async 
   await without.page.getByRole('region', { name: 'Facts' }).getByText('attempts', { exact: true }).waitFor()
   expect(await without.page.getByRole('heading', { name: 'metadata' }).count()).toBe(0)
   await leave(without)
+}, 60_000)
+
+test('a film stands still for who wants no motion, and is played where it is opened', async () => {
+  const id = await createRun()
+  for (const reducedMotion of ['reduce', 'no-preference'] as const) {
+    const here = await visit(`/runs/${id}`, { reducedMotion })
+    const { page } = here
+    const moves = (film: unknown) => {
+      const { autoplay, loop, controls } = film as Record<'autoplay' | 'loop' | 'controls', boolean>
+      return { autoplay, loop, controls }
+    }
+    const itself = reducedMotion === 'no-preference'
+    const film = page.locator('.stage video')
+    await film.waitFor()
+    expect(await film.evaluate(moves)).toEqual({ autoplay: itself, loop: itself, controls: false })
+    await page.getByRole('button', { name: 'Open image-to-video in the viewer' }).click()
+    const opened = page.getByRole('dialog').locator('video')
+    await opened.waitFor()
+    expect(await opened.evaluate(moves)).toEqual({ autoplay: itself, loop: itself, controls: true })
+    await leave(here)
+  }
 }, 60_000)
