@@ -89,6 +89,9 @@ export async function authenticate(deps: ApiDeps, exchange: Exchange, scope: Sco
   if (key === undefined) throw unauthenticated('The Authorization header is not `Bearer <key>`.')
   const principal = await deps.auth(key)
   if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
+  const shown = request.headers.get('x-babychain-key-id')
+  if (sealed && shown !== null && shown !== principal.apiKeyId)
+    throw unauthenticated('Another key has signed in since, in another tab.')
   exchange.charge(principal)
   exchange.isStillAllowed = async () => (await deps.auth(key)) !== null
   if (!principal.scopes.includes(scope)) {

@@ -6,6 +6,8 @@
  * 2. No script can read the cookie (HttpOnly), no other site can send it (SameSite=Strict), and it counts only on requests
  *    that our own pages made: the browser says `Sec-Fetch-Site: same-origin`, or `Origin` names our host.
  * 3. A token signs in once, and only for a quarter of an hour.
+ * 4. Tabs share one cookie: a page names the key that it shows (`X-Babychain-Key-Id`, of `key_id`), and a session that is
+ *    another's by now counts for nothing there. So no request is made, or paid, by a key that the page does not show.
  */
 import { randomBytes } from 'node:crypto'
 import { Elysia } from 'elysia'
@@ -130,8 +132,9 @@ async function state({ deps }: Context, { request }: Exchange): Promise<Response
 
 function shown(deps: ApiDeps, principal: Principal | null): SessionDto {
   if (principal === null) return presentSession(deps, null)
-  const inboxUrl = deps.inbox?.urlOf(principal.apiKeyId) ?? null
-  return presentSession(deps, { scopes: principal.scopes, startedAt: deps.sessions?.startedAt ?? 0, inboxUrl })
+  const { apiKeyId: keyId, scopes } = principal
+  const inboxUrl = deps.inbox?.urlOf(keyId) ?? null
+  return presentSession(deps, { keyId, scopes, startedAt: deps.sessions?.startedAt ?? 0, inboxUrl })
 }
 
 /** A key or a token, were each of its characters escaped. Strangers send it: what is held of each must be little. */

@@ -3,7 +3,8 @@
  *
  * 1. Every refusal becomes an `ApiFailure` that holds the problem document; no answer at all is one too (status 0).
  * 2. A 401 anywhere means that the session has ended: the page asks to sign in and keeps what was typed.
- * 3. What one key has seen is not shown to another: the page is loaded anew between two sessions.
+ * 3. What one key has seen is not shown to another: the page is loaded anew between two sessions. Every request names the
+ *    key that the page shows: a session that another tab has made another's has ended here.
  */
 import { signal } from '@preact/signals'
 import type { SessionDto } from '../http/dto/session.ts'
@@ -52,7 +53,7 @@ export interface Call {
 /** @throws ApiFailure */
 export async function api<T>(method: string, path: string, call: Call = {}): Promise<T> {
   const raw = call.body instanceof Blob
-  const headers: Record<string, string> = { ...call.headers }
+  const headers: Record<string, string> = { ...asShown(), ...call.headers }
   if (call.body !== undefined && !raw) headers['content-type'] = 'application/json'
   const init: RequestInit = { method, headers, credentials: 'same-origin' }
   if (call.body !== undefined) init.body = raw ? (call.body as Blob) : JSON.stringify(call.body)
@@ -65,6 +66,12 @@ export async function api<T>(method: string, path: string, call: Call = {}): Pro
   // An answer that breaks off is none.
   if (response.ok) return (response.status === 204 ? null : await response.json().catch(lost)) as T
   throw await failureOf(response)
+}
+
+/** The header by which the server knows whose session this page shows. */
+export function asShown(): Record<string, string> {
+  const id = session.value?.key_id
+  return id === undefined ? {} : { 'x-babychain-key-id': id }
 }
 
 export async function failureOf(response: Response): Promise<ApiFailure> {

@@ -11,7 +11,7 @@
 import { batch, computed, type ReadonlySignal, type Signal, signal } from '@preact/signals'
 import type { EventDto, RunDto } from '../http/dto.ts'
 import { pause, pauseMs } from './again.ts'
-import { ApiFailure, api, failureOf } from './api.ts'
+import { ApiFailure, api, asShown, failureOf } from './api.ts'
 
 /** paused: it goes on by itself. refused: it does not. */
 export type Line = 'connecting' | 'live' | 'ended' | 'paused' | 'refused'
@@ -156,7 +156,7 @@ async function readOnce(
   connected: () => void,
 ): Promise<ApiFailure | null> {
   const last = live.events.value.at(-1)
-  const answer = await fetch(`/api/v1/runs/${id}/events?after=${last?.seq ?? 0}`, { signal: gone })
+  const answer = await fetch(`/api/v1/runs/${id}/events?after=${last?.seq ?? 0}`, { headers: asShown(), signal: gone })
   if (answer.status === 204) return null
   if (!answer.ok) throw await failureOf(answer)
   if (!answer.body) return lossOf(null)

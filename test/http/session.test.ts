@@ -87,10 +87,24 @@ test('our own pages learn who has signed in, and since when the server runs, in 
   const stranger = { object: 'session', signed_in: false, mode: world.deps.mode, version: world.deps.version }
   expect(await world.json('GET', '/api/v1/session', { key: null })).toEqual(stranger)
   const signedIn = await world.ask('POST', '/api/v1/session', { key: null, body: { key: 'key-of-a-reader' } })
-  const known = { ...stranger, signed_in: true, scopes: ['runs:read'], started_at: at, inbox_url: null }
+  const known = { ...stranger, signed_in: true, key_id: 'ada', scopes: ['runs:read'], started_at: at, inbox_url: null }
   expect(await signedIn.json()).toEqual(known)
   const headers = { cookie: cookieOf(signedIn.headers.get('set-cookie') ?? ''), 'sec-fetch-site': 'same-origin' }
   expect(await world.json('GET', '/api/v1/session', { key: null, headers })).toEqual(known)
+  await world.close()
+})
+
+test('a session that is of another key than its page shows counts for nothing there; a bearer key always does', async () => {
+  const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
+  const cookie = cookieOf(sessions.cookie('key-of-bob'))
+  const asked = (shown: Record<string, string>) =>
+    world.ask('GET', '/api/v1/runs', { key: null, headers: { cookie, 'sec-fetch-site': 'same-origin', ...shown } })
+  const refused = await asked({ 'x-babychain-key-id': 'ada' })
+  expect(refused.status).toBe(401)
+  expect(await refused.json()).toMatchObject({ detail: 'Another key has signed in since, in another tab.' })
+  for (const same of [await asked({ 'x-babychain-key-id': 'bob' }), await asked({})]) expect(same.status).toBe(200)
+  const bearer = await world.ask('GET', '/api/v1/runs', { key: 'key-of-bob', headers: { 'x-babychain-key-id': 'ada' } })
+  expect(bearer.status).toBe(200)
   await world.close()
 })
 

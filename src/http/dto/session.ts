@@ -8,6 +8,8 @@ export interface SessionDto {
   signed_in: boolean
   mode: Mode
   version: string
+  /** The key that the session is of. */
+  key_id?: string
   scopes?: readonly Scope[]
   /** When the server began. */
   started_at?: string
@@ -17,6 +19,7 @@ export interface SessionDto {
 
 /** What only those who have signed in are told. */
 interface SignedIn {
+  keyId: string
   scopes: readonly Scope[]
   startedAt: number
   inboxUrl: string | null
@@ -26,6 +29,6 @@ export function presentSession(server: { mode: Mode; version: string }, signedIn
   const { mode, version } = server
   const known: SessionDto = { object: 'session', signed_in: signedIn !== null, mode, version }
   if (signedIn === null) return known
-  const { scopes, startedAt, inboxUrl } = signedIn
-  return { ...known, scopes, started_at: iso(startedAt), inbox_url: inboxUrl }
+  const { keyId, scopes, startedAt, inboxUrl } = signedIn
+  return { ...known, key_id: keyId, scopes, started_at: iso(startedAt), inbox_url: inboxUrl }
 }

@@ -1,0 +1,33 @@
+/** Two tabs of one browser: they share its session and what it keeps, and neither does anything in the name of the other. */
+import { expect, test } from 'bun:test'
+import { firstPrompt, leave, openLab } from '../support/lab.ts'
+
+const { server, visit } = openLab()
+
+test('a tab does nothing with the key of another one: it says that its session has ended, and keeps its draft', async () => {
+  const scopes = ['runs:read', 'runs:write']
+  const { key } = (await (await server.post('/api/v1/keys', { name: 'guest', scopes })).json()) as { key: string }
+  const here = await visit()
+  const { page } = here
+  const checked = page.waitForResponse(
+    each => each.url().endsWith('/estimate') && (each.request().postData() ?? '').includes('A boat of the first key'),
+  )
+  await firstPrompt(page).fill('A boat of the first key')
+  await checked
+  await page.locator('.runbar .primary:not([disabled])').waitFor()
+  const other = await page.context().newPage()
+  await other.goto(`${server.url}/settings`)
+  await other.getByRole('button', { name: 'sign out' }).click()
+  await other.getByLabel('API key', { exact: true }).fill(key)
+  await other.getByRole('button', { name: 'Sign in' }).click()
+  await other.getByRole('button', { name: 'sign out' }).waitFor()
+  await page.locator('.runbar .primary').click()
+  const notice = 'Your session has ended; your draft is kept. Nothing was started.'
+  await page.getByRole('alert').getByText(notice, { exact: true }).waitFor()
+  const made = await fetch(`${server.url}/api/v1/runs`, { headers: { authorization: `Bearer ${key}` } })
+  expect(await made.json()).toMatchObject({ data: [] })
+  await page.reload()
+  await page.locator('.runbar .primary:not([disabled])').waitFor()
+  expect(await firstPrompt(page).inputValue()).toBe('A boat of the first key')
+  await leave(here)
+}, 60_000)
