@@ -6,6 +6,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
@@ -130,6 +131,8 @@ describe('the code of the Lab', () => {
       children.push(child)
       const hook = `http://127.0.0.1:${ports[language]}/hook`
       await until(`${language} listens`, () => fetch(hook, { method: 'POST', body: '{}' }).catch(() => null))
+      const stalled = await halfPost(ports[language])
+      ;(await halfPost(ports[language])).destroy()
       const forged = await fetch(hook, {
         method: 'POST',
         body: '{"type":"run.succeeded","data":{"id":"x"}}',
@@ -143,6 +146,7 @@ describe('the code of the Lab', () => {
       const id = await create('A small boat', hook)
       const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader()
       expect([language, (await lines.read()).value?.trim()]).toEqual([language, `verified run.succeeded ${id}`])
+      stalled.destroy()
     }
     await create('A small boat', `http://127.0.0.1:${keeper.port}/hook`)
     const { headers, body } = await kept.promise
@@ -204,6 +208,16 @@ async function create(prompt: string, webhookUrl?: string): Promise<string> {
   }
   const body = { input, ...(webhookUrl ? { webhook_url: webhookUrl } : {}) }
   return ((await (await server.post('/api/v1/chains/chain101/runs', body)).json()) as { id: string }).id
+}
+
+/** A sender that stops within its body. */
+async function halfPost(port: number) {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {})
+  socket.write('POST /hook HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf', () => resolve())
+  await promise
+  return socket
 }
 
 /** Free a moment ago; the egress must know the port before the receiver has it. */
