@@ -20,7 +20,7 @@ import { finished, isRemoved, sentence, startsOver } from './sentence.ts'
 import { Strip } from './strip.tsx'
 import { Attempts, Timeline } from './timeline.tsx'
 
-/** A run that this page has just made is shown at once, before it is asked for. */
+/** A run that this page has just made is shown at once, before it is asked for; later it would not be true. */
 const fresh = new Map<string, RunDto>()
 
 export function handOver(run: RunDto): void {
@@ -31,6 +31,7 @@ export function handOver(run: RunDto): void {
 export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | null): void }) {
   const live = useMemo(() => watchRun(id, fresh.get(id) ?? null), [id])
   useEffect(() => {
+    fresh.delete(id)
     onLine(live)
     document.title = `Run ${shortId(id)} · BabyChain Lab`
     return () => {
