@@ -29,7 +29,7 @@ import { beginAt } from './focus.ts'
 import { Form } from './form.tsx'
 import { money, plural, roleName, span } from './format.ts'
 import { isUnreadable, keptText, useJsonText } from './json-text.ts'
-import { go } from './nav.ts'
+import { place } from './nav.ts'
 import { Options } from './options.tsx'
 import { handOver } from './run-page.tsx'
 import { type Json, type Params, pictureField, type Schema } from './schema.ts'
@@ -307,10 +307,9 @@ function RunBar() {
     busy.value = true
     newest.value = null
     const sent = body.value
+    const here = place.value
     try {
-      const made = await startRun()
-      handOver(made)
-      go(`/runs/${made.id}`)
+      handOver(await startRun(), here)
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
       newest.value = { failure: error, body: sent }

@@ -23,8 +23,11 @@ import { Attempts, Timeline } from './timeline.tsx'
 /** A run that this page has just made is shown at once, before it is asked for; later it would not be true. */
 const fresh = new Map<string, RunDto>()
 
-export function handOver(run: RunDto): void {
+/** Shows it to who is still where they ordered it; who has gone elsewhere is left there. */
+export function handOver(run: RunDto, from: URL): void {
+  if (place.value.pathname !== from.pathname) return
   fresh.set(run.id, run)
+  go(`/runs/${run.id}`)
 }
 
 /** The newest line to a run, for the status bar. */
@@ -118,12 +121,11 @@ function NotYet({ failure }: { failure: ApiFailure | null }) {
 
 /** The run is asked for again first: a webhook may have brought since what would be bought. */
 async function resume({ id }: RunDto, changes?: ResumeRunDto): Promise<void> {
+  const here = place.value
   const run = await api<RunDto>('GET', `/api/v1/runs/${id}`)
   const named = doubtful(run)
   const wanted = named ? { from_step_key: named.step_key, ...changes } : changes
-  const next = await order(`/api/v1/runs/${run.id}/resume`, wanted)
-  handOver(next)
-  go(`/runs/${next.id}`)
+  handOver(await order(`/api/v1/runs/${run.id}/resume`, wanted), here)
 }
 
 /** The step whose provider may have taken a job that nobody can find: another is bought only by name. */
