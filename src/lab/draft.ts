@@ -3,7 +3,8 @@
  *
  * 1. `body` is exactly what Run sends and what the snippets show; there is no second form of it.
  * 2. While it changes, the server says what is wrong and what it would cost (estimate); the page has no rules of its own.
- * 3. It is kept in this browser until it runs, so that a reload or a sign-in loses nothing.
+ * 3. It is kept until it runs, so that a reload or a sign-in loses nothing: each tab has its own, and a new one begins with
+ *    what was written last in this browser.
  * 4. What somebody changed and did not run is theirs: the request of a run puts it aside, and never in the place of another.
  */
 import { batch, computed, effect, signal } from '@preact/signals'
@@ -266,7 +267,10 @@ function kept(): Draft {
     own: false,
   }
   try {
-    return { ...empty, ...(JSON.parse(localStorage.getItem(KEPT) ?? '{}') as Partial<Draft>) }
+    return {
+      ...empty,
+      ...(JSON.parse(sessionStorage.getItem(KEPT) ?? localStorage.getItem(KEPT) ?? '{}') as Partial<Draft>),
+    }
   } catch {
     return empty
   }
@@ -298,7 +302,12 @@ function keep(where: Storage, name: string, what: unknown): void {
 
 // First what is put aside, in this tab alone: another one has its own.
 effect(() => keep(sessionStorage, KEPT_ASIDE, ownOf(putAside.value)))
-effect(() => keep(localStorage, KEPT, draft.value))
+const begun = draft.value
+effect(() => {
+  keep(sessionStorage, KEPT, draft.value)
+  // A tab that is only loaded anew has written nothing.
+  if (draft.value !== begun) keep(localStorage, KEPT, draft.value)
+})
 
 /** As long as somebody types, nobody wants to be corrected. */
 const PAUSE_MS = 300

@@ -31,3 +31,19 @@ test('a tab does nothing with the key of another one: it says that its session h
   expect(await firstPrompt(page).inputValue()).toBe('A boat of the first key')
   await leave(here)
 }, 60_000)
+
+test('a tab keeps its own draft over a reload, and a new one begins with what was written last', async () => {
+  const here = await visit()
+  const { page } = here
+  await firstPrompt(page).fill('Words of the first tab')
+  const other = await page.context().newPage()
+  await other.goto(server.url)
+  expect(await firstPrompt(other).inputValue()).toBe('Words of the first tab')
+  await firstPrompt(other).fill('Words of the second tab')
+  await page.reload()
+  expect(await firstPrompt(page).inputValue()).toBe('Words of the first tab')
+  const third = await page.context().newPage()
+  await third.goto(server.url)
+  expect(await firstPrompt(third).inputValue()).toBe('Words of the second tab')
+  await leave(here)
+}, 60_000)
