@@ -5,6 +5,7 @@ import type { OutputDto, RunDto, StepDto } from '../http/dto.ts'
 import { local } from './api.ts'
 import { Copy } from './code.tsx'
 import { bytes } from './format.ts'
+import { place } from './nav.ts'
 
 interface Viewed {
   output: OutputDto
@@ -20,6 +21,11 @@ export function moving() {
 }
 
 const viewed = signal<Viewed | null>(null)
+
+/** It belongs to the page that it was opened from. */
+place.subscribe(() => {
+  viewed.value = null
+})
 
 export function view(what: Viewed): void {
   viewed.value = what

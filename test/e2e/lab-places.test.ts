@@ -1,16 +1,29 @@
 /** Going to and fro in the Lab: each place shows what is true there, and nobody is taken from where they have gone. */
 import { describe, expect, test } from 'bun:test'
 import type { Page, Route } from 'playwright-core'
-import { leave, openLab } from '../support/lab.ts'
+import { firstPrompt, leave, openLab } from '../support/lab.ts'
 
 const { server, visit } = openLab()
 
 const runButton = (page: Page) => page.locator('.runbar .primary:not([disabled])')
 const link = (page: Page, name: string) => page.locator('nav').getByRole('link', { name, exact: true })
 
-async function runThrough(page: Page): Promise<void> {
+async function runAndCancel(page: Page): Promise<void> {
+  await firstPrompt(page).fill('A pier #slow=60s')
   await runButton(page).click()
-  await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+  await page.locator('[data-status=running]').waitFor()
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click()
+  await page.locator('[data-status=canceled]').waitFor()
+}
+
+async function createRun(): Promise<string> {
+  const input = {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
+    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
+  }
+  const answer = await server.post('/api/v1/chains/chain101/runs', { input })
+  return ((await answer.json()) as { id: string }).id
 }
 
 /** Holds what the page asks there; resolves once it does. */
@@ -32,7 +45,7 @@ const drawn = (page: Page) => page.evaluate('new Promise(done => requestAnimatio
 test('a run that was shown as it was made is asked for again when the reader comes back, and not shown as it was', async () => {
   const here = await visit()
   const { page } = here
-  await runThrough(page)
+  await runAndCancel(page)
   await link(page, 'runs').click()
   await page.locator('.runlist li').first().waitFor()
   const { asked, release } = await hold(page, /\/api\/v1\/runs\/[\w-]+$/)
@@ -41,7 +54,7 @@ test('a run that was shown as it was made is asked for again when the reader com
   await drawn(page)
   expect(await page.locator('.runpage').count()).toBe(0)
   release()
-  await page.locator('[data-status=succeeded]').waitFor()
+  await page.locator('[data-status=canceled]').waitFor()
   await leave(here)
 }, 60_000)
 
@@ -63,11 +76,7 @@ describe('an order that is answered late', () => {
   test('to resume a run leaves the reader where they have gone', async () => {
     const here = await visit()
     const { page } = here
-    await page.getByLabel('Prompt').first().fill('A pier #slow=60s')
-    await runButton(page).click()
-    await page.locator('[data-status=running]').waitFor()
-    await page.getByRole('button', { name: 'Cancel', exact: true }).click()
-    await page.locator('[data-status=canceled]').waitFor()
+    await runAndCancel(page)
     const { asked, release } = await hold(page, /\/resume$/, 'POST')
     await page.getByRole('button', { name: 'Resume', exact: true }).click()
     await asked
@@ -91,3 +100,17 @@ describe('an order that is answered late', () => {
     expect(await page.locator('#keyname').inputValue()).toBe('half a name')
   }
 })
+
+test('going back closes what was shown large', async () => {
+  const id = await createRun()
+  const here = await visit('/runs')
+  const { page } = here
+  await page.locator(`a[href="/runs/${id}"]`).click()
+  await page.locator('article .stage img').first().click()
+  await page.locator('dialog[open]').waitFor()
+  await page.goBack()
+  await page.waitForURL(`${server.url}/runs`)
+  await drawn(page)
+  expect(await page.locator('dialog[open]').count()).toBe(0)
+  await leave(here)
+}, 60_000)
