@@ -3,11 +3,16 @@ import { signal } from '@preact/signals'
 
 export const place = signal(new URL(location.href))
 
+/** Whether the reader has come back to where they are: then they look for what they have left. */
+export let isBack = false
+
 addEventListener('popstate', () => {
+  isBack = true
   place.value = new URL(location.href)
 })
 
 export function go(path: string, replace = false): void {
+  isBack = false
   history[replace ? 'replaceState' : 'pushState'](null, '', path)
   const before = place.value
   place.value = new URL(location.href)

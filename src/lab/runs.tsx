@@ -8,7 +8,7 @@ import { ApiFailure, api, local } from './api.ts'
 import { chains } from './catalog.ts'
 import { age, money, plural, shortId, span } from './format.ts'
 import { elapsed, isOver } from './live.ts'
-import { go, place } from './nav.ts'
+import { go, isBack, place } from './nav.ts'
 import { now, slowNow } from './now.ts'
 
 const STATUSES = ['queued', 'running', 'succeeded', 'failed', 'canceled'] as const
@@ -99,8 +99,9 @@ export function Runs() {
     document.title = 'Runs · BabyChain Lab'
     if (listed.value?.query !== query) listed.value = null
     failed.value = null
-    void load(query, left.signal)
     let turn = 0
+    // Who comes back finds all that they had loaded, and their place in it.
+    void (isBack && listed.value ? look(query, turn++) : load(query, left.signal))
     const timer = setInterval(() => void look(query, turn++), LOOK_MS)
     return () => {
       left.abort()

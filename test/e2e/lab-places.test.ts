@@ -1,6 +1,7 @@
 /** Going to and fro in the Lab: each place shows what is true there, and nobody is taken from where they have gone. */
 import { describe, expect, test } from 'bun:test'
 import type { Page, Route } from 'playwright-core'
+import type { RunDto } from '../../src/http/dto.ts'
 import { firstPrompt, leave, openLab } from '../support/lab.ts'
 
 const { server, visit } = openLab()
@@ -112,5 +113,35 @@ test('going back closes what was shown large', async () => {
   await page.waitForURL(`${server.url}/runs`)
   await drawn(page)
   expect(await page.locator('dialog[open]').count()).toBe(0)
+  await leave(here)
+}, 60_000)
+
+test('going back to a list finds the row that was left, among all that had been loaded; a link begins at its top', async () => {
+  const run = await server.json<RunDto>(`/api/v1/runs/${await createRun()}`)
+  const of = (no: number): RunDto => ({ ...run, id: `run-${no}` })
+  const page1 = Array.from({ length: 50 }, (_, no) => of(no))
+  const page2 = Array.from({ length: 50 }, (_, no) => of(50 + no))
+  const here = await visit('/settings')
+  const { page } = here
+  await page.route(/\/api\/v1\/runs\?/, route => {
+    const older = route.request().url().includes('cursor=')
+    return route.fulfill({ json: { data: older ? page2 : page1, next_cursor: older ? null : 'older' } })
+  })
+  await page.route(/\/api\/v1\/runs\/run-\d+/, route => route.fulfill({ json: run }))
+  await link(page, 'runs').click()
+  await page.getByRole('button', { name: 'older runs' }).click()
+  const row = page.locator('a[href="/runs/run-90"]')
+  await row.click()
+  await page.locator('.runpage').waitFor()
+  await page.goBack()
+  await row.waitFor()
+  await drawn(page)
+  expect(await page.locator('.runlist li').count()).toBe(100)
+  const inSight = `document.querySelector('a[href="/runs/run-90"]').getBoundingClientRect().top < innerHeight`
+  expect(await page.evaluate<boolean>(inSight)).toBe(true)
+  await link(page, 'settings').click()
+  await link(page, 'runs').click()
+  await page.getByRole('button', { name: 'older runs' }).waitFor()
+  expect(await page.locator('.runlist li').count()).toBe(50)
   await leave(here)
 }, 60_000)
