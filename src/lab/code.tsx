@@ -52,40 +52,46 @@ export function CodePanel({ topics, note }: { topics: readonly Topic[]; note?: s
 }
 
 export function Copy({ text, label = 'copy' }: { text: string; label?: string }) {
-  const done = useSignal(false)
+  const outcome = useSignal<string | null>(null)
   return (
     <button
       type="button"
       class="quiet copy"
       onClick={() => {
-        void copyText(text).then(() => {
-          done.value = true
+        void copyText(text).then(done => {
+          outcome.value = done ? 'copied' : 'not copied'
           setTimeout(() => {
-            done.value = false
+            outcome.value = null
           }, 1600)
         })
       }}
     >
-      {done.value ? 'copied' : label}
+      {outcome.value ?? label}
     </button>
   )
 }
 
 /** The clipboard is closed to pages without https on another host than localhost; a selection works everywhere. */
-async function copyText(text: string): Promise<void> {
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(text).catch(() => copyBySelection(text))
-  } else copyBySelection(text)
+async function copyText(text: string): Promise<boolean> {
+  if (!navigator.clipboard) return copyBySelection(text)
+  return navigator.clipboard.writeText(text).then(
+    () => true,
+    () => copyBySelection(text),
+  )
 }
 
-function copyBySelection(text: string): void {
+/** Whether it was copied. What stands beneath an open dialog cannot be selected. */
+function copyBySelection(text: string): boolean {
+  const focused = document.activeElement
   const area = document.createElement('textarea')
   area.value = text
   area.className = 'offscreen'
-  document.body.append(area)
+  ;(document.querySelector('dialog[open]') ?? document.body).append(area)
   area.select()
-  document.execCommand('copy')
+  const done = document.execCommand('copy')
   area.remove()
+  if (focused instanceof HTMLElement) focused.focus({ preventScroll: true })
+  return done
 }
 
 const TOKENS =

@@ -1,6 +1,6 @@
 /** Going to and fro in the Lab: each place shows what is true there, and nobody is taken from where they have gone. */
 import { describe, expect, test } from 'bun:test'
-import type { Page, Route } from 'playwright-core'
+import type { Locator, Page, Route } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
 import { firstPrompt, leave, openLab } from '../support/lab.ts'
 
@@ -143,5 +143,33 @@ test('going back to a list finds the row that was left, among all that had been 
   await link(page, 'runs').click()
   await page.getByRole('button', { name: 'older runs' }).waitFor()
   expect(await page.locator('.runlist li').count()).toBe(50)
+  await leave(here)
+}, 60_000)
+
+test('without the clipboard of https a copy is one all the same, also in the viewer, and the focus stays', async () => {
+  const id = await createRun()
+  const here = await visit('/settings')
+  const { page } = here
+  await page.context().grantPermissions(['clipboard-read'])
+  const reader = await page.context().newPage()
+  await reader.goto(`${server.url}/settings`)
+  await page.addInitScript("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+  const copied = async (button: Locator): Promise<string> => {
+    await page.bringToFront()
+    await button.click()
+    await button.filter({ hasText: 'copied' }).waitFor()
+    expect(await page.evaluate<boolean>('document.activeElement.matches(".copy")')).toBe(true)
+    await reader.bringToFront()
+    return reader.evaluate<string>('navigator.clipboard.readText()')
+  }
+  await page.goto(`${server.url}/runs/${id}`)
+  expect(await copied(page.locator('.crumb .copy'))).toBe(id)
+  await page.locator('article .stage img').first().click()
+  expect(await copied(page.locator('dialog .copy'))).toMatch(/^media:[0-9a-f-]{36}$/)
+  await page.evaluate('document.execCommand = () => false')
+  await page.bringToFront()
+  await page.locator('dialog .copy').getByText('copy media id').waitFor()
+  await page.locator('dialog .copy').click()
+  await page.locator('dialog .copy').getByText('not copied').waitFor()
   await leave(here)
 }, 60_000)
