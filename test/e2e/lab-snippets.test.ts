@@ -160,6 +160,7 @@ describe('the code of the Lab', () => {
     const shell = await textOf('cURL', 'verify', 'verify the callback')
     expect(await execute('cURL', shell, env)).toContain('verified')
     writeFileSync(join(folder, 'body.json'), `${new TextDecoder().decode(body)} `)
+    expect(await execute('cURL', `${shell}echo 'the shell lives'`, env)).toContain('not ours\nthe shell lives')
     expect(execute('cURL', shell, env)).rejects.toThrow('not ours')
   }, 60_000)
 })
