@@ -30,6 +30,15 @@ const WHY_A_KEY =
 const AUTH = '-H "Authorization: Bearer $BABYCHAIN_API_KEY"'
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
+/** An argument has at most 128 KiB, a letter at most three bytes. */
+const LONGEST_ARGUMENT = 40_000
+
+/** What is longer comes by standard input. No line of JSON is the end mark: each begins with a space or a brace. */
+function dataOf(body: unknown): string {
+  const text = JSON.stringify(body, null, 2)
+  return text.length > LONGEST_ARGUMENT ? `@- <<'JSON'\n${text}\nJSON` : quoted(text)
+}
+
 function curl(subject: Subject, origin: string): string {
   switch (subject.does) {
     case 'create':
@@ -39,7 +48,7 @@ function curl(subject: Subject, origin: string): string {
         `  ${AUTH} \\`,
         `  -H 'Content-Type: application/json' \\`,
         `  -H "Idempotency-Key: \${IDEMPOTENCY_KEY:-lab-$(date +%s)-$$-$RANDOM}" \\`,
-        `  -d ${quoted(JSON.stringify(subject.body, null, 2))}`,
+        `  -d ${dataOf(subject.body)}`,
       ].join('\n')
     case 'get':
       return `# waits up to 60 s for the end\ncurl -sS --fail-with-body '${origin}/api/v1/runs/${subject.runId}?wait=60' \\\n  ${AUTH}`

@@ -86,7 +86,7 @@ export async function seriousFindings(page: Page): Promise<string[]> {
 /** The body that the page would send: the one of its printed code. */
 export async function printedBody(page: Page): Promise<PrintedBody> {
   const code = (await page.locator('pre[data-snippet=create][data-language=curl]').textContent()) ?? ''
-  const text = /-d '([\s\S]*)'\s*$/.exec(code)?.[1] ?? 'null'
+  const text = /(?:-d '|<<'JSON'\n)([\s\S]*)(?:'|\nJSON)\s*$/.exec(code)?.[1] ?? 'null'
   return JSON.parse(text.replaceAll("'\\''", "'")) as PrintedBody
 }
 
