@@ -24,6 +24,8 @@ const theme = signal<Theme>((localStorage.getItem('babychain.theme') as Theme | 
 const line = signal<LiveRun | null>(null)
 /** Why the session or the catalogue is not there; only composing needs the catalogue. */
 const broken = signal<string | null>(null)
+/** Whether asking again would not change it: then nothing is on its way. */
+const refused = signal(false)
 
 effect(() => {
   document.documentElement.dataset.theme = theme.value
@@ -86,7 +88,7 @@ function Page({ pathname }: { pathname: string }) {
   if (!session.value.signed_in) return <SignIn />
   const run = /^\/runs\/([\w-]+)$/.exec(pathname)?.[1]
   if (run) return <RunPage key={run} id={run} onLine={live => (line.value = live)} />
-  if (pathname === '/') return <Compose />
+  if (pathname === '/') return refused.value ? null : <Compose />
   if (pathname === '/runs') return <Runs />
   if (pathname.startsWith('/deliveries')) return <Deliveries />
   if (pathname === '/settings') return <Settings />
@@ -164,6 +166,7 @@ async function first(ask: () => Promise<void>): Promise<void> {
   } catch (error) {
     const ended = error instanceof ApiFailure && error.status === 401
     broken.value = ended ? null : error instanceof Error ? error.message : String(error)
+    refused.value = !ended
     throw error
   }
 }

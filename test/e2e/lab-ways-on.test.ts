@@ -147,6 +147,18 @@ test('a callback secret beside which another one signs is rotated only to end bo
   await leave(here)
 }, 60_000)
 
+test('a key that may not read the catalogue is told so, and not that it is being loaded', async () => {
+  const made = await server.post('/api/v1/keys', { name: 'clerk', scopes: ['callbacks:manage'] })
+  const { key } = (await made.json()) as { key: string }
+  const here = await visit('/settings')
+  const { page } = here
+  await page.context().request.post(`${server.url}/api/v1/session`, { data: { key }, headers: { origin: server.url } })
+  await page.goto(server.url)
+  await page.getByRole('alert').getByText('The key lacks the scope runs:read.').waitFor()
+  expect(await page.locator('.loading').count()).toBe(0)
+  await leave(here)
+}, 60_000)
+
 describe('a session that has ended', () => {
   const notice = 'Your session has ended; your draft is kept.'
 
