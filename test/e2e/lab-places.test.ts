@@ -131,6 +131,9 @@ test('going back to a list finds the row that was left, among all that had been 
   await link(page, 'runs').click()
   await page.getByRole('button', { name: 'older runs' }).click()
   const row = page.locator('a[href="/runs/run-90"]')
+  await row.waitFor()
+  // In the middle: a row that has not been in sight yet is only about as high as it will be.
+  await page.evaluate(`document.querySelector('a[href="/runs/run-90"]').scrollIntoView({ block: 'center' })`)
   await row.click()
   await page.locator('.runpage').waitFor()
   await page.goBack()
