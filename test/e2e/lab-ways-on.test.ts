@@ -142,7 +142,7 @@ test('a callback secret beside which another one signs is rotated only to end bo
   const secrets = page.getByRole('region', { name: 'Callback secret' })
   await secrets.getByRole('button', { name: 'rotate: only the new one signs' }).click()
   const asked = page.waitForRequest('**/api/v1/webhook_secrets/rotate')
-  await secrets.getByRole('button', { name: 'really rotate' }).click()
+  await clickLater(secrets.getByRole('button', { name: 'really rotate' }))
   expect((await asked).postDataJSON()).toEqual({ overlap_seconds: 0 })
   await leave(here)
 }, 60_000)
