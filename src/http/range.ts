@@ -14,7 +14,7 @@ export function parseRange(header: string | null, length: number): Range {
   const spec = /^\s*bytes\s*=(.*)$/i.exec(header ?? '')?.[1]
   if (spec === undefined || spec.includes(',')) return { type: 'whole' }
   // Trimmed first: two searches for blanks side by side try every way to share out a long run of them.
-  const [, first, last] = /^(\d{0,15})-(\d{0,15})$/.exec(spec.trim()) ?? []
+  const [, first, last] = /^(\d{0,30})-(\d{0,30})$/.exec(spec.trim()) ?? []
   if (first === undefined || last === undefined || (first === '' && last === '')) return { type: 'unsatisfiable' }
   if (first === '') {
     const wanted = Math.min(Number(last), length)

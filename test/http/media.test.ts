@@ -405,6 +405,14 @@ test('a range has no blanks in it, and a header that is full of them is soon rea
     expect(parseRange(`bytes=${spec}`, 9)).toEqual({ type: 'unsatisfiable' })
 })
 
+test('an end far beyond the file is its end, however many digits it has; a start there is not', () => {
+  const far = '9'.repeat(30)
+  expect(parseRange(`bytes=4-${far}`, 9)).toEqual({ type: 'part', start: 4, end: 8 })
+  expect(parseRange(`bytes=-${far}`, 9)).toEqual({ type: 'part', start: 0, end: 8 })
+  for (const spec of [`${far}-`, `${far}-${far}`])
+    expect(parseRange(`bytes=${spec}`, 9)).toEqual({ type: 'unsatisfiable' })
+})
+
 test('an empty file has no range', () => {
   expect(parseRange('bytes=0-', 0)).toEqual({ type: 'unsatisfiable' })
   expect(parseRange('bytes=-5', 0)).toEqual({ type: 'unsatisfiable' })
