@@ -262,7 +262,7 @@ export interface Store {
   delivery(id: string): Promise<Delivery | null>
   /** Newest first, without their bodies. */
   deliveries(filter: DeliveryFilter): Promise<Omit<Delivery, 'body'>[]>
-  /** Makes a delivery due once more, whatever its state; nothing changes while it is being sent. False when there is none. */
+  /** Makes a delivery due once more, whatever its state: while it is being sent, as soon as that fails. False when there is none. */
   resend(id: string, at: number): Promise<boolean>
   /** Makes exhausted and gone deliveries due once more. */
   recover(order: RecoverOrder): Promise<Recovered>

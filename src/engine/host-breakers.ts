@@ -4,7 +4,8 @@
  * 1. Opens at 5 time-outs in a row, or at 70 % failures of at least 10 attempts since the first
  *    failure of the last 5 minutes.
  * 2. Closed for 60 s, doubling to 30 minutes; then one probe decides.
- * 3. What says nothing about the host (our own network, our own stop, what was on its way when it closed) changes nothing.
+ * 3. What says nothing about the host (our own network, our own stop, what was on its way when it closed, what failed that
+ *    had begun before somebody said that it works again) changes nothing.
  * 4. A closure outlives the process: who learns of it stores it, and the next process takes it up.
  */
 import type { ClosedHost, HostChange } from '../core/delivery.ts'
@@ -13,6 +14,8 @@ interface Host {
   recent: { at: number; failed: boolean }[]
   timeouts: number
   closedUntil: number
+  /** When somebody last said that it works again. */
+  invitedAt: number
   pauseMs: number
   probing: boolean
 }
@@ -38,7 +41,7 @@ export class HostBreakers {
   restore(hosts: readonly ClosedHost[], at: number): void {
     for (const { host, pauseMs, ...stored } of hosts) {
       const closedUntil = Math.min(stored.closedUntil, at + LONGEST_PAUSE_MS)
-      this.#hosts.set(host, { recent: [], timeouts: 0, closedUntil, pauseMs, probing: false })
+      this.#hosts.set(host, { recent: [], timeouts: 0, closedUntil, invitedAt: 0, pauseMs, probing: false })
     }
   }
 
@@ -63,7 +66,7 @@ export class HostBreakers {
   /** Somebody who should know says that the host may be tried again: the next attempt is the probe. */
   invite(name: string, at: number): void {
     const host = this.#hosts.get(name)
-    if (host) host.closedUntil = Math.min(host.closedUntil, at)
+    if (host) Object.assign(host, { closedUntil: Math.min(host.closedUntil, at), invitedAt: at, probing: false })
   }
 
   /** An attempt ended without a word about the host. */
@@ -72,8 +75,8 @@ export class HostBreakers {
     if (host) host.probing = false
   }
 
-  /** An attempt ended; `errorClass` null is success. Gives what is to be stored, or null. */
-  learn(name: string, errorClass: string | null, at: number): HostChange | null {
+  /** An attempt ended that began at `began`; `errorClass` null is success. Gives what is to be stored, or null. */
+  learn(name: string, errorClass: string | null, at: number, began = at): HostChange | null {
     if (errorClass !== null && OURS.has(errorClass)) {
       this.forget(name)
       return null
@@ -82,9 +85,11 @@ export class HostBreakers {
       recent: [],
       timeouts: 0,
       closedUntil: 0,
+      invitedAt: 0,
       pauseMs: FIRST_PAUSE_MS,
       probing: false,
     }
+    if (errorClass !== null && began < host.invitedAt) return null
     host.recent = [
       ...host.recent.filter(each => at - each.at < WINDOW_MS).slice(-REMEMBERED),
       { at, failed: errorClass !== null },

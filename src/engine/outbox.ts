@@ -273,7 +273,7 @@ export class Outbox implements Post {
     }
     const at = clock.now()
     const verdict = afterSending(outcome, delivery, at, clock.random())
-    const change = this.#breakers.learn(delivery.host, verdict.errorClass, at)
+    const change = this.#breakers.learn(delivery.host, verdict.errorClass, at, startedAt)
     this.#watchNetwork(verdict.errorClass)
     this.#judge(delivery.host, verdict.errorClass === null && at - startedAt <= QUICK_MS)
     await this.#settle(delivery, startedAt, verdict, outcome, change)
@@ -314,6 +314,8 @@ export class Outbox implements Post {
       },
     })
     if (dueAt !== null) this.#wakeAt(dueAt)
+    // Somebody may have asked for it meanwhile: then it is due now.
+    if (errorClass !== null) this.#isLevel = false
     const made = reason === 'as_before' ? reason : status
     observer.deliveryTried({ deliveryId, runId, status: made, httpStatus, errorClass, ms: durationMs })
   }

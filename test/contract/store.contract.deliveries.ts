@@ -444,8 +444,6 @@ function asking(subject: Subject): void {
     const [delivery] = await deliver(subject, [{}])
     const { id, runId } = delivery!
     await store.claim(claimOrder({ leaseToken: 'L1' }))
-    // While it is being sent, that is the attempt.
-    expect(await store.resend(id, T0 + 1)).toBe(true)
     expect(await store.settle(settlement(id, { dueAt: T0 + 5_000 }))).toBe(true)
     expect(await store.resend(id, T0 + 2)).toBe(true)
     expect(await store.resend(id, T0 + 3)).toBe(true)
@@ -481,6 +479,49 @@ function asking(subject: Subject): void {
     expect((await restarted.counts()).deliveries).toMatchObject({ pending: 0, delivered: 1 })
     expect(await restarted.claim(claimOrder({ at: T0 + 9e9 }))).toEqual([])
     expect(await restarted.resend('msg_none', T0)).toBe(false)
+  })
+
+  test('a resend while an attempt is under way is one more at once if that one fails, and none if it is delivered', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    const { id } = delivery!
+    const failed = (trigger: 'schedule' | 'manual') => attemptOf({ trigger, httpStatus: 500, errorClass: 'http_5xx' })
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    // In the same moment as its claim, and twice: one more all the same.
+    for (const at of [T0, T0 + 1]) expect(await store.resend(id, at)).toBe(true)
+    expect(await store.claim(claimOrder({ at: T0 + 2 }))).toEqual([])
+    await store.settle(settlement(id, { at: T0 + 3, dueAt: T0 + 5_000, attempt: failed('schedule') }))
+    const asked = { attempts: 1, trigger: 'manual', prior: { status: 'pending', dueAt: T0 + 5_000 } } as const
+    const [second] = await store.claim(claimOrder({ at: T0 + 3, leaseToken: 'L2' }))
+    expect(second).toMatchObject(asked)
+    await store.resend(id, T0 + 4)
+    const prior = { leaseToken: 'L2', at: T0 + 6, dueAt: T0 + 5_000, attempt: failed('manual') }
+    await store.settle(settlement(id, prior))
+    const [third] = await store.claim(claimOrder({ at: T0 + 6, leaseToken: 'L3' }))
+    expect(third).toMatchObject(asked)
+    await store.settle(settlement(id, { ...prior, leaseToken: 'L3', at: T0 + 7 }))
+    expect(await store.nextDeliveryAt()).toBe(T0 + 5_000)
+    const [fourth] = await store.claim(claimOrder({ at: T0 + 5_000, leaseToken: 'L4' }))
+    expect(fourth).toMatchObject({ attempts: 2, trigger: 'schedule', prior: null })
+    await store.resend(id, T0 + 5_001)
+    await store.settle(settlement(id, { leaseToken: 'L4', at: T0 + 5_002, status: 'delivered' }))
+    expect(await store.nextDeliveryAt()).toBeNull()
+    expect((await store.counts()).deliveries).toMatchObject({ pending: 0, delivered: 1 })
+  })
+
+  test('a resend while an attempt is under way is met by the next one when that one is lost with its process', async () => {
+    const { store } = subject
+    const [delivery] = await deliver(subject, [{}])
+    const { id } = delivery!
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    await store.resend(id, T0 + 1)
+    const restarted = await subject.reopen()
+    await restarted.freeLeases()
+    const [again] = await restarted.claim(claimOrder({ at: T0 + 2, leaseToken: 'L2' }))
+    expect(again).toMatchObject({ id, attempts: 2, trigger: 'schedule' })
+    const attempt = attemptOf({ no: 2, errorClass: 'timeout' })
+    await restarted.settle(settlement(id, { leaseToken: 'L2', at: T0 + 3, dueAt: T0 + 9_000, attempt }))
+    expect(await restarted.nextDeliveryAt()).toBe(T0 + 9_000)
   })
 
   test('a delivered one stays delivered when it was when a resend fails, and is delivered anew when one succeeds', async () => {

@@ -229,6 +229,49 @@ describe('an attempt that somebody asked for', () => {
     expect(await office.find(delivery!.id)).toMatchObject({ status: 'exhausted', attempts: 12 })
   })
 
+  test('while another is under way is made as soon as that one fails, and not at all when it is delivered', async () => {
+    const { posted } = office
+    for (const [status, triggers] of [
+      [500, ['schedule', 'manual']],
+      [200, ['schedule']],
+    ] as const) {
+      const [delivery] = await office.add({})
+      const begun = posted.length
+      const first = Promise.withResolvers<PostResult>()
+      office.receiver = (_, n) => (n === begun ? first.promise : answer(200))
+      office.outbox.wake()
+      await until(() => posted.length > begun)
+      await office.callbacks.resend(await office.find(delivery!.id))
+      first.resolve(answer(status))
+      await until(() => posted.length === begun + triggers.length)
+      await office.play()
+      const { log } = await office.find(delivery!.id)
+      expect(log.map(each => each.trigger)).toEqual([...triggers])
+      expect(posted.slice(begun).map(each => each.at)).toEqual(triggers.map(() => office.clock.now()))
+    }
+  })
+
+  test('is not put off by what was under way when it was asked for, were that the fifth time-out or a probe', async () => {
+    const { posted } = office
+    await office.add(...Array(5).fill({}))
+    for (const [begun, pauseMs] of [
+      [4, 0],
+      [6, 60_000],
+    ] as const) {
+      const hung = Promise.withResolvers<PostResult>()
+      office.receiver = (_, n) => (n === begun ? hung.promise : failure('timeout'))
+      office.advance(pauseMs)
+      office.outbox.wake()
+      await until(() => posted.length > begun)
+      office.advance(1_000)
+      await office.callbacks.resend(await office.find(posted[begun]?.headers['webhook-id'] ?? ''))
+      office.advance(1_000)
+      hung.resolve(failure('timeout'))
+      await until(() => posted.length > begun + 1)
+      expect(posted[begun + 1]?.at).toBe(office.clock.now())
+    }
+  })
+
   test('a recovery delivers what an outage had used up', async () => {
     const all = await office.add(...Array.from({ length: 30 }, (_, n) => ({ host: `h${n}:443` })))
     office.receiver = () => answer(500)

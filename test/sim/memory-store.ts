@@ -227,6 +227,7 @@ export class MemoryStore implements Store {
       return false
     }
     const due = dueAt ?? record.delivery.dueAt
+    const isWished = attempt.errorClass !== null && record.delivery.dueAt > record.delivery.updatedAt
     const uncounted = !counts && record.trigger === 'schedule' ? 1 : 0
     record.delivery = {
       ...record.delivery,
@@ -240,6 +241,7 @@ export class MemoryStore implements Store {
     Object.assign(record, { readyAt: due, leaseToken: null })
     if (counts) Object.assign(record, { trigger: 'schedule', prior: null })
     record.log.push(attempt)
+    if (isWished) await this.resend(deliveryId, at)
     return true
   }
 
@@ -290,7 +292,9 @@ export class MemoryStore implements Store {
 
   async resend(id: string, at: number): Promise<boolean> {
     const record = this.#open().deliveries.get(id)
-    if (record?.leaseToken === null && record.trigger === 'schedule') ask(record, 'manual', at, at)
+    if (record && record.leaseToken !== null)
+      record.delivery = { ...record.delivery, dueAt: Math.max(at, record.delivery.updatedAt + 1) }
+    else if (record?.trigger === 'schedule') ask(record, 'manual', at, at)
     return record !== undefined
   }
 

@@ -3,11 +3,13 @@
  * Time is virtual, or real where sockets are the matter; the network is a function or the real egress.
  */
 import { rmSync } from 'node:fs'
+import { createCallbackDesk } from '../../src/app/callbacks.ts'
 import { send } from '../../src/app/notifier.ts'
 import { WebhookSecrets } from '../../src/app/webhook-secrets.ts'
 import type { Delivery, DeliveryAttempt, NewDelivery } from '../../src/core/delivery.ts'
 import type { Clock, Notifier, Observer, Store } from '../../src/core/ports.ts'
 import { Outbox } from '../../src/engine/outbox.ts'
+import type { CallbackDesk } from '../../src/http/deps.ts'
 import type { Egress, PostRequest, PostResult } from '../../src/net/egress.ts'
 import { openSqliteStore } from '../../src/store/sqlite/open.ts'
 import { apiKey, cancelTurn, creation, deliveryOf, queuedRun } from './store-runs.ts'
@@ -34,6 +36,7 @@ export class PostOffice {
   receiver: (posted: Posted, n: number) => PostResult | Promise<PostResult> = () => answer(204)
   declare store: Store
   declare outbox: Outbox
+  declare callbacks: CallbackDesk
   declare secrets: WebhookSecrets
   readonly #egress: Pick<Egress, 'post'>
 
@@ -125,6 +128,8 @@ export class PostOffice {
       fault: (where, error) => this.faults.push(`${where}: ${error}`),
     }
     this.outbox = new Outbox({ store: this.store, notifier, clock, observer })
+    const { store, outbox } = this
+    this.callbacks = createCallbackDesk({ ...sending, store, outbox, clock, wall: () => clock.now() })
     await this.outbox.takeUp()
   }
 

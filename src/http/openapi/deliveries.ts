@@ -57,10 +57,16 @@ export const resend = operation({
   tag: 'Callbacks',
   summary: 'Send a delivery once more',
   description:
-    'Also after it was delivered. Same `webhook-id`, same bytes, signed anew. It is one attempt: if it fails, the delivery is what it was before but for `last_error` and `updated_at`, and its schedule goes on. While it is being sent, that is the attempt.',
+    'Also after it was delivered. Same `webhook-id`, same bytes, signed anew. It is one attempt: if it fails, the delivery is what it was before but for `last_error` and `updated_at`, and its schedule goes on. While an attempt is under way it waits for that one: it is made at once if that one fails, and not at all if it is delivered.',
   scope: 'callbacks:manage',
   parameters: [deliveryId],
-  answers: { 202: { description: 'It is due now.', json: 'Delivery', headers: ['Location'] } },
+  answers: {
+    202: {
+      description: 'It is due now, or as soon as an attempt that is under way fails.',
+      json: 'Delivery',
+      headers: ['Location'],
+    },
+  },
   problems: [404, 503],
 })
 

@@ -5,7 +5,9 @@
  * 2. Only the token of the newest claim may settle; a late answer is written to the log and decides nothing.
  * 3. An attempt is counted when it is claimed, or leased as it is made, so that one that kills the process cannot be repeated for ever.
  * 4. An attempt that somebody asked for is outside the schedule: it is not counted, and its failure brings back what was.
- * 5. Which of the due ones a claim takes is said in `claims.ts`.
+ * 5. One that is asked for while another is under way is wished for at a time after the claim, and is asked for when that
+ *    one has failed: what it goes to may have been mended since it began.
+ * 6. Which of the due ones a claim takes is said in `claims.ts`.
  */
 import type { Database } from 'bun:sqlite'
 import type {
@@ -125,6 +127,7 @@ export class DeliveryTables {
     if (status === 'pending' && dueAt === null) throw new Error(`delivery ${deliveryId} waits for no time`)
     // A failed attempt may bring "delivered" back: then it was not this one that delivered.
     const deliveredAt = status === 'delivered' && attempt.errorClass === null ? at : null
+    const isWished = attempt.errorClass !== null && this.#sql.wished.get(deliveryId, leaseToken) !== null
     const held = this.#sql.settle.run(
       ...[status, dueAt, counts, at, deliveredAt, attempt.errorClass],
       ...[deliveryId, leaseToken],
@@ -140,6 +143,7 @@ export class DeliveryTables {
       ...[late ? null : attempt.nextAt, late ? 'lease_lost' : attempt.reason, late],
     )
     if (!late) this.#counters.move('deliveries.pending', `deliveries.${status}`)
+    if (isWished) this.resend(deliveryId, at)
     return !late
   }
 
@@ -193,9 +197,9 @@ export class DeliveryTables {
   resend(id: string, at: number): boolean {
     const row = this.#sql.state.get(id)
     if (!row) return false
-    // Being sent just now, or asked for already: that is the attempt.
-    if (row.lease_token !== null || row.trigger !== 'schedule') return true
-    this.#ask(row, 'manual', at, at)
+    if (row.lease_token !== null) this.#sql.wish.run(at, id)
+    // Asked for already: that is the attempt.
+    else if (row.trigger === 'schedule') this.#ask(row, 'manual', at, at)
     return true
   }
 
@@ -263,6 +267,12 @@ function statements(db: Database) {
       `UPDATE deliveries SET status = 'pending', trigger = ?1, prior_status = ?2, prior_due_at = ?3, due_at = ?4,
          ready_at = ?4, updated_at = ?5
        WHERE id = ?6`,
+    ),
+    wish: db.prepare<unknown, [at: number, id: string]>(
+      `UPDATE deliveries SET due_at = max(?, updated_at + 1) WHERE id = ?`,
+    ),
+    wished: db.prepare<unknown, [id: string, token: string]>(
+      `SELECT 1 FROM deliveries WHERE id = ? AND lease_token = ? AND due_at > updated_at`,
     ),
     failed: db.prepare<StateRow, [Values]>(
       `SELECT ${STATE} FROM deliveries INDEXED BY deliveries_list
