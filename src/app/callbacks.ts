@@ -1,13 +1,14 @@
 /** What people may ask of callbacks: send one again, recover the failed ones, try a receiver. */
+import { classOf } from '../core/delivery.ts'
 import type { Clock, Store } from '../core/ports.ts'
 import type { Outbox } from '../engine/outbox.ts'
 import type { CallbackDesk } from '../http/deps.ts'
 import { presentPing } from '../http/dto/callback.ts'
-import { type Postman, send } from './notifier.ts'
+import { hostOf, type Postman, send } from './notifier.ts'
 
 export interface CallbackDeps {
   store: Pick<Store, 'resend' | 'recover'>
-  outbox: Pick<Outbox, 'wake' | 'invite'>
+  outbox: Pick<Outbox, 'wake' | 'invite' | 'earliest'>
   clock: Pick<Clock, 'now' | 'id'>
   egress: Postman
   secretsOf(apiKeyId: string): Promise<Uint8Array[]>
@@ -24,9 +25,11 @@ const BATCH = 200
 export function createCallbackDesk(deps: CallbackDeps): CallbackDesk {
   const { store, outbox, clock } = deps
   return {
-    async resend({ id, host }) {
-      await store.resend(id, clock.now())
-      outbox.invite(host)
+    planned: delivery => ({ ...delivery, dueAt: outbox.earliest(delivery) }),
+
+    async resend(delivery) {
+      await store.resend(delivery.id, clock.now())
+      outbox.invite(delivery)
     },
 
     async recover(order) {
@@ -40,7 +43,8 @@ export function createCallbackDesk(deps: CallbackDeps): CallbackDesk {
         if (last === null) break
         after = last
       }
-      if (order.host !== undefined) outbox.invite(order.host)
+      const { apiKeyId, host } = order
+      if (host !== undefined) outbox.invite({ apiKeyId, host })
       else outbox.wake()
       return { count, lastAt: count === 0 ? null : at + (count - 1) * SPACING_MS }
     },
@@ -49,7 +53,9 @@ export function createCallbackDesk(deps: CallbackDeps): CallbackDesk {
       const at = deps.wall()
       const id = `msg_${clock.id().replaceAll('-', '')}`
       const message = { id, body: presentPing(apiKeyId, at), apiKeyId, url }
-      return { id, at, outcome: await send(deps, message, at) }
+      const outcome = await send(deps, message, at)
+      if (classOf(outcome) === null) outbox.invite({ apiKeyId, host: hostOf(url) })
+      return { id, at, outcome }
     },
   }
 }

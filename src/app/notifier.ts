@@ -32,19 +32,23 @@ export function createNotifier(deps: NotifierDeps): Notifier {
 
 function compose(deps: NotifierDeps, run: Run, at: number): NewDelivery | null {
   if (!run.callback) return null
-  const url = new URL(run.callback.url)
-  const port = url.port || (url.protocol === 'http:' ? '80' : '443')
   return {
     id: `msg_${deps.id().replaceAll('-', '')}`,
     runId: run.id,
     apiKeyId: run.apiKeyId,
     type: `run.${run.status}`,
     url: run.callback.url,
-    host: `${url.hostname}:${port}`,
+    host: hostOf(run.callback.url),
     body: deps.present(run, at),
     dueAt: at,
     createdAt: at,
   }
+}
+
+/** `host:port` of a URL. */
+export function hostOf(text: string): string {
+  const url = new URL(text)
+  return `${url.hostname}:${url.port || (url.protocol === 'http:' ? '80' : '443')}`
 }
 
 /** Signs and posts once; the same for a delivery and for a ping. `at` is what the receiver's clock should say now. */

@@ -89,17 +89,22 @@ export interface Settlement {
   hostChange: HostChange | null
 }
 
-/** A host that its breaker leaves alone for a while. */
+/** A host as one API key calls it, by name: another key's path there may work where this one's hangs. */
+export function receiverOf({ apiKeyId, host }: Pick<NewDelivery, 'apiKeyId' | 'host'>): string {
+  return `${apiKeyId} ${host}`
+}
+
+/** A host that its breaker leaves alone for a while, for one key. */
 export interface ClosedHost {
-  /** host:port */
-  host: string
+  /** As `receiverOf` names it. */
+  receiver: string
   closedUntil: number
   /** For how long the next failure closes it. */
   pauseMs: number
 }
 
 /** What an attempt did to its host: closed it, or opened it again. */
-export type HostChange = ClosedHost | { host: string; closedUntil: null }
+export type HostChange = ClosedHost | { receiver: string; closedUntil: null }
 
 export interface ClaimOrder {
   at: number
@@ -112,10 +117,10 @@ export interface ClaimOrder {
   perHost: number
   /** How many are in flight per host, less the places that it may take beyond `perHost`: below 0 for a host that is trusted. */
   inFlight: Readonly<Record<string, number>>
-  /** Hosts that may not be claimed now. They may be thousands: a claim asks for those that it comes across. */
-  closed: Pick<readonly string[], 'includes'>
-  /** Hosts of which no more than one may be in flight, instead of `perHost`; asked for in the same way. */
-  probed: Pick<readonly string[], 'includes'>
+  /** Keys that may not call a host now. Such hosts may be thousands: a claim asks for those that it comes across. */
+  closed: (host: string) => Pick<ReadonlySet<string>, 'has'>
+  /** Keys of which no more than one may be claimed there, and decides for the others; asked for in the same way. */
+  probed: (host: string) => Pick<ReadonlySet<string>, 'has'>
   /** At most this many per API key, those in flight included, whose numbers follow. */
   perKey: number
   inFlightOfKeys: Readonly<Record<string, number>>
@@ -225,7 +230,8 @@ export function afterSending(outcome: SendOutcome, tried: Attempted, at: number,
   return { ...base, status: 'pending', dueAt: at + wait, reason }
 }
 
-function classOf(outcome: SendOutcome): string | null {
+/** What went wrong; null when it was delivered. */
+export function classOf(outcome: SendOutcome): string | null {
   if (outcome.type === 'failed') return outcome.errorClass
   const { status } = outcome
   if (status >= 200 && status < 300) return null

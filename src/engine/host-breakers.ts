@@ -1,7 +1,8 @@
 /**
- * A breaker per callback host: a host that keeps failing is left alone for a while, and burns no attempts meanwhile.
+ * A breaker per callback host and API key: where a key's callbacks keep failing they are left alone for a while, and burn no
+ * attempts meanwhile. Those of other keys go on: on a host that many share, one path that hangs says nothing about theirs.
  *
- * 1. Opens at 5 time-outs in a row, or at 70 % failures of at least 10 attempts since the first
+ * 1. Opens at 5 time-outs in a row within 5 minutes, or at 70 % failures of at least 10 attempts since the first
  *    failure of the last 5 minutes.
  * 2. Closed for 60 s, doubling to 30 minutes; then one probe decides.
  * 3. What says nothing about the host (our own network, our own stop, what was on its way when it closed, what failed that
@@ -11,8 +12,7 @@
 import type { ClosedHost, HostChange } from '../core/delivery.ts'
 
 interface Host {
-  recent: { at: number; failed: boolean }[]
-  timeouts: number
+  recent: { at: number; errorClass: string | null }[]
   closedUntil: number
   /** When somebody last said that it works again. */
   invitedAt: number
@@ -28,6 +28,7 @@ const FAILED_SHARE = 0.7
 /** Attempts remembered per host. */
 const REMEMBERED = 99
 const TIMEOUTS = 5
+const isTimeout = (errorClass: string | null) => errorClass === 'timeout' || errorClass === 'connect_timeout'
 /** What went wrong before a byte left us, or because we stopped. */
 const OURS: ReadonlySet<string> = new Set(['egress_down', 'aborted', 'internal'])
 /** Above this many failing hosts the old ones are forgotten, a few with each failure: more than there can be new ones. */
@@ -39,10 +40,15 @@ export class HostBreakers {
 
   /** What an earlier process had learned, whose clock may have been ahead of ours. */
   restore(hosts: readonly ClosedHost[], at: number): void {
-    for (const { host, pauseMs, ...stored } of hosts) {
+    for (const { receiver, pauseMs, ...stored } of hosts) {
       const closedUntil = Math.min(stored.closedUntil, at + LONGEST_PAUSE_MS)
-      this.#hosts.set(host, { recent: [], timeouts: 0, closedUntil, invitedAt: 0, pauseMs, probing: false })
+      this.#hosts.set(receiver, { recent: [], closedUntil, invitedAt: 0, pauseMs, probing: false })
     }
+  }
+
+  /** Until when it is left alone; 0 when it is not. A pause that is over lasts until an attempt has decided. */
+  closedUntil(name: string): number {
+    return this.#hosts.get(name)?.closedUntil ?? 0
   }
 
   /** Whether the host may not be tried at `at`. */
@@ -83,35 +89,32 @@ export class HostBreakers {
     }
     const host = this.#hosts.get(name) ?? {
       recent: [],
-      timeouts: 0,
       closedUntil: 0,
       invitedAt: 0,
       pauseMs: FIRST_PAUSE_MS,
       probing: false,
     }
     if (errorClass !== null && began < host.invitedAt) return null
-    host.recent = [
-      ...host.recent.filter(each => at - each.at < WINDOW_MS).slice(-REMEMBERED),
-      { at, failed: errorClass !== null },
-    ]
-    const failed = host.recent.filter(each => each.failed).length
+    host.recent = [...host.recent.filter(each => at - each.at < WINDOW_MS).slice(-REMEMBERED), { at, errorClass }]
+    const failed = host.recent.filter(each => each.errorClass !== null).length
     if (failed === 0) this.#hosts.delete(name)
     else this.#hosts.set(name, host)
     if (errorClass === null) {
       const wasClosed = host.closedUntil > 0
-      Object.assign(host, { timeouts: 0, closedUntil: 0, pauseMs: FIRST_PAUSE_MS, probing: false })
-      return wasClosed ? { host: name, closedUntil: null } : null
+      Object.assign(host, { closedUntil: 0, pauseMs: FIRST_PAUSE_MS, probing: false })
+      return wasClosed ? { receiver: name, closedUntil: null } : null
     }
     this.#trim(at)
-    host.timeouts = errorClass === 'timeout' || errorClass === 'connect_timeout' ? host.timeouts + 1 : 0
+    const newest = host.recent.slice(-TIMEOUTS)
+    const hangs = newest.length === TIMEOUTS && newest.every(each => isTimeout(each.errorClass))
     const many = host.recent.length >= MIN_ATTEMPTS && failed / host.recent.length >= FAILED_SHARE
     // What was on its way when it closed says nothing new: only a probe, or a failure while it is open, lengthens a pause.
     const isClosed = host.closedUntil > at && !host.probing
-    if (isClosed || (!host.probing && !many && host.timeouts < TIMEOUTS)) return null
+    if (isClosed || (!host.probing && !many && !hangs)) return null
     host.closedUntil = at + host.pauseMs
     host.pauseMs = Math.min(LONGEST_PAUSE_MS, host.pauseMs * 2)
     host.probing = false
-    return { host: name, closedUntil: host.closedUntil, pauseMs: host.pauseMs }
+    return { receiver: name, closedUntil: host.closedUntil, pauseMs: host.pauseMs }
   }
 
   /** Hosts whose failures are long over are forgotten: whoever names hosts must not fill our memory. */

@@ -4,7 +4,7 @@
  * 1. At least once: a delivery whose attempt was not settled is sent again, with the same id and the same bytes.
  * 2. Claims are leased and fenced; the lease is longer than an attempt may take. While nothing else is due, a new delivery
  *    is committed with its lease and sent at once; else it waits its turn in the store.
- * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host. A host earns
+ * 3. A slow host takes few places and nobody else's: limits per host and in all, and a breaker per host and key. A host earns
  *    more places with every quick answer, up to half of all; the first slow or bad one takes them back. Retries have half
  *    of all places: what waits for its first attempt does not wait behind them.
  * 4. The loop has no logic: what follows an attempt is decided by core/delivery.
@@ -19,6 +19,7 @@ import {
   type Lease,
   mayTry,
   type NewDelivery,
+  receiverOf,
   type SendOutcome,
 } from '../core/delivery.ts'
 import { type Clock, type Notifier, type Observer, StorageUnavailable, type Store } from '../core/ports.ts'
@@ -96,9 +97,11 @@ export class Outbox implements Post {
     const { clock } = this.#deps
     const at = clock.now()
     const room = PLACES - this.#sending.size - this.#booked
-    if (this.#stopped || !this.#isLevel || room <= 0 || this.#breakers.isClosed(host, at)) return null
-    const places = this.#breakers.awaitsProbe(host, at) ? 1 : PLACES_PER_HOST + (this.#earned.get(host) ?? 0)
-    if ((this.#inFlight.get(host) ?? 0) >= places) return null
+    if (this.#stopped || !this.#isLevel || room <= 0) return null
+    const receiver = receiverOf({ host, apiKeyId })
+    // What a probe is the claim decides.
+    if (this.#breakers.isClosed(receiver, at) || this.#breakers.awaitsProbe(receiver, at)) return null
+    if ((this.#inFlight.get(host) ?? 0) >= PLACES_PER_HOST + (this.#earned.get(host) ?? 0)) return null
     if ((this.#inFlightOfKeys.get(apiKeyId) ?? 0) >= PLACES_PER_KEY) return null
     this.#booked += 1
     this.#count(host, apiKeyId, 1)
@@ -135,10 +138,15 @@ export class Outbox implements Post {
     await Promise.all(this.#sending)
   }
 
-  /** A delivery to this host was asked for by somebody who should know that it works again. */
-  invite(host: string): void {
-    this.#breakers.invite(host, this.#deps.clock.now())
+  /** Somebody who should know says that this host works again for this key. */
+  invite(receiver: Pick<NewDelivery, 'apiKeyId' | 'host'>): void {
+    this.#breakers.invite(receiverOf(receiver), this.#deps.clock.now())
     this.wake()
+  }
+
+  /** When a delivery that waits is sent at the earliest: not while its host is left alone. */
+  earliest(delivery: Pick<NewDelivery, 'apiKeyId' | 'host' | 'dueAt'>): number {
+    return Math.max(delivery.dueAt, this.#breakers.closedUntil(receiverOf(delivery)))
   }
 
   /** Claims nothing more and waits for what is being sent, for at most `graceMs`; then it is cut off and settled as not made. */
@@ -210,8 +218,8 @@ export class Outbox implements Post {
       retries: PLACES_OF_RETRIES - this.#retrying,
       perHost: PLACES_PER_HOST,
       inFlight: this.#load(),
-      closed: { includes: host => this.#breakers.isClosed(host, at) },
-      probed: { includes: host => this.#breakers.awaitsProbe(host, at) },
+      closed: host => ({ has: apiKeyId => this.#breakers.isClosed(receiverOf({ apiKeyId, host }), at) }),
+      probed: host => ({ has: apiKeyId => this.#breakers.awaitsProbe(receiverOf({ apiKeyId, host }), at) }),
       perKey: PLACES_PER_KEY,
       inFlightOfKeys: Object.fromEntries(this.#inFlightOfKeys),
     })
@@ -259,13 +267,14 @@ export class Outbox implements Post {
       await this.#settle(delivery, startedAt, NEVER_ENDED, null, null)
       return
     }
-    this.#breakers.begin(delivery.host, startedAt)
+    const receiver = receiverOf(delivery)
+    this.#breakers.begin(receiver, startedAt)
     let outcome: SendOutcome
     try {
       outcome = await notifier.send(delivery, this.#cut.signal)
     } catch (error) {
       if (error instanceof StorageUnavailable) {
-        this.#breakers.forget(delivery.host)
+        this.#breakers.forget(receiver)
         throw error
       }
       this.#deps.observer.fault('delivery', error, { deliveryId: delivery.id })
@@ -273,7 +282,7 @@ export class Outbox implements Post {
     }
     const at = clock.now()
     const verdict = afterSending(outcome, delivery, at, clock.random())
-    const change = this.#breakers.learn(delivery.host, verdict.errorClass, at, startedAt)
+    const change = this.#breakers.learn(receiver, verdict.errorClass, at, startedAt)
     this.#watchNetwork(verdict.errorClass)
     this.#judge(delivery.host, verdict.errorClass === null && at - startedAt <= QUICK_MS)
     await this.#settle(delivery, startedAt, verdict, outcome, change)

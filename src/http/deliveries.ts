@@ -6,7 +6,7 @@
  * 3. A ping answers what the receiver said by status and class, never with its words: we fetch no pages for strangers.
  */
 import { Elysia } from 'elysia'
-import { afterSending, type Delivery, type DeliveryFilter } from '../core/delivery.ts'
+import { classOf, type Delivery, type DeliveryFilter } from '../core/delivery.ts'
 import type { Json } from '../core/json.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps } from './deps.ts'
@@ -46,21 +46,26 @@ export function deliveryRoutes(context: Context) {
 
 // ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function list({ store }: ApiDeps, exchange: Authorized): Promise<Response> {
+async function list({ store, callbacks }: ApiDeps, exchange: Authorized): Promise<Response> {
   const filter = filterOf(exchange)
   const found = await store.deliveries({ ...filter, limit: filter.limit + 1 })
   const page = found.slice(0, filter.limit)
   const last = page.at(-1)
   const more = last !== undefined && found.length > page.length
   const cursor = more ? Buffer.from(`v1 ${last.createdAt} ${last.id}`).toString('base64url') : null
-  return json(200, { object: 'list', data: page.map(presentDelivery), has_more: more, next_cursor: cursor })
+  const data = page.map(each => presentDelivery(callbacks.planned(each)))
+  return json(200, { object: 'list', data, has_more: more, next_cursor: cursor })
 }
 
 async function get(deps: ApiDeps, exchange: Authorized): Promise<Response> {
   const delivery = await own(deps, exchange)
   const log = await deps.store.deliveryAttempts(delivery.id)
   const payload = JSON.parse(new TextDecoder().decode(delivery.body)) as Json
-  return json(200, { ...presentDelivery(delivery), attempt_log: log.map(presentDeliveryAttempt), payload })
+  return json(200, {
+    ...presentDelivery(deps.callbacks.planned(delivery)),
+    attempt_log: log.map(presentDeliveryAttempt),
+    payload,
+  })
 }
 
 /** All filters of a query. @throws ApiProblem 400 with every mistake at once */
@@ -127,7 +132,7 @@ async function resend(deps: ApiDeps, exchange: Authorized): Promise<Response> {
   const delivery = await own(deps, exchange)
   await deps.callbacks.resend(delivery)
   const then = (await deps.store.delivery(delivery.id)) ?? delivery
-  return json(202, presentDelivery(then), { location: `/api/v1/deliveries/${delivery.id}` })
+  return json(202, presentDelivery(deps.callbacks.planned(then)), { location: `/api/v1/deliveries/${delivery.id}` })
 }
 
 const checkRecover = checker(recoverShape.schema)
@@ -186,7 +191,7 @@ async function ping(deps: ApiDeps, exchange: Authorized, pings: Shares): Promise
   exchange.allowSilence(PING_SECONDS)
   try {
     const { id, at, outcome } = await deps.callbacks.ping(apiKeyId, url)
-    const { errorClass } = afterSending(outcome, { attempts: 1, prior: null }, at, 0)
+    const errorClass = classOf(outcome)
     const answer: PingDto = {
       object: 'ping',
       webhook_id: id,

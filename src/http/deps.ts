@@ -121,13 +121,15 @@ export interface SecretDesk {
 }
 
 export interface CallbackDesk {
+  /** A delivery as it will go on: due no earlier than its host is left alone for its key. */
+  planned<T extends Pick<Delivery, 'apiKeyId' | 'host' | 'dueAt'>>(delivery: T): T
   /** Sends a delivery once more. */
   resend(delivery: Delivery): Promise<void>
   /** Sends failed deliveries once more; says how many, and when the last of them is due. */
   recover(
     order: Pick<RecoverOrder, 'apiKeyId' | 'since' | 'until' | 'host'>,
   ): Promise<{ count: number; lastAt: number | null }>
-  /** Sends a signed `webhook.ping` now, once. Never throws for what the receiver does. */
+  /** Sends a signed `webhook.ping` now, once; what waits for a receiver that took it is tried again. Never throws for what it does. */
   ping(apiKeyId: string, url: string): Promise<{ id: string; at: number; outcome: SendOutcome }>
 }
 

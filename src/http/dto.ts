@@ -149,7 +149,7 @@ export const callback = define(
     id: text('The webhook-id of every attempt.', { examples: ['msg_0192f0c1c2d37a54b7d3a1b2c3d4e5f6'] }),
     status: word(['pending', 'delivered', 'exhausted', 'gone'], 'gone: the receiver answered 410.'),
     attempts: Type.Integer(),
-    due_at: nullable(time('When the next attempt is due.')),
+    due_at: nullable(time('When the next attempt is due: not while its host is left alone for your key.')),
     delivered_at: nullable(time('When the receiver last answered 2xx.')),
     last_error: nullable(text('Class of the last failure, such as http_5xx or timeout.')),
   }),

@@ -226,11 +226,12 @@ export async function ownRun({ engine }: ApiDeps, exchange: Authorized): Promise
 
 /** The run with its links and, when it has ended, with what became of its callback. */
 export async function shown(deps: ApiDeps, run: Run): Promise<RunDto> {
-  const { store, links, clock } = deps
+  const { store, links, clock, callbacks } = deps
   const at = clock.now()
   const sent = run.callback && isEnded(run) ? await store.deliveriesOf(run.id) : []
   const removed = await removedFrom(deps, run)
-  return presentRun(run, { link: id => links.media(id, at), delivery: sent[0], removed })
+  const delivery = sent[0] && callbacks.planned(sent[0])
+  return presentRun(run, { link: id => links.media(id, at), delivery, removed })
 }
 
 /** Media of a run that are stored no more. */

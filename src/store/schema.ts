@@ -299,11 +299,11 @@ export const deliveryAttempts = sqliteTable(
   ],
 )
 
-/** Callback hosts that failed too often, so that a restart goes on leaving them alone; few, and forgotten when they answer. */
+/** Callback hosts that failed a key too often, so that a restart goes on leaving them alone; few, and forgotten when they answer. */
 export const closedHosts = sqliteTable(
   'closed_hosts',
   {
-    /** host:port */
+    /** API key and host:port, in one name: older rows, without a key, are asked for by nobody and forgotten after a day. */
     host: text('host').primaryKey(),
     until: integer('until').notNull(),
     /** For how long the next failure closes it. */

@@ -10,6 +10,7 @@ import {
   type Settlement,
 } from '../../src/core/delivery.ts'
 import type { Store } from '../../src/core/ports.ts'
+import { only } from '../support/claims.ts'
 import { cancelTurn, creation, deliveryOf, queuedRun, T0, turn } from '../support/store-runs.ts'
 import type { Subject } from './store.contract.ts'
 
@@ -140,19 +141,32 @@ function claiming(subject: Subject): void {
       Array.from({ length: 18 }, (_, n) => ({ host: ['a:443', 'b:443', 'c:443'][n % 3]! })),
     )
     const claimed = await store.claim(
-      claimOrder({ perHost: 4, inFlight: { 'a:443': 3, 'b:443': 9 }, closed: ['c:443', 'z:1'] }),
+      claimOrder({ perHost: 4, inFlight: { 'a:443': 3, 'b:443': 9 }, closed: only(['c:443', 'z:1']) }),
     )
     expect([...byHost(claimed)]).toEqual([['a:443', 1]])
   })
 
-  test('of a host that is probed no more than one is in flight, whatever it has waiting', async () => {
+  test('of a host that is probed no more than one is claimed, whatever it has waiting', async () => {
     const { store } = subject
     await deliver(
       subject,
       Array.from({ length: 18 }, (_, n) => ({ host: ['a:443', 'b:443', 'c:443'][n % 3]! })),
     )
-    const order = claimOrder({ perHost: 4, probed: ['a:443', 'b:443', 'z:1'], inFlight: { 'b:443': 1 } })
+    const order = claimOrder({ perHost: 4, probed: only(['a:443', 'b:443', 'z:1']), closed: only(['b:443']) })
     expect(Object.fromEntries(byHost(await store.claim(order)))).toEqual({ 'a:443': 1, 'c:443': 4 })
+  })
+
+  test('a host that is closed to a key, or probed by it, is no other to the keys beside it', async () => {
+    const { store } = subject
+    const keys = ['key_closed', 'key_probing', 'key_b', 'key_c']
+    const old = ['key_closed', 'key_probing'].flatMap(apiKeyId => Array(50).fill({ apiKeyId, dueAt: T0 - 9 }))
+    await deliver(subject, [...old, ...Array(3).fill({ apiKeyId: 'key_b' }), ...Array(3).fill({ apiKeyId: 'key_c' })])
+    const { host } = deliveryOf(queuedRun())
+    const order = claimOrder({ perHost: 20, closed: only([host], 'key_closed'), probed: only([host], 'key_probing') })
+    const claimed = await store.claim(order)
+    const count = (apiKeyId: string) => claimed.filter(each => each.apiKeyId === apiKeyId).length
+    expect(keys.map(count)).toEqual([0, 1, 3, 3])
+    expect(await store.claim({ ...order, closed: only([host], 'key_probing') })).toHaveLength(20)
   })
 
   test('a host that has earned more places takes all of them in one claim', async () => {
@@ -254,7 +268,7 @@ function passing(subject: Subject): void {
     await deliver(subject, wishes(60, { ...old, apiKeyId: 'key_many' }))
     await deliver(subject, wishes(2, { ...fresh, apiKeyId: 'key_b' }))
     const order = claimOrder({ at: T0 + 3, perHost: 4, perKey: 30, inFlightOfKeys: { key_many: 30 } })
-    const more = { inFlight: { [hosts[0]!]: 4 }, closed: [hosts[1]!] }
+    const more = { inFlight: { [hosts[0]!]: 4 }, closed: only([hosts[1]!]) }
     const got = byHost(await claims(store, { ...order, ...more }, 4))
     expect(hosts.map(host => got.get(host) ?? 0)).toEqual([0, 0, ...Array(10).fill(2)])
   })
@@ -319,8 +333,8 @@ function settling(subject: Subject): void {
     const { store } = subject
     const [a, b, c] = await deliver(subject, [{}, {}, {}])
     await store.claim(claimOrder({ leaseToken: 'L1' }))
-    const closed = (host: string, seconds: number, pauseMs = 120_000) =>
-      ({ host, closedUntil: T0 + seconds * 1_000, pauseMs }) as const
+    const closed = (receiver: string, seconds: number, pauseMs = 120_000) =>
+      ({ receiver, closedUntil: T0 + seconds * 1_000, pauseMs }) as const
     const later = { dueAt: T0 + 5_000 }
     await store.settle(settlement(a!.id, { ...later, hostChange: closed('a:443', 60) }))
     await store.settle(settlement(b!.id, { ...later, hostChange: closed('b:443', 60) }))
@@ -328,12 +342,16 @@ function settling(subject: Subject): void {
     await store.claim(claimOrder({ at: T0 + 5_000, leaseToken: 'L2' }))
     await store.settle(settlement(a!.id, { leaseToken: 'L2', ...later, hostChange: closed('a:443', 180, 240_000) }))
     await store.settle(
-      settlement(b!.id, { leaseToken: 'L2', status: 'delivered', hostChange: { host: 'b:443', closedUntil: null } }),
+      settlement(b!.id, {
+        leaseToken: 'L2',
+        status: 'delivered',
+        hostChange: { receiver: 'b:443', closedUntil: null },
+      }),
     )
     // A lease that was lost says no less about the host.
     await store.settle(settlement(c!.id, { ...later, hostChange: closed('d:443', 90) }))
     const restarted = await subject.reopen()
-    const hosts = async (since: number) => (await restarted.closedHosts(since)).map(each => each.host).toSorted()
+    const hosts = async (since: number) => (await restarted.closedHosts(since)).map(each => each.receiver).toSorted()
     expect(await hosts(T0)).toEqual(['a:443', 'c:443', 'd:443'])
     expect(await restarted.closedHosts(T0 + 100_000)).toEqual([closed('a:443', 180, 240_000)])
     expect(await hosts(T0)).toEqual(['a:443'])
@@ -585,7 +603,7 @@ async function deliver(subject: Subject, wishes: Partial<NewDelivery>[]): Promis
 function claimOrder(more: Partial<ClaimOrder> = {}): ClaimOrder {
   return {
     ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, retries: 64, perHost: 64 },
-    ...{ inFlight: {}, closed: [], probed: [], perKey: 64, inFlightOfKeys: {} },
+    ...{ inFlight: {}, closed: only(), probed: only(), perKey: 64, inFlightOfKeys: {} },
     ...more,
   }
 }

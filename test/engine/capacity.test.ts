@@ -141,3 +141,11 @@ test('thousands of callback hosts are forgotten when their failures are long ove
   for (let n = 0; n < 1_600; n += 1) fail('new', 300_000 + n)
   expect(known(302_000).length).toBeLessThanOrEqual(1_000)
 })
+
+test('time-outs that are hours apart do not close a callback host, five within five minutes do', () => {
+  const breakers = new HostBreakers()
+  for (let n = 0; n < 9; n += 1) breakers.learn('slow:443', 'timeout', n * 75_001)
+  expect(breakers.isClosed('slow:443', 9 * 75_001)).toBe(false)
+  breakers.learn('slow:443', 'timeout', 8 * 75_001 + 1)
+  expect(breakers.closedUntil('slow:443')).toBe(8 * 75_001 + 60_001)
+})

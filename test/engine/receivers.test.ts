@@ -7,6 +7,7 @@ import { Webhook } from 'standardwebhooks'
 import { Webhook as SvixWebhook } from 'svix'
 import { SCHEDULE_S } from '../../src/core/delivery.ts'
 import type { PostResult } from '../../src/net/egress.ts'
+import { only } from '../support/claims.ts'
 import { answer, failure, KEY, type Posted, PostOffice } from '../support/post-office.ts'
 import { deliveryOf, queuedRun } from '../support/store-runs.ts'
 
@@ -323,6 +324,49 @@ test('a restart leaves a closed host alone for as long as it was closed, and goe
   expect(await office.store.closedHosts(0)).toEqual([])
 })
 
+test('a path that hangs for one key says nothing about another key’s on the same host, after a restart neither', async () => {
+  await office.addKey('key_b')
+  const { posted } = office
+  const hangs = { url: 'https://hooks.example.com/hangs' }
+  office.receiver = ({ url }) => (url === hangs.url ? failure('timeout') : answer(204))
+  await office.add(...Array(20).fill(hangs))
+  await office.play(() => posted.length >= 5)
+  const tries = posted.length
+  for (const isNew of [false, true]) {
+    if (isNew) await office.restart()
+    const [other] = await office.add({ apiKeyId: 'key_b' })
+    const [own] = await office.add({})
+    await office.outbox.runOnce()
+    expect(await office.find(other!.id)).toMatchObject({ status: 'delivered', attempts: 1 })
+    expect(await office.find(own!.id)).toMatchObject({ status: 'pending', attempts: 0 })
+  }
+  expect(posted.filter(each => each.url === hangs.url)).toHaveLength(tries)
+})
+
+test('while a probe is under way no second one is, and a test ping that is delivered has one made before its time', async () => {
+  await office.addKey('key_b')
+  const isPing = ({ body }: Posted) => body.includes('webhook.ping')
+  const made = () => office.posted.filter(each => !isPing(each)).length
+  const ping = async (apiKeyId: string, status: number) => {
+    office.receiver = each => (isPing(each) ? answer(status) : hung.promise)
+    await office.callbacks.ping(apiKeyId, 'https://hooks.example.com/ping')
+    office.outbox.wake()
+    for (let n = 0; n < 50; n += 1) await new Promise(resolve => setImmediate(resolve))
+    return made()
+  }
+  const hung = Promise.withResolvers<PostResult>()
+  office.receiver = () => failure('timeout')
+  await office.add(...Array(20).fill({}))
+  await office.play(() => made() >= 5)
+  const tries = made()
+  expect(await ping(KEY, 500)).toBe(tries)
+  expect(await ping('key_b', 200)).toBe(tries)
+  await ping(KEY, 200)
+  await until(() => made() > tries)
+  expect(await ping(KEY, 500)).toBe(tries + 1)
+  hung.resolve(answer(204))
+})
+
 test('while retries hang, half of the places are left to what is sent for the first time', async () => {
   const retried = await office.add(...Array.from({ length: 60 }, (_, n) => ({ host: `old${n}:443` })))
   for (const id of ['key_b', 'key_c']) await office.addKey(id)
@@ -447,7 +491,16 @@ test('a message that kills the process each time is given up in the end', async 
   for (let n = 0; n < 30; n += 1) {
     await office.store.claim({
       ...{ at: office.clock.now(), leaseUntil: office.clock.now() + 45_000, leaseToken: `dies-${n}` },
-      ...{ limit: 9, retries: 9, perHost: 9, inFlight: {}, closed: [], probed: [], perKey: 9, inFlightOfKeys: {} },
+      ...{
+        limit: 9,
+        retries: 9,
+        perHost: 9,
+        inFlight: {},
+        closed: only(),
+        probed: only(),
+        perKey: 9,
+        inFlightOfKeys: {},
+      },
     })
     await office.restart()
   }

@@ -103,6 +103,23 @@ describe('a delivery', () => {
     ])
   })
 
+  test('is shown as tried again no earlier than its host is left alone, in the list, by itself and on its run', async () => {
+    for (let n = 0; n < 5; n += 1) await ended()
+    world.receiver = () => ({ type: 'failed', errorClass: 'timeout', detail: '', ip: null, ms: 5 })
+    await world.outbox.runOnce()
+    await world.outbox.runOnce()
+    const until = world.clock.now() + 60_000
+    const { id, run_id } = await ended()
+    const next = async () => {
+      const [listed] = (await world.json<Page>('GET', `/api/v1/deliveries?run_id=${run_id}`)).data
+      const { callback } = await world.json<{ callback: { due_at: string } }>('GET', `/api/v1/runs/${run_id}`)
+      return [(await get(id)).next_attempt_at, listed?.next_attempt_at, callback.due_at].map(at => Date.parse(at ?? ''))
+    }
+    expect(await next()).toEqual([until, until, until])
+    world.outbox.invite({ apiKeyId: 'ada', host: 'hooks.example.com:443' })
+    expect(await next()).toEqual(Array(3).fill(world.clock.now()))
+  })
+
   test('of another key, or of nobody, is 404 in every way', async () => {
     const { id, run_id } = await ended()
     for (const each of [id, 'msg_00000000000070008000000000000001', 'nonsense', '__proto__']) {

@@ -5,21 +5,22 @@
  * 2. A write takes effect at once and whole; who wants it late, lost or refused wraps the store.
  * 3. Runs are values: what was committed is what is read.
  */
-import type {
-  ClaimedDelivery,
-  ClaimOrder,
-  ClosedHost,
-  Delivery,
-  DeliveryAttempt,
-  DeliveryFilter,
-  DeliveryStatus,
-  Lease,
-  NewDelivery,
-  Prior,
-  Recovered,
-  RecoverOrder,
-  Settlement,
-  Trigger,
+import {
+  type ClaimedDelivery,
+  type ClaimOrder,
+  type ClosedHost,
+  type Delivery,
+  type DeliveryAttempt,
+  type DeliveryFilter,
+  type DeliveryStatus,
+  type Lease,
+  type NewDelivery,
+  type Prior,
+  type Recovered,
+  type RecoverOrder,
+  receiverOf,
+  type Settlement,
+  type Trigger,
 } from '../../src/core/delivery.ts'
 import type { ApiKey, Spending, WebhookSecret } from '../../src/core/keys.ts'
 import {
@@ -173,17 +174,18 @@ export class MemoryStore implements Store {
   async claim(order: ClaimOrder): Promise<ClaimedDelivery[]> {
     const { at, limit, perHost, perKey, inFlight } = order
     const [ranks, keys] = [new Map<string, number>(), new Map(Object.entries(order.inFlightOfKeys))]
+    const probes = new Set<string>()
     let { retries } = order
     const rank = ({ delivery: { host } }: DeliveryRecord): number => ranks.get(host) ?? 0
     const mayTake = (record: DeliveryRecord): boolean => {
       const { host, apiKeyId, attempts } = record.delivery
-      const places = order.probed.includes(host) ? 1 : perHost
-      const isFree = rank(record) < places - (inFlight[host] ?? 0) && (keys.get(apiKeyId) ?? 0) < perKey
+      if (probes.has(receiverOf(record.delivery))) return false
+      const isFree = rank(record) < perHost - (inFlight[host] ?? 0) && (keys.get(apiKeyId) ?? 0) < perKey
       return isFree && (attempts === 0 || retries > 0)
     }
     let due = [...this.#open().deliveries.values()]
       .filter(({ delivery, readyAt }) => delivery.status === 'pending' && readyAt <= at)
-      .filter(({ delivery }) => !order.closed.includes(delivery.host))
+      .filter(({ delivery }) => !order.closed(delivery.host).has(delivery.apiKeyId))
       .sort((a, b) => a.readyAt - b.readyAt || (a.delivery.id < b.delivery.id ? -1 : 1))
     const claimed: DeliveryRecord[] = []
     while (claimed.length < limit) {
@@ -196,6 +198,7 @@ export class MemoryStore implements Store {
       ranks.set(host, lowest + 1)
       keys.set(apiKeyId, (keys.get(apiKeyId) ?? 0) + 1)
       if (attempts > 0) retries -= 1
+      if (order.probed(host).has(apiKeyId)) probes.add(receiverOf(next.delivery))
       claimed.push(next)
       due = due.filter(record => record !== next)
     }
@@ -219,8 +222,8 @@ export class MemoryStore implements Store {
     const { deliveries, closedHosts } = this.#open()
     const record = deliveries.get(deliveryId)
     if (status === 'pending' && dueAt === null) throw new Error('a pending delivery says when')
-    if (hostChange?.closedUntil === null) closedHosts.delete(hostChange.host)
-    else if (hostChange) closedHosts.set(hostChange.host, hostChange)
+    if (hostChange?.closedUntil === null) closedHosts.delete(hostChange.receiver)
+    else if (hostChange) closedHosts.set(hostChange.receiver, hostChange)
     if (!record) return false
     if (record.leaseToken !== leaseToken) {
       record.log.push({ ...attempt, nextAt: null, reason: 'lease_lost' })
@@ -253,7 +256,7 @@ export class MemoryStore implements Store {
 
   async closedHosts(since: number): Promise<ClosedHost[]> {
     const { closedHosts } = this.#open()
-    for (const { host, closedUntil } of closedHosts.values()) if (closedUntil < since) closedHosts.delete(host)
+    for (const { receiver, closedUntil } of closedHosts.values()) if (closedUntil < since) closedHosts.delete(receiver)
     return [...closedHosts.values()]
   }
 

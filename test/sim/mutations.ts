@@ -361,8 +361,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a closed callback host is asked by as many as it has places',
     file: 'src/engine/outbox.ts',
-    from: 'probed: { includes: host => this.#breakers.awaitsProbe(host, at) }',
-    to: 'probed: []',
+    from: 'has: apiKeyId => this.#breakers.awaitsProbe(receiverOf({ apiKeyId, host }), at) }',
+    to: 'has: () => false }',
     by: 'test/engine/receivers.test.ts',
   },
   {

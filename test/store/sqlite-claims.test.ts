@@ -1,7 +1,7 @@
 /** What a claim of deliveries reads: little where little may be claimed, and for every host in its turn. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import type { ClaimOrder, NewDelivery } from '../../src/core/delivery.ts'
-import { type CountedStore, openCountedStore } from '../support/claims.ts'
+import { type CountedStore, only, openCountedStore } from '../support/claims.ts'
 import { T0 } from '../support/store-runs.ts'
 
 let counted: CountedStore
@@ -57,4 +57,16 @@ test('a host with thousands of them takes no turn of another one', async () => {
   for (let n = 0; n < 10; n += 1) found.push((await claim(full)).hosts)
   expect(found.slice(0, 2).flat()).toEqual(['small:443', 'small:443'])
   expect(found.flat().toSorted()).toEqual(fresh.map(each => each.host).toSorted())
+})
+
+test('what waits for a host that is closed to its key is passed at once, however much it is', async () => {
+  const closed = only(['shared:443'], 'key_many')
+  await deliver(Array(2_000).fill({ host: 'shared:443', apiKeyId: 'key_many', dueAt: T0 - 9_000 }))
+  for (const dueAt of [T0 - 5, T0 - 3]) {
+    await deliver(Array(2).fill({ host: 'shared:443', apiKeyId: 'key_b', dueAt }))
+    const { hosts, rows } = await claim({ closed })
+    expect(hosts).toHaveLength(2)
+    expect(rows).toBeLessThan(20)
+  }
+  expect((await claim({})).hosts).toHaveLength(4)
 })

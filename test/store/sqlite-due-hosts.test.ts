@@ -1,7 +1,7 @@
 /** What a claim costs where thousands of hosts wait: counted in rows and statements, and in questions about closed hosts. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import type { ClaimedDelivery, ClaimOrder, NewDelivery } from '../../src/core/delivery.ts'
-import { type CountedStore, openCountedStore } from '../support/claims.ts'
+import { type CountedStore, only, openCountedStore } from '../support/claims.ts'
 import { seeded } from '../support/runs.ts'
 import { T0 } from '../support/store-runs.ts'
 
@@ -25,13 +25,15 @@ const many = (count: number, wish: Partial<NewDelivery> = {}) =>
   Array.from({ length: count }, (_, n) => ({ host: `h${n}:443`, ...wish }))
 const keys = (count: number) => Array.from({ length: count }, (_, n) => `key_${n}`)
 /** Closed hosts that count how often they are asked about. */
-const watched = (closed: readonly string[]) => ({
-  count: 0,
-  includes(host: string) {
-    this.count += 1
-    return closed.includes(host)
-  },
-})
+const watched = (hosts: readonly string[]) => {
+  const questions = { count: 0, closed: (host: string) => ({ has: () => hosts.includes(host) }) }
+  const { closed } = questions
+  questions.closed = host => {
+    questions.count += 1
+    return closed(host)
+  }
+  return questions
+}
 const settlement = (id: string, dueAt: number) => ({
   ...{ deliveryId: id, leaseToken: 'L', at: T0 + 9, status: 'pending' as const, dueAt, counts: true, hostChange: null },
   attempt: {
@@ -76,11 +78,9 @@ test('closed hosts by the thousand are asked about in parts, stand before nobody
   await deliver(many(1_500, { dueAt: T0 - 1_000 }))
   let questions = 0
   const order = {
-    closed: {
-      includes: (host: string) => {
-        questions += 1
-        return closed.has(host)
-      },
+    closed: (host: string) => {
+      questions += 1
+      return { has: () => closed.has(host) }
     },
   }
   for (let n = 0; n < 3; n += 1) expect(await claim(order)).toEqual([])
@@ -110,7 +110,7 @@ test('after a start with thousands of them due they are read in parts, and what 
 
 test('what becomes due is found at once, however much is due at a closed host and whenever all of it is read again', async () => {
   await deliver(Array(2_500).fill({ host: 'dead:443', apiKeyId: 'key_dead', dueAt: T0 - 1_000 }))
-  const order = { closed: ['dead:443'], leaseUntil: T0 + 9e6 }
+  const order = { closed: only(['dead:443']), leaseUntil: T0 + 9e6 }
   await claim(order)
   for (let at = T0 + 10_000; at < T0 + 200_000; at += 10_000) {
     const [fresh] = await deliver([{ host: `h${at}:443`, dueAt: at - 5 }])
@@ -123,7 +123,8 @@ test('reading all of it again goes on to its end, also where claims are minutes 
   await deliver(Array(2_500).fill({ host: 'dead:443', apiKeyId: 'key_dead', dueAt: T0 - 1_000 }))
   await deliver([{ host: 'last:443', dueAt: T0 - 5 }])
   const found: string[] = []
-  for (let n = 0; n < 2; n += 1) found.push(...hostsOf(await claim({ at: T0 + n * 120_000, closed: ['dead:443'] })))
+  for (let n = 0; n < 2; n += 1)
+    found.push(...hostsOf(await claim({ at: T0 + n * 120_000, closed: only(['dead:443']) })))
   expect(found).toEqual(['last:443'])
 })
 
@@ -134,7 +135,7 @@ test('of two thousand keys that call one host a claim looks at some, and each of
   const found: ClaimedDelivery[] = []
   for (let n = 0; n < 40; n += 1) {
     questions.count = 0
-    found.push(...(await claim({ perHost: 64, closed: questions })))
+    found.push(...(await claim({ perHost: 64, closed: questions.closed })))
     expect(questions.count).toBeLessThan(300)
     expect(asked()).toBeLessThan(300)
   }
@@ -144,14 +145,14 @@ test('of two thousand keys that call one host a claim looks at some, and each of
 test('a host that a thousand keys call stands before nobody while it is closed or full, and is found as soon as it is not', async () => {
   await deliver(keys(1_000).map(apiKeyId => ({ apiKeyId, host: 'one:443', dueAt: T0 - 1_000 })))
   for (const [at, state] of [
-    [T0, { closed: ['one:443'] }],
+    [T0, { closed: only(['one:443']) }],
     [T0 + 100, { inFlight: { 'one:443': 4 } }],
   ] as const) {
     for (let n = 0; n < 4; n += 1) expect(await claim({ at, ...state })).toEqual([])
     const host = `new${at}:443`
     await deliver([{ host, apiKeyId: 'key_new', dueAt: at }])
-    const questions = watched('closed' in state ? state.closed : [])
-    expect(hostsOf(await claim({ at, ...state, closed: questions }))).toEqual([host])
+    const questions = watched('closed' in state ? ['one:443'] : [])
+    expect(hostsOf(await claim({ at, ...state, closed: questions.closed }))).toEqual([host])
     expect(questions.count).toBeLessThan(50)
     expect(hostsOf(await claim({ at }))).toEqual(Array(4).fill('one:443'))
   }
@@ -172,7 +173,7 @@ test('of hundreds of keys that call the same hosts, some closed and some full, n
     sent.push(...(await some(10, at)))
     const inFlight = { [host()]: 4, [host()]: 3 }
     const inFlightOfKeys = { [`key_${upTo(900)}`]: 48 }
-    const order = { at, closed: [host(), host()], probed: [host()], inFlight, inFlightOfKeys, limit: 20 }
+    const order = { at, closed: only([host(), host()]), probed: only([host()]), inFlight, inFlightOfKeys, limit: 20 }
     const claimed = await claim({ ...order, leaseToken: `L${n}`, leaseUntil: T0 + 9e6 })
     const failed = claimed.slice(0, 15)
     await Promise.all(
@@ -215,7 +216,7 @@ test('what becomes due behind a claim is found: after an attempt, a resend, a re
   await temp.store.resend(two!.id, T0 + 4)
   expect((await claim({ at: T0 + 9 })).map(each => each.id)).toEqual([two!.id])
   // It looks so far ahead that it knows the third, may not take it, and forgets it when the clock is set back.
-  expect(await claim({ at: T0 + 60, closed: ['c:443'] })).toEqual([])
+  expect(await claim({ at: T0 + 60, closed: only(['c:443']) })).toEqual([])
   expect(await claim({ at: T0 + 20 })).toEqual([])
   expect((await claim({ at: T0 + 55 })).map(each => each.id)).toEqual([three!.id])
   await temp.store.freeLeases()
@@ -255,9 +256,14 @@ test('whatever came before, a claim with places for all leaves nothing that is d
         )),
       )
     },
-    () => take({ closed: [host(), host()], perHost: 2, retries: upTo(4), limit: 1 + upTo(8) }),
+    () => take({ closed: only([host(), host()]), perHost: 2, retries: upTo(4), limit: 1 + upTo(8) }),
     () =>
-      take({ perKey: 1 + upTo(6), inFlightOfKeys: { key_0: 3 }, inFlight: { 'h0:443': upTo(6) }, probed: [host()] }),
+      take({
+        perKey: 1 + upTo(6),
+        inFlightOfKeys: { key_0: 3 },
+        inFlight: { 'h0:443': upTo(6) },
+        probed: only([host()]),
+      }),
     async () => {
       for (const { id, leaseToken } of held.splice(0, 4))
         await temp.store.settle({ ...settlement(id, at + upTo(40) - 20), at, leaseToken, counts: upTo(5) > 0 })

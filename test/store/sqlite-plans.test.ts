@@ -1,6 +1,7 @@
 /** Every statement of the store is served by an index: nothing that a million runs would make slow. */
 import { Database } from 'bun:sqlite'
 import { expect, test } from 'bun:test'
+import { only } from '../support/claims.ts'
 import {
   apiKey,
   cancelTurn,
@@ -60,8 +61,8 @@ async function useEverything(store: Awaited<ReturnType<typeof openTempStore>>['s
     retries: 5,
     perHost: 4,
     inFlight: {},
-    closed: [],
-    probed: [],
+    closed: only(),
+    probed: only(),
     perKey: 5,
     inFlightOfKeys: {},
   }

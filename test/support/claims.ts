@@ -14,6 +14,11 @@ export interface CountedStore {
   claim(more?: Partial<ClaimOrder>): Promise<ClaimedDelivery[]>
 }
 
+/** What is closed, or probed, at a claim: these hosts, for every key or for one. */
+export function only(hosts: readonly string[] = [], apiKeyId?: string): ClaimOrder['closed'] {
+  return host => ({ has: each => hosts.includes(host) && each === (apiKeyId ?? each) })
+}
+
 /** Counts the statements that `pattern` is found in. */
 export async function openCountedStore(pattern: RegExp): Promise<CountedStore> {
   const asked = { times: 0, rows: 0 }
@@ -32,7 +37,7 @@ export async function openCountedStore(pattern: RegExp): Promise<CountedStore> {
     Object.assign(asked, { times: 0, rows: 0 })
     return temp.store.claim({
       ...{ at: T0, leaseUntil: T0 + 45_000, leaseToken: 'L', limit: 64, retries: 32, perHost: 4 },
-      ...{ inFlight: {}, closed: [], probed: [], perKey: 48, inFlightOfKeys: {} },
+      ...{ inFlight: {}, closed: only(), probed: only(), perKey: 48, inFlightOfKeys: {} },
       ...more,
     })
   }

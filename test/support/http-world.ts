@@ -277,7 +277,12 @@ export class HttpWorld {
       auth: async key => KEYS[key] ?? access.keys.auth(key),
       keys: access.keys,
       secrets: access.secrets,
-      callbacks: createCallbackDesk({ store, outbox: { wake() {}, invite() {} }, clock, ...sending }),
+      callbacks: createCallbackDesk({
+        store,
+        outbox: { wake() {}, invite() {}, earliest: each => outbox.earliest(each) },
+        clock,
+        ...sending,
+      }),
       checkUrl: url => !this.refusedUrls.test(url),
       inbound: async (id, { body }) => {
         if (id !== provider.id && id !== 'other') return null

@@ -18,7 +18,7 @@ const deliveryFields = {
     'pending: tried again. delivered: the receiver said 2xx. exhausted: given up after the last attempt. gone: the receiver said 410.',
   ),
   attempts: Type.Integer({ description: 'Attempts of the schedule so far, at most 12.' }),
-  next_attempt_at: nullable(time('When it is tried again.')),
+  next_attempt_at: nullable(time('When it is tried again: not while its host is left alone for your key.')),
   last_error: nullable(text('Class of the newest failure.', { examples: ['http_5xx'] })),
   created_at: time('When the run ended.'),
   updated_at: time('When it last changed.'),

@@ -94,7 +94,7 @@ export const test = operation({
   tag: 'Callbacks',
   summary: 'Send a signed webhook.ping to a URL',
   description:
-    'Sends one message of type `webhook.ping`, signed as a callback is, and waits up to 15 s for what the receiver says. Nothing is stored. A key may have four under way at once: beyond that, and when many keys send, 429 says when to come back.',
+    'Sends one message of type `webhook.ping`, signed as a callback is, and waits up to 15 s for what the receiver says. Nothing is stored; where your callbacks are left alone, one that is delivered has the next of them tried at once. A key may have four under way at once: beyond that, and when many keys send, 429 says when to come back.',
   scope: 'callbacks:manage',
   body: {
     content: {

@@ -2,8 +2,8 @@
  * Which deliveries a claim takes.
  *
  * 1. Rank by rank: every host has its first before any has its second; of each key, and of retries, no more than their share.
- * 2. What may not be claimed now (its key is at its limit, or it is a retry and they have no places) takes nobody's place:
- *    its host is read on behind it.
+ * 2. What may not be claimed now (its key is at its limit, or its host closed to it, or it is a retry and they have no places)
+ *    takes nobody's place: its host is read on behind it.
  * 3. A first look is at the hosts that have something due, and of each host at no more rows than it has places: neither
  *    ten thousand deliveries for one dead host cost anything, nor one for each of ten thousand (`due-hosts.ts`).
  * 4. Reading on has a limit for each claim. Beyond it the next claims go on: within a host from where its reading ended,
@@ -20,6 +20,11 @@ type Place = Pick<DueRow, 'ready_at' | 'rowid'>
 /** The due deliveries of a host, oldest first, as far as they are read. */
 interface Line extends DueHost {
   host: string
+  /** Keys to which it is closed, and those whose probe is among the chosen: they may have nothing of it. */
+  closed: Pick<ReadonlySet<string>, 'has'>
+  probes: Set<string>
+  /** Where the first one begins that is not shut out, as far as that is known, once one that is was passed. */
+  skipTo: Place | undefined
   taken: number
   rows: DueRow[]
   next: number
@@ -34,6 +39,8 @@ const READ_ON = 512
 const STEP = 32
 /** What a step counts for at least: to ask for no row is work as well. */
 const LEAST = 16
+/** Before the first row of its time. */
+const START = Number.MIN_SAFE_INTEGER
 /** Hosts of which it is remembered where reading on ended. */
 const REMEMBERED = 1_000
 
@@ -53,7 +60,7 @@ export class Claims {
 
   /** The rowids of those to lease. */
   choose(order: ClaimOrder): number[] {
-    const { at, limit, perKey } = order
+    const { at, limit, perKey, probed } = order
     const used = new Map(Object.entries(order.inFlightOfKeys))
     const reading = { at, left: READ_ON, denied: new Set<string>() }
     let retriesLeft = order.retries
@@ -70,6 +77,7 @@ export class Claims {
         if (!row) continue
         used.set(row.api_key_id, (used.get(row.api_key_id) ?? 0) + 1)
         if (row.attempts > 0) retriesLeft -= 1
+        if (probed(line.host).has(row.api_key_id)) line.probes.add(row.api_key_id)
         chosen.push(row.rowid)
         line.taken += 1
         line.readyAt = line.rows[line.next]?.ready_at ?? row.ready_at
@@ -91,25 +99,28 @@ export class Claims {
 
   /** Hosts that have due deliveries, and places for them. */
   #lines(order: ClaimOrder, mayTake: (kind: Kind) => boolean): Line[] {
-    const { perHost, inFlight, probed } = order
-    const room = (host: string): number => (probed.includes(host) ? 1 : perHost) - (inFlight[host] ?? 0)
+    const { perHost, inFlight, closed } = order
+    const room = (host: string): number => perHost - (inFlight[host] ?? 0)
     const found = this.due.find(order, room, mayTake)
     this.#waiting = new Set([...this.#waiting].filter(host => found.has(host)))
     return [...found].map(([host, due]) => {
-      const unread = { rows: [], next: 0, looks: 0, isOver: false }
-      return { ...due, host, taken: 0, ...unread }
+      const unread = { rows: [], next: 0, looks: 0, isOver: false, skipTo: undefined }
+      return { ...due, host, closed: closed(host), probes: new Set(), taken: 0, ...unread }
     })
   }
 
   /** The oldest one that may be taken, of those that are not passed yet. */
   #first(line: Line, mayTake: (kind: Kind) => boolean, reading: Reading): DueRow | null {
+    const { closed, probes } = line
     // What it was found for may have no places left by now.
-    if (!line.groups.some(group => mayTake(group.kind))) return null
+    if (!line.groups.some(({ kind }) => mayTake(kind) && !probes.has(kind.api_key_id))) return null
     for (;;) {
       const row = line.rows[line.next]
       if (row) {
         line.next += 1
-        if (mayTake({ api_key_id: row.api_key_id, isRetry: row.attempts > 0 })) return row
+        const { api_key_id, attempts } = row
+        if (closed.has(api_key_id)) line.skipTo = { ready_at: line.readyAt, rowid: START }
+        else if (!probes.has(api_key_id) && mayTake({ api_key_id, isRetry: attempts > 0 })) return row
       } else if (line.isOver || !this.#look(line, reading)) return null
     }
   }
@@ -123,7 +134,7 @@ export class Claims {
       line.rows = this.#sql.first.all(host, at, room)
       line.isOver = line.rows.length < room
     } else if (this.#mayReadOn(line, reading)) {
-      const from = looks === 1 ? later(last, this.#readTo.get(host)) : last
+      const from = looks === 1 ? later(later(last, this.#readTo.get(host)), line.skipTo) : last
       line.rows = this.#sql.after.all(host, at, from.ready_at, from.rowid, STEP)
       line.isOver = line.rows.length < STEP
       reading.left -= Math.max(LEAST, line.rows.length)

@@ -148,15 +148,15 @@ export class DeliveryTables {
   }
 
   #changeHost(change: HostChange): void {
-    if (change.closedUntil === null) this.#sql.openHost.run(change.host)
-    else this.#sql.closeHost.run(change.host, change.closedUntil, change.pauseMs)
+    if (change.closedUntil === null) this.#sql.openHost.run(change.receiver)
+    else this.#sql.closeHost.run(change.receiver, change.closedUntil, change.pauseMs)
   }
 
   closedHosts(since: number): ClosedHost[] {
     this.#sql.forgetHosts.run(since)
     return this.#sql.closedHosts
       .all(since)
-      .map(row => ({ host: row.host, closedUntil: row.until, pauseMs: row.pause_ms }))
+      .map(row => ({ receiver: row.host, closedUntil: row.until, pauseMs: row.pause_ms }))
   }
 
   freeLeases(): void {
@@ -250,11 +250,11 @@ function statements(db: Database) {
     free: db.prepare<unknown, []>(
       `UPDATE deliveries SET lease_token = NULL, ready_at = due_at WHERE lease_token IS NOT NULL`,
     ),
-    closeHost: db.prepare<unknown, [host: string, until: number, pauseMs: number]>(
+    closeHost: db.prepare<unknown, [receiver: string, until: number, pauseMs: number]>(
       `INSERT INTO closed_hosts (host, until, pause_ms) VALUES (?, ?, ?)
        ON CONFLICT (host) DO UPDATE SET until = excluded.until, pause_ms = excluded.pause_ms`,
     ),
-    openHost: db.prepare<unknown, [host: string]>(`DELETE FROM closed_hosts WHERE host = ?`),
+    openHost: db.prepare<unknown, [receiver: string]>(`DELETE FROM closed_hosts WHERE host = ?`),
     forgetHosts: db.prepare<unknown, [since: number]>(`DELETE FROM closed_hosts WHERE until < ?`),
     closedHosts: db.prepare<{ host: string; until: number; pause_ms: number }, [since: number]>(
       `SELECT * FROM closed_hosts WHERE until >= ?`,

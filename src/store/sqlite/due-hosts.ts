@@ -6,7 +6,7 @@
  *    A host with nothing due is not looked at, however many wait.
  * 2. Hosts are known by key, and apart for first attempts and for retries: those of a key at its limit, and retries that
  *    have no places, are passed over together.
- * 3. Hosts that are closed, or have no place left, are kept aside: they stand before nobody, whoever calls them.
+ * 3. Hosts that are closed to a key, or have no place left, are kept aside: they stand before nobody.
  * 4. What is known is a hint: the claim reads the host before it takes anything, and forgets it when nothing more of it is
  *    due. A write that is taken back leaves a hint too many; after a claim that is taken back, all that is due is read anew.
  * 5. All that a claim does here has a limit; what is beyond it has its turn in the next ones.
@@ -55,9 +55,9 @@ const SPARE = 16
 const FOUND = 512
 /** Groups that a claim looks at, of first attempts and of retries each: a host that everybody calls has one for every key. */
 const LOOKED = 256
-/** Hosts of a group that a claim passes, and hosts kept aside that it asks about. */
+/** Hosts of a group that a claim passes, and of those kept aside that it asks about for a group. */
 const PASSED = 512
-/** Groups that a claim has back for a host that was kept aside: by any of them the host is found, and all that it has due. */
+/** Groups for which it asks about one of those: by any of them a host that has places is found, and all that it has due. */
 const BACK = 16
 /** Hosts that are known of a group: a key that has callbacks due at more of them waits for itself. */
 const KNOWN = 20_000
@@ -161,6 +161,7 @@ export class DueHosts {
 type Found = Map<string, DueHost>
 /** Of hosts that are kept aside: the groups that have something due there, and since when. */
 type Aside = Map<string, Map<Group, number>>
+type Stays = (host: string, kind: Kind) => boolean
 
 /** What a claim asks a lane for. */
 interface Search {
@@ -177,7 +178,7 @@ class Lane {
   readonly #groups = new Map<string, Group>()
   /** Those that have a host that is not kept aside; the one that was looked at longest ago comes first. */
   readonly #turns = new Set<Group>()
-  /** Hosts that were closed when a claim came across them. */
+  /** Hosts that were closed to the key when a claim came across them. */
   readonly #closed: Aside = new Map()
   /** Those that had no place: never many more than there are places, so that one that has a place is found at once. */
   readonly #full: Aside = new Map()
@@ -189,13 +190,14 @@ class Lane {
 
   know(host: string, kind: Kind, since: number): void {
     const group = this.#groups.get(kind.api_key_id) ?? { kind, open: new Map(), known: 0 }
-    const closed = this.#closed.get(host)
     const full = this.#full.get(host)
-    if (group.open.has(host) || closed?.has(group) || full?.has(group) || group.known >= KNOWN) return
+    const isClosed = this.#closed.get(host)?.has(group)
+    const known = group.open.get(host)
+    if (known !== undefined) group.open.set(host, Math.min(known, since))
+    if (known !== undefined || isClosed || full?.has(group) || group.known >= KNOWN) return
     this.#groups.set(kind.api_key_id, group)
     group.known += 1
-    const aside = closed ?? full
-    if (aside) aside.set(group, since)
+    if (full) full.set(group, since)
     else this.#open(group, host, since)
   }
 
@@ -209,7 +211,7 @@ class Lane {
 
   /** Has those back that are closed no longer, and those that have places again. */
   bringBack({ closed }: ClaimOrder, room: (host: string) => number): void {
-    this.#bringBack(this.#closed, host => closed.includes(host))
+    this.#bringBack(this.#closed, (host, { api_key_id }) => closed(host).has(api_key_id))
     this.#bringBack(this.#full, host => room(host) <= 0)
   }
 
@@ -231,7 +233,7 @@ class Lane {
       if (wanted === 0 || left === 0) return
       left -= 1
       const places = room(host)
-      const aside = closed.includes(host) ? this.#closed : places <= 0 ? this.#full : null
+      const aside = closed(host).has(group.kind.api_key_id) ? this.#closed : places <= 0 ? this.#full : null
       if (aside) {
         group.open.delete(host)
         aside.set(host, (aside.get(host) ?? new Map<Group, number>()).set(group, since))
@@ -246,24 +248,27 @@ class Lane {
     }
   }
 
-  #bringBack(aside: Aside, stays: (host: string) => boolean): void {
-    let left = Math.min(aside.size, PASSED)
+  #bringBack(aside: Aside, stays: Stays): void {
+    let hosts = aside.size
+    let left = PASSED
     for (const [host, groups] of aside) {
-      if (left === 0) return
-      left -= 1
+      if (hosts === 0 || left <= 0) return
+      hosts -= 1
+      left -= Math.min(BACK, groups.size)
       aside.delete(host)
-      if (!stays(host)) this.#openSome(host, groups)
+      this.#openSome(host, groups, stays)
       if (groups.size > 0) aside.set(host, groups)
     }
   }
 
-  #openSome(host: string, groups: Map<Group, number>): void {
-    let left = BACK
+  #openSome(host: string, groups: Map<Group, number>, stays: Stays): void {
+    let left = Math.min(BACK, groups.size)
     for (const [group, since] of groups) {
       if (left === 0) return
       left -= 1
       groups.delete(group)
-      this.#open(group, host, since)
+      if (stays(host, group.kind)) groups.set(group, since)
+      else this.#open(group, host, since)
     }
   }
 
