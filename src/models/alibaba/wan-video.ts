@@ -305,7 +305,16 @@ const wan3 = (name: string, title: string, id: string, runwayId: string, expecte
     ),
     pictures: [{ name: 'media', slot: 'first' }],
     inputs: mediaInputs,
-    rules: mediaRules,
+    rules: (given, tell, use) => {
+      mediaRules(given, tell, use)
+      if (given.audio === false && !given.prompt)
+        tell(
+          '/prompt',
+          'required',
+          'a film without sound needs a prompt: only Runway makes it',
+          'Give a prompt, or leave audio out.',
+        )
+    },
     price: unknownPrice,
     expectedMs,
     routes: [dashscope(id, writeDashscopeMedia), runway(runwayId, writeRunway3)],
