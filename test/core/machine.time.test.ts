@@ -99,4 +99,16 @@ describe('the deadline of a step', () => {
     expect(until(after(begun, routed, slow, routed, busy))).toBe(deadlineMin + 2)
     expect(until(after(begun, routed, busy, routed, slow))).toBe(deadlineMin)
   })
+
+  test('does not run while the ways are closed, nor in the line after that: it runs from the first attempt', () => {
+    const closed = {
+      type: 'step.deferred',
+      until: begun.createdAt + 5_000,
+      error: stepError('provider_overloaded', 'x'),
+    }
+    const deferred = after(begun, closed)
+    expect(until(deferred)).toBe((deferred.deadlineAt - deferred.createdAt) / MINUTE - 1)
+    expect(until(after(deferred, routed, busy))).toBe(deadlineMin + 1)
+    expect(until(after(begun, routed, busy, closed))).toBe(deadlineMin)
+  })
 })

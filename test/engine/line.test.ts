@@ -307,6 +307,19 @@ test('thousands in line find the way closed one after the other, and no place is
   })
 }, 60_000)
 
+test('a pause of five seconds takes no time from those who came in it: all of a burst succeed, however long its line', () => {
+  const pause = stepError('provider_rate_limited', 'slow', { retryAfterMs: 5_000 })
+  const script = (n: number): Behavior =>
+    n === 1 ? { type: 'refuse', error: pause } : { type: 'work', ms: 20 * MINUTE }
+  return inWorld({ concurrency: () => 2, script }, async (world, remote) => {
+    for (let i = 0; i < 2; i += 1) await world.create({ a: [] })
+    await world.settle(() => remote().arrived.length === 2)
+    for (let i = 0; i < 10; i += 1) await world.create({ a: [] })
+    await world.settle()
+    expect((await world.process.store.counts()).runs).toMatchObject({ succeeded: 12 })
+  })
+})
+
 describe('a run that ends while it stands in line', () => {
   const half = (world: World) => Promise.all(Array.from({ length: 20 }, () => world.create({ a: [] })))
   test('of its provider has no actor any more, and is not counted among those who wait', () =>

@@ -375,18 +375,14 @@ function expire(run: Run, step: Exclude<Step, { status: 'running' | 'submitting'
 }
 
 /**
- * A step's own deadline runs from its first attempt that was not turned away for the provider's rate: to wait for a rate is to
- * stand in line. The run's deadline is above all. A copy of a paid output has only the latter, and time for the copy: the
- * last poll at the deadline may have brought it.
+ * A step's own deadline runs from its first attempt that was not turned away for the provider's rate: before that it has stood
+ * in line, for a place, a rate, or a way that opens again. The run's deadline is above all. A copy of a paid output has only the
+ * latter, and time for the copy: the last poll at the deadline may have brought it.
  */
 export function deadlineOf(run: Run, step: Step): number {
   if (step.status === 'keeping') return Math.max(run.deadlineAt, step.updatedAt + KEEP_LOST_MS)
-  if (step.startedAt === null) return run.deadlineAt
-  const attempts = attemptsOf(step)
-  const begun = attempts.find(attempt => !wasTurnedAway(attempt))
-  if (!begun && attempts.length > 0) return run.deadlineAt
-  const from = begun && begun !== attempts[0] ? begun.startedAt : step.startedAt
-  return Math.min(run.deadlineAt, from + step.deadlineMs)
+  const begun = attemptsOf(step).find(attempt => !wasTurnedAway(attempt))
+  return begun ? Math.min(run.deadlineAt, begun.startedAt + step.deadlineMs) : run.deadlineAt
 }
 
 function wasTurnedAway({ error, submittedAt }: Attempt): boolean {
