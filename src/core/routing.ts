@@ -5,7 +5,8 @@
  * 2. A content refusal is never taken to another provider; nor is a submit whose outcome is unknown.
  * 3. A route that refused for good (credit, key, model, parameters) is not tried again by this step.
  * 4. Untried routes come before tried ones, so that an overloaded provider costs one attempt, not a back-off.
- * 5. A route that costs more than may be spent is passed over, and one that may be paid is waited for. Only when there is
+ * 5. Who finds all open routes full stands in line at the closed ones too: whichever has a place first is taken.
+ * 6. A route that costs more than may be spent is passed over, and one that may be paid is waited for. Only when there is
  *    none is the step over its budget.
  */
 import { type ErrorCode, type StepError, stepError } from './errors.ts'
@@ -26,7 +27,8 @@ export interface Offer {
 
 export type Choice<O extends Offer = Offer> =
   | { type: 'go'; offer: O }
-  | { type: 'queue'; providers: readonly string[] }
+  /** `until`: then another provider ends the step's back-off there, and its line may be joined too. */
+  | { type: 'queue'; providers: readonly string[]; until: number | null }
   | { type: 'wait'; until: number }
   | { type: 'none'; error: StepError }
 
@@ -50,7 +52,12 @@ export function chooseRoute<O extends Offer>(
   const open = payable.filter(offer => opensAt(offer, attempts) <= at)
   const go = open.find(offer => offer.hasCapacity)
   if (go) return { type: 'go', offer: go }
-  if (open.length > 0) return { type: 'queue', providers: open.map(offer => offer.provider) }
+  if (open.length > 0) {
+    const rested = payable.filter(offer => restsUntil(offer, attempts) <= at)
+    const resting = payable.map(offer => restsUntil(offer, attempts)).filter(until => until > at)
+    const until = resting.length > 0 ? Math.min(...resting) : null
+    return { type: 'queue', providers: rested.map(offer => offer.provider), until }
+  }
   return { type: 'wait', until: Math.min(...payable.map(offer => opensAt(offer, attempts))) }
 }
 
@@ -121,8 +128,12 @@ function isBarred(offer: Offer, attempts: readonly Attempt[]): boolean {
 
 /** When a route opens again for this step: its own gate or the back-off after the step's last failure there. */
 function opensAt(offer: Offer, attempts: readonly Attempt[]): number {
-  const last = attempts.findLast(attempt => isOn(offer, attempt))
-  return Math.max(offer.closedUntil ?? 0, last?.reopenAt ?? 0)
+  return Math.max(offer.closedUntil ?? 0, restsUntil(offer, attempts))
+}
+
+/** Until when the step itself leaves a route alone; that a route is closed for all is the business of its line. */
+function restsUntil(route: RouteName, attempts: readonly Attempt[]): number {
+  return attempts.findLast(attempt => isOn(route, attempt))?.reopenAt ?? 0
 }
 
 function noRoute(offers: readonly Offer[], attempts: readonly Attempt[]): StepError {

@@ -28,7 +28,7 @@ import type { Capacity } from './capacity.ts'
 import { type EffectDeps, perform, type Reaching } from './effects.ts'
 import type { OutputGate } from './output-gate.ts'
 import { Places, type PlacesDeps } from './places.ts'
-import { type RouterDeps, routeStep } from './router.ts'
+import { type RouterDeps, type Routing, routeStep } from './router.ts'
 
 export interface ActorDeps extends EffectDeps, RouterDeps, PlacesDeps {
   store: Store
@@ -89,7 +89,7 @@ export class Actor {
   #inFlight = new Set<string>()
   readonly #places: Places
   /** Where steps stand in line, and how they leave it. */
-  #lines = new Map<string, { at: string; leave: () => void }>()
+  #lines = new Map<string, Standing>()
   #stop = new AbortController()
   #disarm: (() => void) | null = null
   #dueAt: number | null = null
@@ -245,7 +245,7 @@ export class Actor {
     const place = routing && 'place' in routing ? routing.place : null
     this.#places.release(stepId, step, place)
     if (routing && 'queue' in routing) {
-      this.#queue(routing.queue, stepId, step?.model ?? '')
+      this.#queue(routing, stepId, step?.model ?? '')
       return
     }
     this.#leaveLine(stepId)
@@ -259,9 +259,15 @@ export class Actor {
   }
 
   /** Stands in line; a step that asks again and is sent to the same line keeps its turn. */
-  #queue(providers: readonly string[] | 'key' | 'storage', stepId: string, model: string): void {
+  #queue(routing: Queueing, stepId: string, model: string): void {
+    const { queue: providers } = routing
     const at = typeof providers === 'string' ? providers : `at ${providers.join(' ')}`
-    if (this.#lines.get(stepId)?.at === at) return
+    const until = 'until' in routing ? routing.until : null
+    const stands = this.#lines.get(stepId)
+    if (stands?.at === at) {
+      stands.until = until
+      return
+    }
     this.#leaveLine(stepId)
     const again = (): void => {
       this.#lines.delete(stepId)
@@ -280,7 +286,7 @@ export class Actor {
         : providers === 'key'
           ? admission.wait(this.run, stepId, again)
           : capacity.wait(providers, way, stepId, placed)
-    this.#lines.set(stepId, { at, leave })
+    this.#lines.set(stepId, { at, until, leave })
   }
 
   #leaveLine(stepId: string): void {
@@ -380,14 +386,23 @@ export class Actor {
   #rest(): void {
     this.#disarm?.()
     this.#disarm = null
-    const due = timerAt(this.run)
+    const due = this.#nextAt()
     this.#dueAt = due
     if (due !== null) this.#disarm = this.#deps.clock.at(due, () => this.#wake())
     if (this.#inFlight.size === 0 && this.#lines.size === 0) this.#deps.idle(this, due)
   }
 
+  /** The next time of the run, or of a step in line. */
+  #nextAt(): number | null {
+    const times = [...this.#lines.values()].flatMap(({ until }) => until ?? [])
+    const due = timerAt(this.run)
+    if (due !== null) times.push(due)
+    return times.length > 0 ? Math.ceil(Math.min(...times)) : null
+  }
+
   #wake(): void {
     const { clock } = this.#deps
+    for (const [stepId, { until }] of this.#lines) if (until !== null && until <= clock.now()) this.#routes.add(stepId)
     this.tell({ type: 'run.woke', at: clock.now(), jitter: clock.random() })
   }
 }
@@ -397,6 +412,15 @@ function retryAfterMs(error: unknown, failures: number, jitter: number): number 
   if (!(error instanceof StorageUnavailable)) return Math.min(LONGEST_RETRY_MS, STORAGE_RETRY_MS * 2 ** failures)
   return Math.ceil(Math.min(LONGEST_STORAGE_RETRY_MS, STORAGE_RETRY_MS * 2 ** (failures - 1)) * (1 - jitter / 2))
 }
+
+/** Where a step stands in line; `until`: then it asks again. */
+interface Standing {
+  at: string
+  until: number | null
+  leave: () => void
+}
+
+type Queueing = Extract<Routing, { queue: unknown }>
 
 interface Batch {
   run: Run

@@ -5,7 +5,8 @@
  *    a place burns no attempt. At most SUBMITS of the holders are submitting.
  * 2. Who waits for a place is served in the order of asking: a freed place is held for the next in line, and nobody
  *    overtakes those in line who could go.
- * 3. Nobody in line goes where a breaker is open or its probe is out; the steps of other keys do not wait for it.
+ * 3. Nobody in line goes where a pause was asked for, or where a breaker is open or its probe is out; the steps of other keys
+ *    do not wait for the latter.
  * 4. A model that was refused for its rate has as many places as it then held: one more for every round that goes well,
  *    and all of them when it was not refused for some minutes. Its line stands still for a moment, ever longer.
  * 5. All of this is memory: at a start nobody new gets a place until the running jobs have taken theirs again, and
@@ -49,6 +50,7 @@ export class Capacity {
   /** Holders whose submit is under way, or about to be. */
   #submitting = new Map<string, Set<string>>()
   readonly #breakers = new Breakers()
+  /** Providers that asked for a pause. Their lines stand still until they are resumed. */
   #pausedUntil = new Map<string, number>()
   /** By provider, then by model and API key: a long line costs the others nothing. */
   #lines = new Map<string, Map<string, Set<Waiter>>>()
@@ -73,11 +75,15 @@ export class Capacity {
     this.#serveAll()
   }
 
-  /** Forgets the refusals of long ago and serves who stands in line for them: no job may hold it until its own end. */
+  /**
+   * Forgets the refusals of long ago, and pauses whose end a leaping clock has passed by, and serves who stands in line for
+   * them: no job may hold it until its own end.
+   */
   lapse(at: number): void {
-    const known = this.#refusals.size
+    const known = this.#refusals.size + this.#pausedUntil.size
     for (const key of this.#refusals.keys()) this.#refused(key, at)
-    if (this.#refusals.size < known) this.#serveAll()
+    for (const [provider, until] of this.#pausedUntil) if (until <= at) this.#pausedUntil.delete(provider)
+    if (this.#refusals.size + this.#pausedUntil.size < known) this.#serveAll()
   }
 
   /** Whether `holder` may start a job there now: it has a place, or there is one and nobody in line could take it. */
@@ -175,27 +181,25 @@ export class Capacity {
     const nextMs = Math.min(REFUSED_PAUSE_MS.last, Math.max(REFUSED_PAUSE_MS.first, pauseMs * 2))
     const pause = halts ? { pauseMs: nextMs, pausedUntil: at + nextMs } : { pauseMs, pausedUntil }
     this.#refusals.set(key, { places, at, ...pause })
-    this.#pause(way.provider, error, at)
-    return halts ? at + nextMs : null
+    const pausedTo = this.#pause(way.provider, error, at)
+    return halts ? at + nextMs : pausedTo
   }
 
   /** The pause after a refusal or of a breaker is over. */
   resume(way: Way, at: number): void {
     const known = this.#refusals.get(placeKey(way))
     if (known && known.pausedUntil <= at) known.pausedUntil = 0
+    if ((this.#pausedUntil.get(way.provider) ?? 0) <= at) this.#pausedUntil.delete(way.provider)
     this.#breakers.resume(way, at)
     this.#serve(way.provider)
   }
 
   /**
    * Learns from the end of an attempt of `holder`. `error` null: the provider did its part. Gives the time when the line is to
-   * be resumed, if this opens a breaker.
+   * be resumed, if this opens a breaker or is a rate limit that names one.
    */
   learn(way: Way, holder: string, error: StepError | null, at: number): number | null {
-    if (error?.code === 'provider_rate_limited') {
-      this.#pause(way.provider, error, at)
-      return null
-    }
+    if (error?.code === 'provider_rate_limited') return this.#pause(way.provider, error, at)
     if (error && isFault(error)) return this.#breakers.fail(way, holder, error, at)
     if (error === null) this.#raise(way, at)
     if (!error || !isSilent(error)) this.took(way)
@@ -222,8 +226,12 @@ export class Capacity {
     return this.#breakers.shown(at, apiKeyId)
   }
 
-  #pause(provider: string, { retryAfterMs = 0 }: StepError, at: number): void {
-    this.#pausedUntil.set(provider, Math.max(at + retryAfterMs, this.#pausedUntil.get(provider) ?? 0))
+  /** Gives the end of the pause that was asked for; null when there is none, or a longer one. */
+  #pause(provider: string, { retryAfterMs = 0 }: StepError, at: number): number | null {
+    const until = at + retryAfterMs
+    if (until <= Math.max(at, this.#pausedUntil.get(provider) ?? 0)) return null
+    this.#pausedUntil.set(provider, until)
+    return until
   }
 
   /** What is known of a model's refusals; nothing when the last one is long ago. */
@@ -269,7 +277,7 @@ export class Capacity {
 
   /** The first in line who could go now. */
   #nextInLine(provider: string): Waiter | null {
-    if (!this.#hasRoom(provider)) return null
+    if (!this.#hasRoom(provider) || this.#pausedUntil.has(provider)) return null
     let first: Waiter | null = null
     for (const line of this.#lines.get(provider)?.values() ?? []) {
       const [head] = line

@@ -38,8 +38,8 @@ export interface RouterDeps {
 
 export type Routing =
   | { event: Event; place: Way | null; booking?: Booking }
-  /** Wait for a place at one of these providers. */
-  | { queue: readonly string[] }
+  /** Wait for a place at one of these providers, and ask again at that time: another may do too. */
+  | { queue: readonly string[]; until: number | null }
   /** Wait for a place among the runs of the key. */
   | { queue: 'key' }
   /** Wait until outputs can be stored. */
@@ -62,7 +62,7 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
     case 'none':
       return { event: { type: 'step.unroutable', error: choice.error, ...base }, place: null }
     case 'queue':
-      return { queue: choice.providers }
+      return { queue: choice.providers, until: choice.until }
     case 'wait': {
       const last = step.attempts.findLast(attempt => attempt.error !== null)?.error
       const error = last ?? stepError('provider_overloaded', whyClosed(deps, run, step, offers))

@@ -54,6 +54,7 @@ test('a route that may not be paid is passed over, and one that may is waited fo
   expect(chooseRoute([offer('a', { hasCapacity: false }), dear], [], [], AT)).toEqual({
     type: 'queue',
     providers: ['a'],
+    until: null,
   })
   expect(chooseRoute([offer('a', { closedUntil: AT + 900 }), dear], [], [], AT)).toEqual({
     type: 'wait',
@@ -79,9 +80,24 @@ test('a route that refused for good is out, and one that was only busy comes bac
 })
 
 test('without a place a step stands in line, and with every gate closed it waits for the earliest', () => {
-  expect(chooseRoute([offer('a', { hasCapacity: false })], [], [], AT)).toEqual({ type: 'queue', providers: ['a'] })
+  expect(chooseRoute([offer('a', { hasCapacity: false })], [], [], AT)).toEqual({
+    type: 'queue',
+    providers: ['a'],
+    until: null,
+  })
   const closed = [offer('a', { closedUntil: AT + 900 }), offer('b', { closedUntil: AT + 300 })]
   expect(chooseRoute(closed, [], [], AT)).toEqual({ type: 'wait', until: AT + 300 })
+})
+
+test('a step stands in line at a closed provider too, but not where its own back-off is not over', () => {
+  const full = offer('a', { hasCapacity: false })
+  const closed = offer('b', { closedUntil: AT + 900 })
+  const resting = failed('c', 'provider_overloaded', { reopenAt: AT + 300 })
+  expect(chooseRoute([full, closed, offer('c')], [resting], [], AT)).toEqual({
+    type: 'queue',
+    providers: ['a', 'b'],
+    until: AT + 300,
+  })
 })
 
 test('when no route is left the step fails with what the last provider said, or with every obstacle by name', () => {

@@ -243,6 +243,7 @@ test('of several lines of a provider the oldest that has room is served', () => 
   const served: string[] = []
   for (const holder of ['x', 'y']) capacity.enter(way('p', 'full'), holder)
   capacity.refused(way('p', 'full'), stepError('provider_rate_limited', 'slow', { retryAfterMs: 1 }), 0)
+  capacity.resume(way('p', 'full'), 1)
   const call = (): void => void served.push('full')
   for (let i = 0; i < 1_000; i += 1) capacity.wait(['p'], to('full'), `f${i}`, call)
   for (const [model, holder] of [
@@ -287,7 +288,7 @@ test('a step that is tried again keeps its turn: who came later does not go firs
   expect(order.slice(0, 8)).toContain('V/a')
 })
 
-test('thousands in line find the way closed one after the other, and no place is lost by it', () => {
+test('thousands in line stand still while the way is closed, and no place is lost by it', () => {
   let n = 0
   const pause = stepError('provider_rate_limited', 'slow', { retryAfterMs: 30_000 })
   const script = (): Behavior => {
@@ -306,6 +307,20 @@ test('thousands in line find the way closed one after the other, and no place is
     expect(world.process.registry.stats()).toMatchObject({ actors: 0, waiting: 0, inFlight: { p: 0 } })
   })
 }, 60_000)
+
+test('thousands in line that are served and cannot go give the place on, each in its turn', () => {
+  const capacity = new Capacity({ concurrency: () => 1 })
+  let served = 0
+  capacity.enter(way('p', 'm'), 'x')
+  for (let i = 0; i < 20_000; i += 1)
+    capacity.wait(['p'], to('m'), `s${i}`, () => {
+      expect(served).toBe(i)
+      served += 1
+      capacity.leave(way('p', 'm'), `s${i}`)
+    })
+  capacity.leave(way('p', 'm'), 'x')
+  expect([served, capacity.held()]).toEqual([20_000, { p: 0 }])
+})
 
 test('a pause of five seconds takes no time from those who came in it: all of a burst succeed, however long its line', () => {
   const pause = stepError('provider_rate_limited', 'slow', { retryAfterMs: 5_000 })
