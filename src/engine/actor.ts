@@ -230,7 +230,7 @@ export class Actor {
     batch.events.push(...next.events)
     for (const id of next.changed) this.#dirty.add(id)
     if (event.type === 'step.submit_refused' && event.error.code === 'provider_rate_limited')
-      if (next.changed.includes(event.stepId)) this.#places.refused(event.stepId, event.error)
+      if (next.changed.includes(event.stepId)) this.#places.refused(event.stepId, event.attempt, event.error)
     for (const effect of next.effects) {
       if (effect.type === 'route') this.#routes.add(effect.stepId)
       else batch.effects.push(effect)

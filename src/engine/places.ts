@@ -53,10 +53,13 @@ export class Places {
     if (held && held.provider !== next?.provider && !(step && holdsPlace(step))) this.#vacate(stepId)
   }
 
-  /** A submit was refused for the provider's rate. Told before its place is given back: who comes next must know. */
-  refused(stepId: string, error: StepError): void {
+  /**
+   * A submit was refused for the provider's rate. Told before its place is given back: who comes next must know. Told again
+   * after a commit that failed, the place may be that of the next attempt, elsewhere.
+   */
+  refused(stepId: string, no: number, error: StepError): void {
     const { capacity, clock } = this.#deps
-    const way = this.#held.get(stepId)
+    const way = no > (this.#learned.get(stepId) ?? 0) ? this.#held.get(stepId) : undefined
     if (way) this.#resumeAt(way, capacity.refused(way, error, clock.now()))
   }
 

@@ -1,6 +1,8 @@
 /** Storage that refuses writes: a run keeps what happened and tries again, ever more rarely, and at once when somebody waits. */
 import { afterEach, expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
+import { RemoteProvider } from '../support/remote-provider.ts'
 import { World } from '../support/world.ts'
 
 let world: World | null = null
@@ -48,4 +50,32 @@ test('a caller who waits is not held up by the pause', async () => {
   heal()
   expect((await w.process.registry.cancel(id))?.cancelRequestedAt).toBe(at)
   expect(w.clock.now()).toBe(at)
+})
+
+test('a rate limit whose commit fails once is held against who named it, and not against the next provider', async () => {
+  const slow = stepError('provider_rate_limited', 'slow', { retryAfterMs: 3_600_000 })
+  const w = new World({
+    providers: now => [
+      new RemoteProvider('p', now, () => ({ type: 'refuse', error: slow })),
+      new RemoteProvider('q', now),
+    ],
+  })
+  world = w
+  await w.start()
+  const { store } = w.process
+  const { commit } = store
+  let failed = 0
+  store.commit = async what => {
+    if (failed > 0 || what.run.steps[0]?.attempts.length !== 1) return commit.call(store, what)
+    failed += 1
+    throw new StorageUnavailable('the disk is busy')
+  }
+  const first = await w.create({ a: [] })
+  await w.settle(() => w.providers[1]?.jobs.length === 1)
+  expect(failed).toBe(1)
+  const second = await w.create({ a: [] })
+  for (const { id } of [first, second]) {
+    const run = await w.finish(id)
+    expect((run.steps[0]?.completedAt ?? 0) - run.createdAt).toBeLessThan(10_000)
+  }
 })
