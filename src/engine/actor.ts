@@ -209,7 +209,10 @@ export class Actor {
     const batch: Batch = { run: before, effects: [], events: [...this.#unsaved], durable: this.#birth !== null }
     for (const { event } of mail) this.#apply(batch, event)
     this.#places.settle(before, batch.run)
-    for (const stepId of this.#routes) this.#route(batch, mail, stepId)
+    for (const stepId of this.#routes) {
+      this.#route(batch, mail, stepId)
+      this.#deps.admission.answered(batch.run, stepId)
+    }
     this.#routes.clear()
     if (this.#saving && !batch.durable)
       Object.assign(batch, { run: { ...batch.run, revision: batch.run.revision + 1 }, durable: true })
@@ -284,7 +287,7 @@ export class Actor {
       providers === 'storage'
         ? gate.wait(again)
         : providers === 'key'
-          ? admission.wait(this.run, stepId, again)
+          ? admission.wait(this.run, stepId, again, 'way' in routing ? routing.way : undefined)
           : capacity.wait(providers, way, stepId, placed)
     this.#lines.set(stepId, { at, until, leave })
   }

@@ -5,7 +5,9 @@
  * 2. A run takes its place when its first step is routed, and gives it back when it ends. One that has not been routed has
  *    none, whatever its status: its route may be closed for now, or its first steps are another run's. After a start, runs
  *    that have begun take theirs beyond the limit.
- * 3. Who waits is served in the order of asking, each key by itself.
+ * 3. Who waits is served in the order of asking, each key by itself. A place is kept for who was called, until it has routed.
+ * 4. Who was called and cannot begin, as its providers are full or closed, makes way for those that could go elsewhere: who
+ *    could go to the same providers only is not asked in vain too, for that would cost a long line each time.
  */
 import type { KeyLimits } from '../core/keys.ts'
 import { QueueFull } from '../core/ports.ts'
@@ -13,16 +15,32 @@ import { attemptsOf, isEnded, isTakenOver, type Run } from '../core/run.ts'
 
 export type RunLimits = Pick<KeyLimits, 'maxRunning' | 'maxQueued'>
 
+/** A step whose run waits for a place. `no` counts who asked; `way` says where it could go. */
+interface Waiter {
+  no: number
+  runId: string
+  stepId: string
+  way: string
+  call: () => void
+}
+
 interface Runs {
   queued: Set<string>
   running: Set<string>
-  /** Steps whose runs wait for a place, with how to tell them. */
-  line: Map<string, { runId: string; call: () => void }>
+  /** Who waits, by where it could go. */
+  lines: Map<string, Set<Waiter>>
+  /** The same by run. */
+  waiters: Map<string, Set<Waiter>>
+  /** Runs that were called, with the step that has not routed yet. */
+  called: Map<string, string>
+  /** A line that is being served is not served within. */
+  isServed: boolean
 }
 
 export class Admission {
   readonly #keys = new Map<string, Runs>()
   readonly #limitsOf: (apiKeyId: string) => RunLimits
+  #asked = 0
 
   constructor(limitsOf: (apiKeyId: string) => RunLimits) {
     this.#limitsOf = limitsOf
@@ -41,23 +59,29 @@ export class Admission {
   follow(run: Run): void {
     const runs = this.#of(run.apiKeyId)
     runs.queued.delete(run.id)
+    // An actor that was lost has not answered.
+    const wasCalled = runs.called.delete(run.id)
     if (isEnded(run)) {
       runs.running.delete(run.id)
-      for (const [stepId, { runId }] of runs.line) if (runId === run.id) runs.line.delete(stepId)
-      this.look(run.apiKeyId)
+      for (const waiter of runs.waiters.get(run.id) ?? []) leaveLine(runs, waiter)
     } else if (hasBegun(run)) runs.running.add(run.id)
     else if (!runs.running.has(run.id)) runs.queued.add(run.id)
+    if (isEnded(run) || wasCalled) this.look(run.apiKeyId)
     if (runs.queued.size + runs.running.size === 0) this.#keys.delete(run.apiKeyId)
   }
 
-  /** Whether a run may begin now; then it has its place. */
+  /** Whether a run may begin now; then it has its place, for all of its steps. */
   begin(run: Run): boolean {
     const runs = this.#of(run.apiKeyId)
     if (runs.running.has(run.id)) return true
-    const { maxRunning } = this.#limitsOf(run.apiKeyId)
-    if (maxRunning !== null && runs.running.size >= maxRunning) return false
+    if (this.#room(run.apiKeyId, runs) + (runs.called.has(run.id) ? 1 : 0) <= 0) return false
     runs.queued.delete(run.id)
+    runs.called.delete(run.id)
     runs.running.add(run.id)
+    for (const waiter of runs.waiters.get(run.id) ?? []) {
+      leaveLine(runs, waiter)
+      waiter.call()
+    }
     return true
   }
 
@@ -65,37 +89,92 @@ export class Admission {
   leave(run: Run): void {
     const runs = this.#of(run.apiKeyId)
     runs.queued.delete(run.id)
-    if (runs.running.delete(run.id)) this.look(run.apiKeyId)
+    const wasCalled = runs.called.delete(run.id)
+    if (runs.running.delete(run.id) || wasCalled) this.look(run.apiKeyId)
   }
 
-  /** Calls once, when it is worth asking again. Gives a way to leave the line. */
-  wait(run: Run, stepId: string, call: () => void): () => void {
-    const { line } = this.#of(run.apiKeyId)
-    line.set(stepId, { runId: run.id, call })
-    return () => line.delete(stepId)
+  /**
+   * Calls once, when it is worth asking again; `answered` is to be told of that. `way` is the same for all steps that could go
+   * to the same providers. Gives a way to leave the line.
+   */
+  wait(run: Run, stepId: string, call: () => void, way = ''): () => void {
+    const runs = this.#of(run.apiKeyId)
+    this.#asked += 1
+    const waiter = { no: this.#asked, runId: run.id, stepId, way, call }
+    addTo(runs.lines, way, waiter)
+    addTo(runs.waiters, run.id, waiter)
+    return () => leaveLine(runs, waiter)
+  }
+
+  /** A step was routed: if it was called, and its run has not begun, the place is another's. */
+  answered(run: Run, stepId: string): void {
+    const called = this.#keys.get(run.apiKeyId)?.called
+    if (called?.get(run.id) !== stepId) return
+    called.delete(run.id)
+    this.look(run.apiKeyId)
   }
 
   /** Serves the line of a key: a place was freed, or its limits changed. */
   look(apiKeyId: string): void {
     const runs = this.#of(apiKeyId)
-    const { maxRunning } = this.#limitsOf(apiKeyId)
-    const room = (maxRunning ?? Number.POSITIVE_INFINITY) - runs.running.size
-    const next = new Set<string>()
-    for (const [stepId, { runId, call }] of runs.line) {
-      if (!next.has(runId) && next.size >= room) return
-      next.add(runId)
-      runs.line.delete(stepId)
-      call()
+    if (runs.isServed) return
+    runs.isServed = true
+    try {
+      const inVain = new Set<string>()
+      while (this.#room(apiKeyId, runs) > 0) {
+        const next = firstOf(runs, inVain)
+        if (!next) return
+        leaveLine(runs, next)
+        runs.called.set(next.runId, next.stepId)
+        next.call()
+        // Whose actor is at work answers later.
+        if (!runs.running.has(next.runId) && !runs.called.has(next.runId)) inVain.add(next.way)
+      }
+    } finally {
+      runs.isServed = false
     }
+  }
+
+  /** How many more runs may begin. */
+  #room(apiKeyId: string, { running, called }: Runs): number {
+    const { maxRunning } = this.#limitsOf(apiKeyId)
+    return (maxRunning ?? Number.POSITIVE_INFINITY) - running.size - called.size
   }
 
   #of(apiKeyId: string): Runs {
     const known = this.#keys.get(apiKeyId)
     if (known) return known
-    const runs: Runs = { queued: new Set(), running: new Set(), line: new Map() }
+    const runs: Runs = {
+      ...{ queued: new Set(), running: new Set(), called: new Map() },
+      ...{ lines: new Map(), waiters: new Map(), isServed: false },
+    }
     this.#keys.set(apiKeyId, runs)
     return runs
   }
+}
+
+/** Who asked first, of those that were not found to be asked in vain. */
+function firstOf({ lines }: Runs, inVain: ReadonlySet<string>): Waiter | undefined {
+  let first: Waiter | undefined
+  for (const [way, line] of lines) {
+    const [head] = line
+    if (head && !inVain.has(way) && (!first || head.no < first.no)) first = head
+  }
+  return first
+}
+
+function leaveLine(runs: Runs, waiter: Waiter): void {
+  for (const [lines, key] of [
+    [runs.lines, waiter.way],
+    [runs.waiters, waiter.runId],
+  ] as const) {
+    const line = lines.get(key)
+    if (line?.delete(waiter) && line.size === 0) lines.delete(key)
+  }
+}
+
+function addTo(lines: Map<string, Set<Waiter>>, key: string, waiter: Waiter): void {
+  lines.set(key, (lines.get(key) ?? new Set()).add(waiter))
 }
 
 function hasBegun(run: Run): boolean {

@@ -40,8 +40,8 @@ export type Routing =
   | { event: Event; place: Way | null; booking?: Booking }
   /** Wait for a place at one of these providers, and ask again at that time: another may do too. */
   | { queue: readonly string[]; until: number | null }
-  /** Wait for a place among the runs of the key. */
-  | { queue: 'key' }
+  /** Wait for a place among the runs of the key. `way`: where the step could go. */
+  | { queue: 'key'; way: string }
   /** Wait until outputs can be stored. */
   | { queue: 'storage' }
 
@@ -71,7 +71,10 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
     case 'go': {
       const { provider, providerModel, cost, adjustments } = choice.offer
       if (!deps.gate.isOpen) return { queue: 'storage' }
-      if (!deps.admission.begin(run)) return { queue: 'key' }
+      if (!deps.admission.begin(run)) {
+        const open = offers.filter(offer => offer.obstacle === null && offer.overBudget === null)
+        return { queue: 'key', way: [step.model, ...open.map(offer => offer.provider)].join(' ') }
+      }
       deps.budget.book(booking, cost.estimatedUsd ?? 0)
       const place = { provider, model: step.model, apiKeyId: run.apiKeyId }
       capacity.enterToSubmit(place, step.id)

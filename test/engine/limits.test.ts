@@ -268,6 +268,72 @@ describe('the places of a key', () => {
     expect(served).toEqual([next.id])
   })
 
+  /** A key with one place, which the first of its runs has. */
+  const line = (count: number) => {
+    const admission = new Admission(() => ({ maxRunning: 1, maxQueued: null }))
+    const [first, ...others] = Array.from({ length: count }, () => runOf({ a: [], b: [] }))
+    for (const run of [first as Run, ...others]) admission.enter(run)
+    admission.begin(first as Run)
+    return { admission, others, free: () => admission.follow({ ...(first as Run), status: 'canceled' }) }
+  }
+
+  test('a run that begins takes all its steps out of the line, whoever stands between them', () => {
+    const { admission, others, free } = line(3)
+    const [next, last] = others as [Run, Run]
+    const begun: string[] = []
+    for (const [run, stepId] of [
+      [next, 'next a'],
+      [last, 'last a'],
+      [next, 'next b'],
+    ] as const)
+      admission.wait(run, stepId, () => {
+        if (admission.begin(run)) begun.push(stepId)
+      })
+    free()
+    expect(begun.toSorted()).toEqual(['next a', 'next b'])
+  })
+
+  test('who was called keeps its place until it has routed, and who cannot go there either is not asked in vain', () => {
+    const { admission, others, free } = line(1_000)
+    const called: number[] = []
+    others.forEach((run, i) => {
+      const cannotGo = (): void => {
+        called.push(i)
+        // The actor of the first is at work.
+        if (i > 0) admission.answered(run, 'a')
+      }
+      admission.wait(run, 'a', cannotGo, i === 900 ? 'q' : 'p')
+    })
+    free()
+    expect([[...called], admission.begin(others[500] as Run)]).toEqual([[0], false])
+    admission.answered(others[0] as Run, 'a')
+    expect([[...called], admission.begin(others[500] as Run)]).toEqual([[0, 1, 900], true])
+  })
+
+  test('a run whose providers are full makes way for one that could go elsewhere, and is served when they have room', () =>
+    inWorld(
+      {
+        limits: { maxRunning: 1 },
+        concurrency: provider => (provider === 'p' ? 1 : 8),
+        prices: { q: 0.2 },
+        providers: now => [
+          new RemoteProvider('p', now, () => ({ type: 'work', ms: 600_000 })),
+          new RemoteProvider('q', now, () => ({ type: 'work', ms: 10_000 })),
+        ],
+      },
+      async world => {
+        const atQ = { providerOrder: { a: ['q'] } }
+        const first = await world.create({ a: [] }, atQ)
+        const stuck = await world.create({ a: [] }, { maxCostUsd: 0.05 })
+        const next = await world.create({ a: [] }, atQ)
+        const other = await world.create({ a: [] }, { apiKeyId: 'other' })
+        await world.settle()
+        const runs = await ended(world, [first, stuck, next, other])
+        const secondsOf = (run: Run) => Math.round(((run.steps[0]?.completedAt ?? 0) - run.createdAt) / 10_000) * 10
+        expect(runs.map(secondsOf)).toEqual([10, 1200, 20, 600])
+      },
+    ))
+
   test('a full line refuses the next run and stores nothing of it; a place in it frees up', () =>
     inWorld({ limits: { maxRunning: 1, maxQueued: 3 } }, async world => {
       const first = await world.create({ a: [] })
