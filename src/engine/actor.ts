@@ -220,7 +220,11 @@ export class Actor {
     this.#batch = []
     this.#unsaved = batch.durable ? [] : batch.events
     this.run = batch.run
-    for (const { id, status } of batch.run.steps) if (status !== 'queued' && status !== 'waiting') this.#leaveLine(id)
+    for (const { id, status } of batch.run.steps) {
+      if (status === 'queued' || status === 'waiting') continue
+      this.#leaveLine(id)
+      if (status !== 'submitting') this.#deps.capacity.forget(id)
+    }
     this.#places.follow(before, batch.run)
     for (const { reply } of mail) reply?.resolve(this.run)
     this.#order(batch.effects)
@@ -251,6 +255,12 @@ export class Actor {
       this.#queue(routing, stepId, step?.model ?? '')
       return
     }
+    const stands = this.#lines.get(stepId)
+    if (stands && routing?.event.type === 'step.deferred') {
+      // Its line stands still too, and goes on as soon.
+      stands.until = routing.event.until
+      return
+    }
     this.#leaveLine(stepId)
     if (!routing) return
     if (place) this.#places.hold(stepId, place)
@@ -261,7 +271,7 @@ export class Actor {
     if (routing.booking && after?.status !== 'submitting') this.#deps.budget.settle(routing.booking, 0)
   }
 
-  /** Stands in line; a step that asks again and is sent to the same line keeps its turn. */
+  /** Stands in line; a step that asks again keeps its turn, also where other providers are open now. */
   #queue(routing: Queueing, stepId: string, model: string): void {
     const { queue: providers } = routing
     const at = typeof providers === 'string' ? providers : `at ${providers.join(' ')}`
@@ -347,6 +357,7 @@ export class Actor {
     this.#birth = null
     this.stop()
     this.#places.forgo(this.run)
+    for (const { id } of this.run.steps) this.#deps.capacity.forget(id)
   }
 
   #pause(ms: number): Promise<void> {

@@ -14,6 +14,7 @@
  */
 import type { StepError } from '../core/errors.ts'
 import { Breakers, isFault, isSilent, type Way } from './breakers.ts'
+import { Line } from './line.ts'
 
 export interface CapacityRules {
   /** Jobs at once per provider. */
@@ -22,7 +23,7 @@ export interface CapacityRules {
 
 /** What the refusals of a model taught: its places, the time of the last one, and the pause of its line. */
 type Refusals = { places: number; at: number; pauseMs: number; pausedUntil: number }
-/** `no` counts who asked. */
+/** `no` is the turn. */
 type Waiter = {
   no: number
   providers: readonly string[]
@@ -53,7 +54,10 @@ export class Capacity {
   /** Providers that asked for a pause. Their lines stand still until they are resumed. */
   #pausedUntil = new Map<string, number>()
   /** By provider, then by model and API key: a long line costs the others nothing. */
-  #lines = new Map<string, Map<string, Set<Waiter>>>()
+  #lines = new Map<string, Map<string, Line<Waiter>>>()
+  readonly #waiters = new Set<Waiter>()
+  /** The turns of holders that asked, until they have what they asked for. */
+  readonly #turns = new Map<string, number>()
   #asked = 0
   /** Providers whose line is being served: who is served may give the place back at once, and must not serve the next within. */
   #serving = new Set<string>()
@@ -151,7 +155,10 @@ export class Capacity {
     if (this.#held.get(provider)?.delete(holder)) this.#serve(provider)
   }
 
-  /** Stands in line; `call` comes once, when a place is held for the holder. Gives a way to leave the line. */
+  /**
+   * Stands in line; `call` comes once, when a place is held for the holder. Gives a way to leave the line. Who left it, or was
+   * served and turned away, comes back to its turn, until that is forgotten.
+   */
   wait(
     providers: readonly string[],
     way: Omit<Way, 'provider'>,
@@ -159,13 +166,22 @@ export class Capacity {
     call: (provider: string) => void,
   ): () => void {
     this.#asked += 1
-    const waiter = { no: this.#asked, providers, way, holder, call }
+    const no = this.#turns.get(holder) ?? this.#asked
+    this.#turns.set(holder, no)
+    const waiter = { no, providers, way, holder, call }
+    this.#waiters.add(waiter)
     for (const provider of providers) {
-      const lines = this.#lines.get(provider) ?? new Map<string, Set<Waiter>>()
-      lines.set(lineOf(way), (lines.get(lineOf(way)) ?? new Set()).add(waiter))
-      this.#lines.set(provider, lines)
+      const lines = this.#lines.get(provider) ?? new Map<string, Line<Waiter>>()
+      const line = lines.get(lineOf(way)) ?? new Line<Waiter>()
+      line.add(waiter)
+      this.#lines.set(provider, lines.set(lineOf(way), line))
     }
     return () => this.#unqueue(waiter)
+  }
+
+  /** A provider has taken the job of the holder, or none is to: its turn is over. */
+  forget(holder: string): void {
+    this.#turns.delete(holder)
   }
 
   /**
@@ -218,7 +234,7 @@ export class Capacity {
 
   /** Steps that wait for a place. */
   get waiting(): number {
-    return new Set([...this.#lines.values()].flatMap(lines => [...lines.values()].flatMap(line => [...line]))).size
+    return this.#waiters.size
   }
 
   /** Breakers that are not closed, by `provider/model`: those of a key, or of any. */
@@ -280,7 +296,7 @@ export class Capacity {
     if (!this.#hasRoom(provider) || this.#pausedUntil.has(provider)) return null
     let first: Waiter | null = null
     for (const line of this.#lines.get(provider)?.values() ?? []) {
-      const [head] = line
+      const head = line.first
       if (!head || (first && first.no < head.no)) continue
       const way = { ...head.way, provider }
       if (this.#refusals.get(placeKey(way))?.pausedUntil || !this.#isFree(way)) continue
@@ -291,6 +307,7 @@ export class Capacity {
   }
 
   #unqueue(waiter: Waiter): void {
+    this.#waiters.delete(waiter)
     for (const provider of waiter.providers) {
       const lines = this.#lines.get(provider)
       const line = lines?.get(lineOf(waiter.way))

@@ -3,7 +3,9 @@ import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import type { Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
+import { Line } from '../../src/engine/line.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
+import { seeded } from '../support/runs.ts'
 import { to, way } from '../support/ways.ts'
 import { World } from '../support/world.ts'
 
@@ -78,5 +80,63 @@ describe('while one provider is full', () => {
       then(5_000)
       expect(served).toEqual(['a q', 'b q'])
     }
+  })
+})
+
+describe('a turn', () => {
+  /** One place each; q has a long job, and then p is asked in the order in which its places are given. */
+  const inOrder = async (p: Order['p'], q: Order['q'], waitMs: number): Promise<string[]> => {
+    let arrived: string[] = []
+    await atTwo({ places: () => 1, p, q }, async world => {
+      const [at, other] = world.providers
+      await world.create({ a: [] }, { id: 'first' })
+      await world.settle(() => at?.jobs.length === 1)
+      await world.create({ a: [] }, { id: 'old' })
+      await world.settle(() => other?.arrived.length === 1)
+      for (const id of ['w1', 'w2', 'w3']) await world.create({ a: [] }, { id })
+      await world.settle(() => false, waitMs)
+      await world.create({ a: [] }, { id: 'late' })
+      for (let minute = 0; minute < 20; minute += 1) {
+        await world.settle(() => false, MINUTE)
+        await world.process.registry.rehydrate(world.clock.now())
+      }
+      arrived = at?.arrived.map(({ stepId }) => stepId.replace('/a', '')) ?? []
+    })
+    return arrived
+  }
+  const long = (): Behavior => ({ type: 'work', ms: 20 * MINUTE })
+
+  test('is kept when another provider opens, and its line may be joined too', async () => {
+    const order = await inOrder(
+      () => ({ type: 'work', ms: 50_000 }),
+      n => (n === 0 ? refuse(30_000) : long()),
+      31_000,
+    )
+    expect(order).toEqual(['first', 'old', 'w2', 'w3', 'late'])
+  })
+
+  test('is kept by who is served and turned away, and through a pause of all providers', async () => {
+    const order = await inOrder(
+      n => (n === 1 ? refuse(5 * MINUTE) : { type: 'work', ms: 2 * MINUTE }),
+      n => (n === 0 ? refuse(60 * MINUTE) : long()),
+      3 * MINUTE,
+    )
+    expect(order).toEqual(['first', 'old', 'w1', 'old', 'w2', 'w3', 'late'])
+  })
+
+  test('is what a line goes by, whoever comes back to it or leaves it', () => {
+    const chance = seeded(7)
+    const line = new Line<{ no: number }>()
+    let inside: { no: number }[] = []
+    for (let i = 0; i < 2_000; i += 1) {
+      const gone = chance() < 0.4 ? inside[Math.floor(chance() * inside.length)] : undefined
+      if (gone) line.delete(gone)
+      inside = inside.filter(each => each !== gone)
+      const next = { no: Math.floor(chance() * 1e9) }
+      if (!gone) line.add(next)
+      if (!gone) inside = [...inside, next].toSorted((a, b) => a.no - b.no)
+      expect([line.first, line.size]).toEqual([inside[0], inside.length])
+    }
+    expect([...line]).toEqual(inside)
   })
 })

@@ -290,10 +290,10 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a step that asks again goes to the end of the line',
-    file: 'src/engine/actor.ts',
-    from: 'if (this.#lines.get(stepId)?.at === at) return',
-    to: '',
-    by: 'test/engine/line.test.ts',
+    file: 'src/engine/capacity.ts',
+    from: 'const no = this.#turns.get(holder) ?? this.#asked',
+    to: 'const no = this.#asked',
+    by: 'test/engine/turns.test.ts',
   },
   {
     name: 'a rate limit teaches nothing about places',
