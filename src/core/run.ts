@@ -51,7 +51,7 @@ export type CancelOutcome = 'confirmed' | 'unsupported' | 'failed'
 /** What asking a provider to stop a job came to. `unbegun`: confirmed, and nothing is billed, for it takes only what has not begun. */
 export type CancelAnswer = CancelOutcome | 'unbegun'
 
-/** What an attempt brought after it was over for us: canceled, given up, or never answered. It moves no step. */
+/** What an attempt brought after it was over for us: canceled, given up, never answered, or said to be unknown. It moves no step. */
 export interface LateResult {
   at: number
   /** What was kept; a later run that resumes this one takes it over. Empty when there was nothing, or it could not be kept. */

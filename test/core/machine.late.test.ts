@@ -3,7 +3,7 @@ import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import type { AttemptSignal, Event } from '../../src/core/events.ts'
 import { fork, resume, transition, wakeAt } from '../../src/core/machine.ts'
-import { assertRun, isEnded, type Output, type Run } from '../../src/core/run.ts'
+import { assertRun, isEnded, type Output, type Run, spent } from '../../src/core/run.ts'
 import { mediaRowsOf } from '../../src/store/sqlite/rows.ts'
 import { runOf, uuid } from '../support/runs.ts'
 import { ROUTED, SUBMITTED, told } from '../support/told.ts'
@@ -15,14 +15,8 @@ const tell = (run: Run, ...signals: readonly object[]): Run => told(run, ...sign
 
 const LATE = { type: 'attempt.came_late', jobRef: { id: 1 }, outputs: [OUTPUT], error: null }
 
-const canceled = (): Run =>
-  tell(
-    runOf(LINE),
-    ROUTED,
-    SUBMITTED,
-    { type: 'run.cancel_requested' },
-    { type: 'job.cancel_settled', outcome: 'unsupported' },
-  )
+const CANCELED = { type: 'job.cancel_settled', outcome: 'unsupported' }
+const canceled = (): Run => tell(runOf(LINE), ROUTED, SUBMITTED, { type: 'run.cancel_requested' }, CANCELED)
 const timedOut = (): Run => {
   const running = tell(runOf(LINE), ROUTED, SUBMITTED)
   return tell(running, { type: 'job.progressed', progress: null, pollAt: 0, at: running.deadlineAt })
@@ -161,6 +155,43 @@ describe('a job that is heard of late, and whose output does not come', () => {
     expect(transition(failed, lateEvent(failed)).ignored).toBeDefined()
     const forked = fork(failed, { id: uuid(70), stepIds: [uuid(71), uuid(72)], at: 9_000_000 })
     expect(forked.ok && forked.run.steps[0]?.status).toBe('queued')
+  })
+})
+
+describe('a submit that was said not to have reached the provider, and of whose job a word comes', () => {
+  const notFound = (run: Run): Run =>
+    tell(
+      run,
+      ROUTED,
+      { type: 'step.submit_unknown', error: stepError('outcome_unknown', 'lost'), askAt: Number.MAX_SAFE_INTEGER },
+      { type: 'step.not_found', isCertain: true },
+    )
+  const second = (): Run => tell(notFound(runOf(LINE)), ROUTED, { ...SUBMITTED, attempt: 2 })
+
+  test.each([
+    ['at the listed price', {}, { actualUsd: null, basis: 'listed' }],
+    ['at the price that the provider names', { costUsd: 0.07 }, { actualUsd: 0.07, basis: 'metered' }],
+    [
+      'at most, as it is at work',
+      { outputs: [], error: stepError('output_fetch_failed', 'it is at work') },
+      { basis: 'upper_bound' },
+    ],
+  ])('is on the bill %s, and neither stops nor doubles the attempt after it', (_, said, cost) => {
+    const before = second()
+    expect(before.steps[0]?.attempts[0]?.cost.actualUsd).toBe(0)
+    const { run, effects } = transition(before, { ...lateEvent(before), ...said } as Event)
+    assertRun(run)
+    expect(effects).toEqual([])
+    expect(run.steps[0]).toMatchObject({ status: 'running', attempt: { no: 2, outcome: 'pending' } })
+    expect(run.steps[0]?.attempts).toMatchObject([{ jobRef: { id: 1 }, outcome: 'failed', cost }])
+    expect(spent(run.steps).usd).toBeCloseTo((said as { costUsd?: number }).costUsd ? 0.12 : 0.1, 9)
+  })
+
+  test('leaves the end of its run as it was', () => {
+    const canceled = tell(second(), { type: 'run.cancel_requested' }, { ...CANCELED, attempt: 2 })
+    const after = tell(canceled, { ...LATE, attempt: 1 })
+    expect([after.status, after.steps[0]?.attempts[0]?.lateResult?.outputs]).toEqual(['canceled', [OUTPUT]])
+    expect([wakeAt(after), resume(after)]).toEqual([null, []])
   })
 })
 

@@ -1,6 +1,9 @@
-/** A webhook that is faster than the answer to the submit: the answer comes all the same, and may say what the webhook did not. */
+/**
+ * A webhook that is faster than the answer to the submit: the answer comes all the same, and may say what the webhook did not.
+ * And one that comes after the provider has said that it has no such job.
+ */
 import { expect, spyOn, test } from 'bun:test'
-import type { Step } from '../../src/core/run.ts'
+import { type Step, spent } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
 import { World } from '../support/world.ts'
@@ -59,3 +62,30 @@ test.each([
     }
   },
 )
+
+test('a webhook of a job that its provider did not find puts it on the bill, beside the job that was bought in its place', async () => {
+  const world = new World({
+    providers: now => [
+      new RemoteProvider('p', now, n => (n === 0 ? { type: 'swallow' } : { type: 'work', ms: 60_000 })),
+    ],
+  })
+  try {
+    await world.start()
+    const [p] = world.providers
+    if (!p) throw new Error('nobody there')
+    p.find = async () => ({ type: 'none' })
+    const { id } = await world.create({ a: [] })
+    await world.settle(() => p.jobs.length === 2)
+    await world.settle(() => false, 2_000)
+    const token = p.jobs[0]?.token ?? ''
+    expect(await world.process.registry.hint(token, { job: token })).toBe(true)
+    const heard = await world.process.registry.run(id)
+    expect(heard?.steps[0]).toMatchObject({ status: 'running', attempt: { no: 2 } })
+    const run = await world.finish(id)
+    expect([run.status, p.jobs.length, spent(run.steps).usd]).toEqual(['succeeded', 2, 0.1])
+    expect(run.steps[0]?.attempts[0]?.lateResult).toMatchObject({ outputs: [{ mime: 'image/png' }], error: null })
+    expect([world.faults, p.jobs.map(job => job.canceled)]).toEqual([[], [false, false]])
+  } finally {
+    await world.close()
+  }
+})

@@ -94,8 +94,13 @@ export function onAttempt(run: Run, step: Step, event: AttemptSignal & Moment): 
 export function mayComeLate(step: Step, no: number): Attempt | null {
   const attempt = step.attempts.find(each => each.no === no)
   if (!attempt || step.inherited || (attempt.lateResult && !isUnfetched(attempt.lateResult))) return null
-  if (attempt.outcome === 'canceled' || attempt.outcome === 'unknown') return attempt
+  if (attempt.outcome === 'canceled' || attempt.outcome === 'unknown' || isThoughtUnsent(attempt)) return attempt
   return attempt.error && GIVEN_UP.has(attempt.error.code) ? attempt : null
+}
+
+/** A submit of which it was said that it did not reach the provider; a word of its job proves that it did. */
+function isThoughtUnsent({ error, submittedAt }: Attempt): boolean {
+  return error?.code === 'network_error' && submittedAt === null
 }
 
 /** Failures of ours, not of the job. */
@@ -132,11 +137,11 @@ function cameLate(step: Step, event: AttemptSignal & { type: 'attempt.came_late'
   const attempt = mayComeLate(step, event.attempt)
   if (!attempt) return { ignored: 'nothing is open about this attempt' }
   const { at, jobRef, outputs, error } = event
-  const { estimatedUsd } = attempt.cost
-  // What has a result was not free, as it seemed when it ended.
-  const actualUsd = attempt.cost.actualUsd || null
-  const known: Attempt['cost'] = { estimatedUsd, actualUsd, basis: estimatedUsd === null ? 'unknown' : 'listed' }
-  const cost = metered(outputs.length > 0 ? { ...attempt, cost: known } : attempt, event.costUsd)
+  // What has a result was not free, as it seemed when it ended; nor may be what has a job and seemed never sent.
+  const seemedFree = attempt.cost.actualUsd === 0 && (outputs.length > 0 || attempt.submittedAt === null)
+  const billed = seemedFree ? atMost({ ...attempt.cost, actualUsd: null }) : attempt.cost
+  const known: Attempt['cost'] = { ...billed, basis: billed.estimatedUsd === null ? 'unknown' : 'listed' }
+  const cost = metered({ ...attempt, cost: outputs.length > 0 ? known : billed }, event.costUsd)
   const late: Attempt = { ...attempt, jobRef, cost, lateResult: { at, outputs, error } }
   const attempts = step.attempts.map(each => (each === attempt ? late : each))
   return { step: { ...step, attempts, updatedAt: at } }
