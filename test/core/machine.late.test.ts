@@ -91,20 +91,22 @@ test('an upper bound becomes the listed price when the job turns out to be done'
 })
 
 test.each([
-  ['its provider said had not begun', SUBMITTED, { type: 'job.cancel_settled', outcome: 'unbegun' }],
+  ['its provider said had not begun', SUBMITTED, { type: 'job.cancel_settled', outcome: 'unbegun' }, { actualUsd: 0 }],
   [
     'nobody seemed to have sent',
     { type: 'step.submit_unknown', error: stepError('network_error', 'lost'), askAt: 0 },
     { type: 'step.not_found', isCertain: true },
+    // There is a job, and nobody knows how far it came.
+    { actualUsd: null, basis: 'upper_bound' },
   ],
-])('a canceled job that %s, and that is done all the same, costs its listed price', (_, begun, over) => {
+])('a canceled job that %s, and that is done all the same, costs its listed price', (_, begun, over, undone) => {
   const before = tell(runOf(LINE), ROUTED, begun, { type: 'run.cancel_requested' }, over)
   expect(before.steps[0]?.attempts[0]?.cost.actualUsd).toBe(0)
   const costAfter = (more: object) => tell(before, { ...LATE, ...more }).steps[0]?.attempts[0]?.cost
   expect(costAfter({})).toEqual({ estimatedUsd: 0.05, actualUsd: null, basis: 'listed' })
   expect(costAfter({ costUsd: 0.07 })).toEqual({ estimatedUsd: 0.05, actualUsd: 0.07, basis: 'metered' })
   const nothing = { outputs: [], error: stepError('canceled', 'canceled') }
-  expect(costAfter(nothing)).toMatchObject({ actualUsd: 0 })
+  expect(costAfter(nothing)).toMatchObject(undone)
 })
 
 test('a resumed run takes over what came late instead of paying for it again', () => {
