@@ -214,7 +214,7 @@ const perSecondAt =
     return read > 0 ? { atMost: (duration + read) * usd } : duration * usd
   }
 
-const generation1 = {
+const generation1Fields = {
   seed: seed(-1),
   camera_fixed: cameraFixed,
   service_tier: choice(['default', 'flex'], {
@@ -224,20 +224,44 @@ const generation1 = {
   }),
 }
 
-const frames = {
-  frames: int({
-    title: 'Frames',
-    description: '25 + 4n frames at 24 a second; wins over the duration.',
-    min: 29,
-    max: 289,
-    examples: [121],
-  }),
-}
+const TO_12 = { min: 2, max: 12 }
+const TO_15 = { min: 4, max: 15 }
+const TO_30 = { min: 4, max: 30 }
+
+/** What the models of a generation have in common. */
+const generation1 = {
+  generation: '1',
+  resolutions: ['480p', '720p', '1080p'],
+  resolution: '1080p',
+  duration: { ...TO_12, standard: 5, auto: false },
+  lastFrame: true,
+  references: 0,
+  fields: {
+    ...generation1Fields,
+    frames: int({
+      title: 'Frames',
+      description: '25 + 4n frames at 24 a second; wins over the duration.',
+      min: 29,
+      max: 289,
+      examples: [121],
+    }),
+  },
+  price: unknownPrice,
+} as const
 
 const generation2 = {
-  generate_audio: generateAudio,
-  priority: int({ title: 'Priority', description: '9 goes first within your account.', min: 0, max: 9, default: 0 }),
-}
+  generation: '2',
+  resolutions: ['480p', '720p'],
+  resolution: '720p',
+  duration: { ...TO_15, standard: 5, auto: true },
+  lastFrame: true,
+  references: 9,
+  fields: {
+    generate_audio: generateAudio,
+    priority: int({ title: 'Priority', description: '9 goes first within your account.', min: 0, max: 9, default: 0 }),
+  },
+  price: unknownPrice,
+} as const
 
 /** Expected times: the seed's own run took 47 s for a film of 3 s; generation 2 takes minutes. */
 export const SEEDANCE_MODELS: readonly Model[] = [
@@ -248,11 +272,11 @@ export const SEEDANCE_MODELS: readonly Model[] = [
     resolutions: ['480p', '720p', '1080p'],
     resolution: '720p',
     /** The maker's page says 4 to 12; Replicate films from 2, and the seed's request asks for 3. */
-    duration: { min: 2, max: 12, standard: 5, auto: true },
+    duration: { ...TO_12, standard: 5, auto: true },
     lastFrame: true,
     references: 0,
     fields: {
-      ...generation1,
+      ...generation1Fields,
       generate_audio: generateAudio,
       draft: bool({ title: 'Draft', description: 'A cheap preview.', default: false }),
     },
@@ -261,128 +285,92 @@ export const SEEDANCE_MODELS: readonly Model[] = [
     routes: [
       ark('seedance-1-5-pro-251215', { min: 4, max: 12 }),
       falSeedance('fal-ai/bytedance/seedance/v1.5/pro/image-to-video', { min: 4, max: 12 }),
-      replicateSeedance('bytedance/seedance-1.5-pro', { min: 2, max: 12, resolution: '720p' }),
+      replicateSeedance('bytedance/seedance-1.5-pro', { ...TO_12, resolution: '720p' }),
     ],
   }),
   seedance({
     name: 'seedance-2.0',
     title: 'Seedance 2.0',
-    generation: '2',
+    ...generation2,
     resolutions: ['480p', '720p', '1080p', '4k'],
-    resolution: '720p',
-    duration: { min: 4, max: 15, standard: 5, auto: true },
-    lastFrame: true,
-    references: 9,
-    fields: generation2,
     /** fal's page asks $14 a million tokens, twice BytePlus' price (providers.md 11.3.8). */
     price: perToken({ silent: 7, audio: 7, guessed: true }),
     expectedMs: 150_000,
     routes: [
-      ark('dreamina-seedance-2-0-260128', { min: 4, max: 15 }),
+      ark('dreamina-seedance-2-0-260128', TO_15),
       falReference(
         'bytedance/seedance-2.0',
-        { min: 4, max: 15, resolutions: ['480p', '720p', '1080p'] },
+        { ...TO_15, resolutions: ['480p', '720p', '1080p'] },
         perToken({ silent: 14, audio: 14 }),
       ),
       replicateSeedance2('bytedance/seedance-2.0'),
-      runwaySeedance('seedance2', ['480p', '720p', '1080p', '4k'], { min: 4, max: 15 }),
+      runwaySeedance('seedance2', ['480p', '720p', '1080p', '4k'], TO_15),
     ],
   }),
   seedance({
     name: 'seedance-2.0-fast',
     title: 'Seedance 2.0 fast',
-    generation: '2',
-    resolutions: ['480p', '720p'],
-    resolution: '720p',
-    duration: { min: 4, max: 15, standard: 5, auto: true },
-    lastFrame: true,
-    references: 9,
-    fields: generation2,
-    price: unknownPrice,
+    ...generation2,
     expectedMs: 90_000,
     routes: [
-      ark('dreamina-seedance-2-0-fast-260128', { min: 4, max: 15 }),
-      falReference('bytedance/seedance-2.0/fast', { min: 4, max: 15, resolutions: ['480p', '720p'] }),
+      ark('dreamina-seedance-2-0-fast-260128', TO_15),
+      falReference('bytedance/seedance-2.0/fast', { ...TO_15, resolutions: ['480p', '720p'] }),
       replicateSeedance2('bytedance/seedance-2.0-fast'),
-      runwaySeedance('seedance2_fast', ['480p', '720p'], { min: 4, max: 15 }),
+      runwaySeedance('seedance2_fast', ['480p', '720p'], TO_15),
     ],
   }),
   seedance({
     name: 'seedance-2.0-mini',
     title: 'Seedance 2.0 mini',
-    generation: '2',
-    resolutions: ['480p', '720p'],
-    resolution: '720p',
-    duration: { min: 4, max: 15, standard: 5, auto: true },
-    lastFrame: true,
-    references: 9,
-    fields: generation2,
-    price: unknownPrice,
+    ...generation2,
     expectedMs: 60_000,
     routes: [
-      ark('dreamina-seedance-2-0-mini-260615', { min: 4, max: 15 }),
-      falReference('bytedance/seedance-2.0/mini', { min: 4, max: 15, resolutions: ['480p', '720p'] }),
-      runwaySeedance('seedance2_mini', ['480p', '720p'], { min: 4, max: 15 }),
+      ark('dreamina-seedance-2-0-mini-260615', TO_15),
+      falReference('bytedance/seedance-2.0/mini', { ...TO_15, resolutions: ['480p', '720p'] }),
+      runwaySeedance('seedance2_mini', ['480p', '720p'], TO_15),
     ],
   }),
   seedance({
     name: 'seedance-2.5',
     title: 'Seedance 2.5',
-    generation: '2',
+    ...generation2,
     resolutions: ['480p', '720p', '1080p'],
-    resolution: '720p',
-    duration: { min: 4, max: 30, standard: -1, auto: true },
-    lastFrame: true,
-    references: 9,
-    fields: generation2,
+    duration: { ...TO_30, standard: -1, auto: true },
     price: perToken({ silent: 10.7, audio: 10.7, special: SIZES_2_5 }),
     expectedMs: 240_000,
     routes: [
-      ark('dreamina-seedance-2-5-260628', { min: 4, max: 30 }),
+      ark('dreamina-seedance-2-5-260628', TO_30),
       falReference(
         'bytedance/seedance-2.5',
-        { min: 4, max: 30, resolutions: ['480p', '720p', '1080p'] },
+        { ...TO_30, resolutions: ['480p', '720p', '1080p'] },
         perSecondAt('720p', 0.47),
       ),
-      runwaySeedance('seedance2_5', ['480p', '720p', '1080p'], { min: 4, max: 30 }, SIZES_2_5),
+      runwaySeedance('seedance2_5', ['480p', '720p', '1080p'], TO_30, SIZES_2_5),
     ],
   }),
   seedance({
     name: 'seedance-1-pro',
     title: 'Seedance 1.0 Pro',
-    generation: '1',
-    resolutions: ['480p', '720p', '1080p'],
-    resolution: '1080p',
-    duration: { min: 2, max: 12, standard: 5, auto: false },
-    lastFrame: true,
-    references: 0,
-    fields: { ...generation1, ...frames },
-    price: unknownPrice,
+    ...generation1,
     expectedMs: 60_000,
     routes: [
-      ark('seedance-1-0-pro-250528', { min: 2, max: 12 }),
-      falSeedance('fal-ai/bytedance/seedance/v1/pro/image-to-video', { min: 2, max: 12, frames: true }),
-      replicateSeedance('bytedance/seedance-1-pro', { min: 2, max: 12, resolution: null }),
+      ark('seedance-1-0-pro-250528', TO_12),
+      falSeedance('fal-ai/bytedance/seedance/v1/pro/image-to-video', { ...TO_12, frames: true }),
+      replicateSeedance('bytedance/seedance-1-pro', { ...TO_12, resolution: null }),
     ],
   }),
   seedance({
     name: 'seedance-1-pro-fast',
     title: 'Seedance 1.0 Pro fast',
-    generation: '1',
-    resolutions: ['480p', '720p', '1080p'],
-    resolution: '1080p',
-    duration: { min: 2, max: 12, standard: 5, auto: false },
+    ...generation1,
     lastFrame: false,
-    references: 0,
-    fields: { ...generation1, ...frames },
-    /** $1.0 a million tokens, says fal's page of it. */
-    price: unknownPrice,
     expectedMs: 30_000,
     routes: [
-      ark('seedance-1-0-pro-fast-251015', { min: 2, max: 12 }),
+      ark('seedance-1-0-pro-fast-251015', TO_12),
       falSeedance(
         'fal-ai/bytedance/seedance/v1/pro/fast/image-to-video',
-        { min: 2, max: 12, frames: true },
+        { ...TO_12, frames: true },
+        /** $1.0 a million tokens, says fal's page of it. */
         perToken({ silent: 1, audio: 1 }),
       ),
     ],
@@ -390,24 +378,19 @@ export const SEEDANCE_MODELS: readonly Model[] = [
   seedance({
     name: 'seedance-1-lite',
     title: 'Seedance 1.0 Lite',
-    generation: '1',
-    resolutions: ['480p', '720p', '1080p'],
+    ...generation1,
     resolution: '720p',
-    duration: { min: 2, max: 12, standard: 5, auto: false },
-    lastFrame: true,
     references: 4,
-    fields: { ...generation1, ...frames },
-    price: unknownPrice,
     expectedMs: 40_000,
     routes: [
-      ark('seedance-1-0-lite-i2v-250428', { min: 2, max: 12 }),
+      ark('seedance-1-0-lite-i2v-250428', TO_12),
       falSeedance(
         'fal-ai/bytedance/seedance/v1/lite/image-to-video',
-        { min: 2, max: 12, frames: true },
+        { ...TO_12, frames: true },
         undefined,
         'fal-ai/bytedance/seedance/v1/lite/reference-to-video',
       ),
-      replicateSeedance('bytedance/seedance-1-lite', { min: 2, max: 12, resolution: null }),
+      replicateSeedance('bytedance/seedance-1-lite', { ...TO_12, resolution: null }),
     ],
   }),
 ]
