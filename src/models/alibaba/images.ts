@@ -185,150 +185,112 @@ function writeComfyQwen(draft: Draft): void {
 }
 
 const BOTH: readonly Role[] = ['text_to_image', 'image_to_image']
-const TEXT: readonly Role[] = ['text_to_image']
-const EDIT: readonly Role[] = ['image_to_image']
+const EDIT = { roles: ['image_to_image'], pictures: 3 } as const
 
-/** Pixels that Wan pictures may have. */
-const WAN_PIXELS = { min: 589_824, max: 2_073_600 }
-const QWEN_PIXELS = { min: 262_144, max: 4_194_304 }
+/** What most of Alibaba's picture models have in common: from text, one call. */
+const PICTURE = { roles: ['text_to_image'], pictures: 0, promptExtend: true, messages: true } as const
+const QWEN = {
+  ...PICTURE,
+  count: 1,
+  size: { standard: '1328*1328', pixels: { min: 262_144, max: 4_194_304 } },
+  promptLength: 800,
+}
+const WAN = {
+  ...PICTURE,
+  count: 4,
+  size: { standard: '1280*1280', pixels: { min: 589_824, max: 2_073_600 } },
+  promptLength: 2_000,
+}
 
 /** Expected times: a picture takes 10 to 30 s. No prices in our sources. */
 export const ALIBABA_IMAGE_MODELS: readonly Model[] = [
   pictureModel({
+    ...QWEN,
     id: 'qwen/qwen-image',
     title: 'Qwen-Image',
     dashscope: 'qwen-image',
-    roles: TEXT,
-    pictures: 0,
-    count: 1,
-    size: { standard: '1328*1328', pixels: QWEN_PIXELS },
-    promptLength: 800,
-    promptExtend: true,
-    messages: true,
     expectedMs: 20_000,
     hosts: [
-      fal('fal-ai/qwen-image', writeFalQwen, unknownPrice),
+      fal('fal-ai/qwen-image', writeFalQwen),
       replicate('qwen/qwen-image', writeReplicateQwen),
       comfyui('qwen-image', writeComfyQwen),
     ],
   }),
   pictureModel({
+    ...QWEN,
+    ...EDIT,
     id: 'qwen/qwen-image-edit',
     title: 'Qwen-Image Edit',
     dashscope: 'qwen-image-edit',
-    roles: EDIT,
-    pictures: 3,
-    count: 1,
-    size: { standard: '1328*1328', pixels: QWEN_PIXELS },
-    promptLength: 800,
     promptExtend: false,
-    messages: true,
     expectedMs: 25_000,
-    hosts: [fal('fal-ai/qwen-image-edit', writeFalQwen, unknownPrice)],
+    hosts: [fal('fal-ai/qwen-image-edit', writeFalQwen)],
   }),
   pictureModel({
+    ...WAN,
+    roles: BOTH,
+    pictures: 3,
     id: 'wan/2.7-image',
     title: 'Wan 2.7 Image',
     dashscope: 'wan2.7-image',
-    roles: BOTH,
-    pictures: 3,
-    count: 4,
-    size: { standard: '1280*1280', pixels: WAN_PIXELS },
-    promptLength: 2_000,
-    promptExtend: true,
-    messages: true,
     expectedMs: 25_000,
     hosts: [
       fal(
         'fal-ai/wan/v2.7/text-to-image',
         writeFal({ edit: 'fal-ai/wan/v2.7/edit', pictures: 3, count: 'max_images', expansion: 'edits' }),
-        unknownPrice,
       ),
     ],
   }),
   pictureModel({
+    ...WAN,
     id: 'wan/2.6-t2i',
     title: 'Wan 2.6 text to image',
     dashscope: 'wan2.6-t2i',
-    roles: TEXT,
-    pictures: 0,
-    count: 4,
-    size: { standard: '1280*1280', pixels: WAN_PIXELS },
-    promptLength: 2_000,
-    promptExtend: true,
-    messages: true,
     expectedMs: 20_000,
-    hosts: [
-      fal('wan/v2.6/text-to-image', writeFal({ pictures: 0, count: 'max_images', expansion: 'never' }), unknownPrice),
-    ],
+    hosts: [fal('wan/v2.6/text-to-image', writeFal({ pictures: 0, count: 'max_images', expansion: 'never' }))],
   }),
   pictureModel({
+    ...WAN,
+    ...EDIT,
     id: 'wan/2.6-image',
     title: 'Wan 2.6 image editing',
     dashscope: 'wan2.6-image',
-    roles: EDIT,
-    pictures: 3,
-    count: 4,
-    size: { standard: '1280*1280', pixels: WAN_PIXELS },
-    promptLength: 2_000,
-    promptExtend: true,
-    messages: true,
     expectedMs: 25_000,
-    hosts: [
-      fal('wan/v2.6/image-to-image', writeFal({ pictures: 3, count: 'num_images', expansion: 'always' }), unknownPrice),
-    ],
+    hosts: [fal('wan/v2.6/image-to-image', writeFal({ pictures: 3, count: 'num_images', expansion: 'always' }))],
   }),
   pictureModel({
+    ...WAN,
     id: 'wan/2.5-t2i',
     title: 'Wan 2.5 text to image',
     dashscope: 'wan2.5-t2i-preview',
-    roles: TEXT,
-    pictures: 0,
-    count: 4,
-    size: { standard: '1280*1280', pixels: WAN_PIXELS },
-    promptLength: 2_000,
-    promptExtend: true,
     messages: false,
     expectedMs: 25_000,
     hosts: [
-      fal(
-        'fal-ai/wan-25-preview/text-to-image',
-        writeFal({ pictures: 0, count: 'num_images', expansion: 'always' }),
-        unknownPrice,
-      ),
+      fal('fal-ai/wan-25-preview/text-to-image', writeFal({ pictures: 0, count: 'num_images', expansion: 'always' })),
     ],
   }),
   pictureModel({
+    ...WAN,
+    ...EDIT,
     id: 'wan/2.5-i2i',
     title: 'Wan 2.5 image editing',
     dashscope: 'wan2.5-i2i-preview',
-    roles: EDIT,
-    pictures: 3,
-    count: 4,
     size: { standard: '1280*1280', pixels: { min: 147_456, max: 2_073_600 } },
-    promptLength: 2_000,
     promptExtend: false,
     messages: false,
     expectedMs: 30_000,
     hosts: [
-      fal(
-        'fal-ai/wan-25-preview/image-to-image',
-        writeFal({ pictures: 2, count: 'num_images', expansion: 'never' }),
-        unknownPrice,
-      ),
+      fal('fal-ai/wan-25-preview/image-to-image', writeFal({ pictures: 2, count: 'num_images', expansion: 'never' })),
     ],
   }),
   ...['flash', 'plus'].map(speed =>
     pictureModel({
+      ...WAN,
       id: `wan/2.2-t2i-${speed}`,
       title: `Wan 2.2 text to image, ${speed}`,
       dashscope: `wan2.2-t2i-${speed}`,
-      roles: TEXT,
-      pictures: 0,
-      count: 4,
       size: { standard: '1024*1024', pixels: { min: 262_144, max: 2_073_600 } },
       promptLength: 800,
-      promptExtend: true,
       messages: false,
       expectedMs: 20_000,
       hosts: [],
