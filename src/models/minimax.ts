@@ -12,7 +12,7 @@ import { contentField, contentInputs, contentOf, contentRules, soundsAt } from '
 import type { Draft } from './draft.ts'
 import { bool, choice, int, params, picture, prompt } from './fields.ts'
 import { fal, replicate, runway } from './hosts.ts'
-import { defineModel, type RouteSpec, type Tell, type Use, unknownPrice } from './model.ts'
+import { defineModel, type Tell, type Use, unknownPrice } from './model.ts'
 
 interface Hailuo {
   name: string
@@ -20,7 +20,6 @@ interface Hailuo {
   resolutions: readonly string[]
   lastFrame: boolean
   expectedMs: number
-  routes: readonly RouteSpec[]
 }
 
 function hailuo(model: Hailuo): Model {
@@ -45,7 +44,10 @@ function hailuo(model: Hailuo): Model {
     aliases: { image: 'MiniMax calls it first_frame_image.', image_url: 'MiniMax calls it first_frame_image.' },
     price: unknownPrice,
     expectedMs: model.expectedMs,
-    routes: model.routes,
+    routes: [
+      fal(`fal-ai/minimax/${model.name}/standard/image-to-video`, writeFal(model)),
+      replicate(`minimax/${model.name}`, writeReplicate),
+    ],
   })
 }
 
@@ -60,7 +62,7 @@ function rules(given: JsonObject, tell: Tell, use: Use): void {
 
 /** fal: `standard` up to 768P with a duration, `pro` for 1080P, which films 6 seconds. */
 const writeFal =
-  (base: string, host: { sendsResolution: boolean }) =>
+  ({ name, resolutions }: Hailuo) =>
   (draft: Draft): void => {
     draft.copy('prompt')
     draft.send('image_url', draft.one('first'))
@@ -69,11 +71,12 @@ const writeFal =
     const seconds = String(draft.number('duration'))
     const resolution = draft.text('resolution') ?? '768P'
     if (resolution === '1080P') {
-      draft.providerModel = `${base}/pro/image-to-video`
+      draft.providerModel = `fal-ai/minimax/${name}/pro/image-to-video`
       return
     }
     draft.send('duration', seconds)
-    if (host.sendsResolution) draft.send('resolution', resolution)
+    // Where 768P is the only one here, there is no field for it.
+    if (resolutions.includes('512P')) draft.send('resolution', resolution)
   }
 
 function writeReplicate(draft: Draft): void {
@@ -111,13 +114,6 @@ export const MINIMAX_MODELS: readonly Model[] = [
     resolutions: ['768P', '1080P'],
     lastFrame: false,
     expectedMs: 180_000,
-    routes: [
-      fal(
-        'fal-ai/minimax/hailuo-2.3/standard/image-to-video',
-        writeFal('fal-ai/minimax/hailuo-2.3', { sendsResolution: false }),
-      ),
-      replicate('minimax/hailuo-2.3', writeReplicate),
-    ],
   }),
   hailuo({
     name: 'hailuo-2.3-fast',
@@ -125,13 +121,6 @@ export const MINIMAX_MODELS: readonly Model[] = [
     resolutions: ['768P', '1080P'],
     lastFrame: false,
     expectedMs: 90_000,
-    routes: [
-      fal(
-        'fal-ai/minimax/hailuo-2.3-fast/standard/image-to-video',
-        writeFal('fal-ai/minimax/hailuo-2.3-fast', { sendsResolution: false }),
-      ),
-      replicate('minimax/hailuo-2.3-fast', writeReplicate),
-    ],
   }),
   hailuo({
     name: 'hailuo-02',
@@ -139,13 +128,6 @@ export const MINIMAX_MODELS: readonly Model[] = [
     resolutions: ['512P', '768P', '1080P'],
     lastFrame: true,
     expectedMs: 180_000,
-    routes: [
-      fal(
-        'fal-ai/minimax/hailuo-02/standard/image-to-video',
-        writeFal('fal-ai/minimax/hailuo-02', { sendsResolution: true }),
-      ),
-      replicate('minimax/hailuo-02', writeReplicate),
-    ],
   }),
   defineModel({
     id: 'minimax/h3',

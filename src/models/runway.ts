@@ -41,10 +41,9 @@ const promptImage = (positions: readonly string[]): JsonObject => ({
 })
 
 interface Film {
+  /** Runway's own id of the model. */
   name: string
   title: string
-  /** Runway's id of the model. */
-  id: string
   promptLength: number
   promptRequired: boolean
   positions: readonly string[]
@@ -78,7 +77,7 @@ function film(model: Film): Model {
     },
     price: unknownPrice,
     expectedMs: model.expectedMs,
-    routes: [runway(model.id, writeFilm), ...(model.hosts ?? [])],
+    routes: [runway(model.name, writeFilm), ...(model.hosts ?? [])],
   })
 }
 
@@ -118,12 +117,12 @@ function writeFilm(draft: Draft): void {
 const GEN4_RATIOS = ['1280:720', '720:1280', '1104:832', '960:960', '832:1104', '1584:672']
 const ratio = (ratios: readonly string[], standard: string): JsonObject =>
   choice(ratios, { title: 'Ratio', description: 'WIDTH:HEIGHT in pixels.', default: standard })
-const duration = (min: number, max: number, standard: number): JsonObject =>
-  int({ title: 'Duration', description: 'Seconds.', min, max, default: standard })
+const duration = (min: number, max: number): JsonObject =>
+  int({ title: 'Duration', description: 'Seconds.', min, max, default: 5 })
 
 const gen4 = {
   ratio: ratio(GEN4_RATIOS, '1280:720'),
-  duration: duration(2, 10, 5),
+  duration: duration(2, 10),
   seed: seed(),
   contentModeration: moderation,
 }
@@ -147,7 +146,6 @@ function writeReplicateGen4(draft: Draft): void {
 interface Still {
   name: string
   title: string
-  id: string
   promptLength: number
   ratios: readonly string[]
   standard: string
@@ -195,7 +193,7 @@ function still(model: Still): Model {
     shape: given => shapeIn(textIn(given, 'ratio')),
     price: unknownPrice,
     expectedMs: model.expectedMs,
-    routes: [runway(model.id, writeStill)],
+    routes: [runway(model.name, writeStill)],
   })
 }
 
@@ -283,7 +281,6 @@ export const RUNWAY_MODELS: readonly Model[] = [
   film({
     name: 'gen4.5',
     title: 'Gen-4.5',
-    id: 'gen4.5',
     promptLength: 1_000,
     promptRequired: true,
     positions: ['first'],
@@ -293,7 +290,6 @@ export const RUNWAY_MODELS: readonly Model[] = [
   film({
     name: 'gen4_turbo',
     title: 'Gen-4 Turbo',
-    id: 'gen4_turbo',
     promptLength: 1_000,
     promptRequired: false,
     positions: ['first'],
@@ -304,7 +300,6 @@ export const RUNWAY_MODELS: readonly Model[] = [
   still({
     name: 'gen4_image',
     title: 'Gen-4 Image',
-    id: 'gen4_image',
     promptLength: 1_000,
     ratios: GEN4_IMAGE_RATIOS,
     standard: '1920:1080',
@@ -315,7 +310,6 @@ export const RUNWAY_MODELS: readonly Model[] = [
   still({
     name: 'gen4_image_turbo',
     title: 'Gen-4 Image Turbo',
-    id: 'gen4_image_turbo',
     promptLength: 1_000,
     ratios: GEN4_IMAGE_RATIOS,
     standard: '1920:1080',
@@ -326,7 +320,6 @@ export const RUNWAY_MODELS: readonly Model[] = [
   still({
     name: 'muse_image',
     title: 'Muse Image',
-    id: 'muse_image',
     promptLength: 10_000,
     ratios: MUSE_RATIOS,
     standard: 'auto',
@@ -337,7 +330,6 @@ export const RUNWAY_MODELS: readonly Model[] = [
   still({
     name: 'grok_imagine_image_2',
     title: 'Grok Imagine Image 2',
-    id: 'grok_imagine_image_2',
     promptLength: 10_000,
     ratios: GROK_RATIOS,
     standard: 'auto_1k',
@@ -352,46 +344,42 @@ export const RUNWAY_MODELS: readonly Model[] = [
   film({
     name: 'grok_imagine_1_5',
     title: 'Grok Imagine 1.5',
-    id: 'grok_imagine_1_5',
     promptLength: 10_000,
     promptRequired: false,
     positions: ['first'],
     fields: {
       resolution: choice(['480p', '720p', '1080p'], { title: 'Resolution', default: '720p' }),
-      duration: duration(1, 15, 5),
+      duration: duration(1, 15),
     },
     expectedMs: 60_000,
   }),
   film({
     name: 'gemini_omni_flash',
     title: 'Gemini Omni Flash',
-    id: 'gemini_omni_flash',
     promptLength: 10_000,
     promptRequired: false,
     positions: ['first'],
-    fields: { ratio: ratio(OMNI_RATIOS.slice(0, 2), '1280:720'), duration: duration(3, 10, 5) },
+    fields: { ratio: ratio(OMNI_RATIOS.slice(0, 2), '1280:720'), duration: duration(3, 10) },
     expectedMs: 90_000,
   }),
   film({
     name: 'gemini_omni_flash_1.1',
     title: 'Gemini Omni Flash 1.1',
-    id: 'gemini_omni_flash_1.1',
     promptLength: 10_000,
     promptRequired: true,
     positions: ['first', 'last'],
-    fields: { ratio: ratio(OMNI_RATIOS, '1280:720'), duration: duration(3, 10, 5) },
+    fields: { ratio: ratio(OMNI_RATIOS, '1280:720'), duration: duration(3, 10) },
     expectedMs: 90_000,
   }),
   film({
     name: 'h3_max',
     title: 'MiniMax H3 Max',
-    id: 'h3_max',
     promptLength: 10_000,
     promptRequired: true,
     positions: ['first', 'last'],
     fields: {
       resolution: choice(['480p', '768p'], { title: 'Resolution', default: '768p' }),
-      duration: duration(5, 15, 5),
+      duration: duration(5, 15),
       promptExpansionMode: choice(['disabled', 'balanced', 'quality'], {
         title: 'Prompt expansion',
         default: 'balanced',
