@@ -86,6 +86,12 @@ export class Draft {
     return typeof value === 'string' ? value : undefined
   }
 
+  /** Some of them under their own names, for a body that has them in a part of its own. */
+  values(...names: string[]): JsonObject {
+    const values = names.map(name => [name, this.value(name)] as const)
+    return Object.fromEntries(values.filter((entry): entry is [string, Json] => entry[1] !== undefined))
+  }
+
   send(field: string, value: Json | undefined): void {
     if (value !== undefined) this.body[field] = value
   }

@@ -95,27 +95,16 @@ function writeMessages(draft: Draft): void {
   const content: JsonObject[] = draft.takeAll().map(image => ({ image }))
   content.push({ text: draft.text('prompt') ?? '' })
   draft.send('input', { messages: [{ role: 'user', content }] })
-  sendParameters(draft, ['size', 'n', 'negative_prompt', 'prompt_extend', 'watermark', 'seed'])
+  draft.send('parameters', draft.values('size', 'n', 'negative_prompt', 'prompt_extend', 'watermark', 'seed'))
 }
 
 /** The older tasks: prompt and pictures in `input`. */
 function writeTask(draft: Draft): void {
-  const input: JsonObject = { prompt: draft.text('prompt') ?? '' }
-  const negative = draft.given('negative_prompt')
-  if (negative !== undefined) input.negative_prompt = negative
+  const input = draft.values('prompt', 'negative_prompt')
   const pictures = draft.takeAll()
   if (pictures.length > 0) input.images = pictures
   draft.send('input', input)
-  sendParameters(draft, ['size', 'n', 'prompt_extend', 'watermark', 'seed'])
-}
-
-function sendParameters(draft: Draft, names: readonly string[]): void {
-  const parameters: JsonObject = {}
-  for (const name of names) {
-    const value = draft.value(name)
-    if (value !== undefined) parameters[name] = value
-  }
-  draft.send('parameters', parameters)
+  draft.send('parameters', draft.values('size', 'n', 'prompt_extend', 'watermark', 'seed'))
 }
 
 /** fal: sizes as an object, the count as `num_images`, or `max_images` where the model decides. */

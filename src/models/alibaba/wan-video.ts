@@ -46,24 +46,14 @@ const film = (spec: Omit<ModelSpec, 'gives' | 'roles' | 'aliases'>): Model =>
 
 /** DashScope's own body: what is text and pictures goes into `input`, the rest into `parameters`. */
 const writeDashscope = (draft: Draft): void => {
-  const input: JsonObject = {}
-  for (const name of ['prompt', 'negative_prompt', 'audio_url']) {
-    const value = draft.given(name)
-    if (value !== undefined) input[name] = value
-  }
+  const input = draft.values('prompt', 'negative_prompt', 'audio_url')
   const first = draft.one('first')
   if (first !== undefined) input.img_url = first
   draft.send('input', input)
-  sendParameters(draft, ['resolution', 'duration', 'prompt_extend', 'shot_type', 'audio', 'watermark', 'seed'])
-}
-
-function sendParameters(draft: Draft, names: readonly string[]): void {
-  const parameters: JsonObject = {}
-  for (const name of names) {
-    const value = draft.value(name)
-    if (value !== undefined) parameters[name] = value
-  }
-  draft.send('parameters', parameters)
+  draft.send(
+    'parameters',
+    draft.values('resolution', 'duration', 'prompt_extend', 'shot_type', 'audio', 'watermark', 'seed'),
+  )
 }
 
 const dashscope = (providerModel: string, write: RouteSpec['write']): RouteSpec => ({
@@ -208,11 +198,7 @@ function mediaRules(given: JsonObject, tell: Tell, use: Use): void {
 }
 
 function writeDashscopeMedia(draft: Draft): void {
-  const input: JsonObject = {}
-  for (const name of ['prompt', 'negative_prompt', 'audio_url']) {
-    const value = draft.given(name)
-    if (value !== undefined) input[name] = value
-  }
+  const input = draft.values('prompt', 'negative_prompt', 'audio_url')
   const clips = clipsIn(draft)
   const references = draft.take('reference').map(ref => ref.ref)
   const first = draft.one('first')
@@ -226,7 +212,7 @@ function writeDashscopeMedia(draft: Draft): void {
     ...clips,
   ]
   draft.send('input', input)
-  sendParameters(draft, ['resolution', 'ratio', 'duration', 'prompt_extend', 'watermark', 'seed'])
+  draft.send('parameters', draft.values('resolution', 'ratio', 'duration', 'prompt_extend', 'watermark', 'seed'))
   draft.always('audio', true, 'it always makes sound')
 }
 

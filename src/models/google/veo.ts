@@ -123,12 +123,8 @@ function writeGoogle(draft: Draft): void {
         : { referenceImages: references.map(ref => ({ image: bytes(ref), referenceType: 'asset' })) }),
     },
   ])
-  const parameters: JsonObject = {}
-  for (const name of ['aspectRatio', 'resolution', 'durationSeconds', 'negativePrompt', 'seed', 'personGeneration']) {
-    const value = draft.value(name)
-    if (value !== undefined) parameters[name] = value
-  }
-  draft.send('parameters', parameters)
+  const names = ['aspectRatio', 'resolution', 'durationSeconds', 'negativePrompt', 'seed', 'personGeneration']
+  draft.send('parameters', draft.values(...names))
 }
 
 /** fal: an endpoint for each way, durations as `8s`; the references' endpoint knows no seed and no negative prompt. */
