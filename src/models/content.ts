@@ -9,6 +9,7 @@
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Draft, Input, Slot } from './draft.ts'
 import { choice, link, picture, prompt } from './fields.ts'
+import { runwayFrames } from './hosts.ts'
 import { type Tell, textIn, type Use } from './model.ts'
 
 export interface ContentLimits {
@@ -168,9 +169,13 @@ export function sendClips(draft: Draft, clips: readonly JsonObject[], films: str
   }
 }
 
-/** The sounds as Runway takes them. */
-export function soundsAt(clips: readonly JsonObject[]): JsonObject[] {
-  return clips.flatMap(({ audio_url: inner }) =>
+/** As Runway takes it: frames and references in one list, sounds in another, no films. */
+export function sendToRunway(draft: Draft, { text, clips, first, last, references }: Content): void {
+  draft.send('promptText', text)
+  draft.send('promptImage', [...runwayFrames(first, last), ...references.map(uri => ({ uri }))])
+  if (clips.some(clip => clip.type === 'video_url')) draft.refuse('runway takes no reference films here')
+  const sounds = clips.flatMap(({ audio_url: inner }) =>
     isObject(inner) && typeof inner.url === 'string' ? [{ type: 'audio', uri: inner.url }] : [],
   )
+  if (sounds.length > 0) draft.send('referenceAudio', sounds)
 }

@@ -1,6 +1,7 @@
 /**
  * Routes to the hosts that serve models of several makers, and what all of their translations share.
  */
+import type { JsonObject } from '../core/json.ts'
 import type { Draft } from './draft.ts'
 import { type Price, type RouteSpec, unknownPrice } from './model.ts'
 
@@ -27,6 +28,12 @@ export function runway(providerModel: string, write: RouteSpec['write'], price: 
  */
 export function comfyui(workflow: string, write: RouteSpec['write']): RouteSpec {
   return { provider: 'comfyui', providerModel: workflow, write, price: unknownPrice }
+}
+
+/** The frames of a film, each with its place, as Runway takes them. */
+export function runwayFrames(first: string | undefined, last?: string): JsonObject[] {
+  const frame = (uri: string | undefined, position: string) => (uri === undefined ? [] : [{ uri, position }])
+  return [...frame(first, 'first'), ...frame(last, 'last')]
 }
 
 /** The pictures of a call as `image`, `image_2`, … */

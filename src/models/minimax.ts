@@ -8,7 +8,7 @@
  */
 import type { JsonObject } from '../core/json.ts'
 import type { Model } from '../core/model.ts'
-import { contentField, contentInputs, contentOf, contentRules, soundsAt } from './content.ts'
+import { contentField, contentInputs, contentOf, contentRules, sendToRunway } from './content.ts'
 import type { Draft } from './draft.ts'
 import { bool, choice, int, params, picture, prompt } from './fields.ts'
 import { fal, replicate, runway } from './hosts.ts'
@@ -93,15 +93,9 @@ const RATIOS = ['adaptive', '21:9', '16:9', '4:3', '1:1', '3:4', '9:16']
 const H3_CONTENT = { lastFrame: true, references: 9, clips: true }
 
 function writeRunwayH3(draft: Draft): void {
-  const { text, clips, first, last, references } = contentOf(draft)
-  if (text === undefined) draft.refuse('runway needs a text')
-  draft.send('promptText', text)
-  const frame = (uri: string | undefined, position: string): JsonObject[] =>
-    uri === undefined ? [] : [{ uri, position }]
-  draft.send('promptImage', [...frame(first, 'first'), ...frame(last, 'last'), ...references.map(uri => ({ uri }))])
-  if (clips.some(clip => clip.type === 'video_url')) draft.refuse('runway takes no reference films here')
-  const sounds = soundsAt(clips)
-  if (sounds.length > 0) draft.send('referenceAudio', sounds)
+  const content = contentOf(draft)
+  if (content.text === undefined) draft.refuse('runway needs a text')
+  sendToRunway(draft, content)
   draft.pin('ratio', 'duration')
   draft.send('resolution', draft.text('resolution')?.toLowerCase())
 }

@@ -9,7 +9,7 @@ import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Model } from '../core/model.ts'
 import type { Draft, Input } from './draft.ts'
 import { bool, choice, int, params, picture, prompt, seed, text } from './fields.ts'
-import { replicate, runway } from './hosts.ts'
+import { replicate, runway, runwayFrames } from './hosts.ts'
 import { defineModel, type RouteSpec, type Tell, textIn, type Use, unknownPrice } from './model.ts'
 import { nearestRatio, ratioOf, shapeIn } from './sizes.ts'
 
@@ -104,12 +104,7 @@ function filmRules(given: JsonObject, tell: Tell, use: Use): void {
 function writeFilm(draft: Draft): void {
   draft.copy('promptText')
   draft.given('promptImage')
-  const first = draft.one('first')
-  const last = draft.one('last')
-  draft.send('promptImage', [
-    { uri: first ?? '', position: 'first' },
-    ...(last === undefined ? [] : [{ uri: last, position: 'last' }]),
-  ])
+  draft.send('promptImage', runwayFrames(draft.one('first'), draft.one('last')))
   draft.pin('ratio', 'duration', 'resolution', 'promptExpansionMode')
   draft.copy('seed', 'contentModeration')
 }

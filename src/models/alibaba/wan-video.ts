@@ -10,7 +10,7 @@ import { isObject, type JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/model.ts'
 import type { Draft, Input, Slot } from '../draft.ts'
 import { bool, choice, int, link, negativePrompt, params, picture, prompt, seed } from '../fields.ts'
-import { fal, noWatermark, replicate, runway, seedOrNone } from '../hosts.ts'
+import { fal, noWatermark, replicate, runway, runwayFrames, seedOrNone } from '../hosts.ts'
 import {
   defineModel,
   type ModelSpec,
@@ -242,13 +242,11 @@ function writeRunway3(draft: Draft): void {
   const first = draft.one('first')
   const last = draft.one('last')
   const asReference = references.length + clips.length > 0
-  const frame = (uri: string | undefined, position: string): JsonObject[] =>
-    uri === undefined ? [] : [{ uri, position }]
   draft.send(
     'promptImage',
     asReference
       ? [...(first === undefined ? [] : [first]), ...references].map(uri => ({ uri }))
-      : [...frame(first, 'first'), ...frame(last, 'last')],
+      : runwayFrames(first, last),
   )
   sendRunwayClips(draft, clips)
   const tier = draft.text('resolution') ?? '1080P'
@@ -309,7 +307,7 @@ const wan3 = (name: string, title: string, id: string, runwayId: string, expecte
 /** Runway's HappyHorse: prompt, duration, resolution, nothing else. */
 function writeRunwayHappyHorse(draft: Draft): void {
   draft.copyAs('prompt', 'promptText')
-  draft.send('promptImage', [{ uri: draft.one('first') ?? '', position: 'first' }])
+  draft.send('promptImage', runwayFrames(draft.one('first')))
   draft.send('resolution', draft.text('resolution')?.toLowerCase())
   draft.pin('duration')
   seedOrNone(draft, false)

@@ -7,7 +7,7 @@
  */
 import type { JsonObject } from '../../core/json.ts'
 import type { Shape } from '../../core/model.ts'
-import { contentOf, sendClips, soundsAt } from '../content.ts'
+import { contentOf, sendClips, sendToRunway } from '../content.ts'
 import type { Draft } from '../draft.ts'
 import { fal, noWatermark, replicate, runway, sendSeed } from '../hosts.ts'
 import type { Price, RouteSpec } from '../model.ts'
@@ -247,15 +247,9 @@ export function runwaySeedance(
   special: Record<string, string> = {},
 ): RouteSpec {
   return runway(model, draft => {
-    const { text, clips, first, last, references } = contentOf(draft)
-    if (text !== undefined && text.length > 3_500) draft.refuse('runway reads at most 3500 characters')
-    draft.send('promptText', text)
-    const frame = (uri: string | undefined, position: string): JsonObject[] =>
-      uri === undefined ? [] : [{ uri, position }]
-    draft.send('promptImage', [...frame(first, 'first'), ...frame(last, 'last'), ...references.map(uri => ({ uri }))])
-    if (clips.some(clip => clip.type === 'video_url')) draft.refuse('runway takes no reference films here')
-    const sounds = soundsAt(clips)
-    if (sounds.length > 0) draft.send('referenceAudio', sounds)
+    const content = contentOf(draft)
+    if ((content.text ?? '').length > 3_500) draft.refuse('runway reads at most 3500 characters')
+    sendToRunway(draft, content)
     runwayRatio(draft, resolutions, special)
     const length = seconds(draft, range)
     draft.send('duration', length === -1 ? 'auto' : length)

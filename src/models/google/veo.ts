@@ -9,7 +9,7 @@ import type { JsonObject } from '../../core/json.ts'
 import type { Model } from '../../core/model.ts'
 import type { Draft } from '../draft.ts'
 import { choice, negativePrompt, params, picture, pictures, prompt, seed } from '../fields.ts'
-import { fal, replicate, runway, seedOrNone } from '../hosts.ts'
+import { fal, replicate, runway, runwayFrames, seedOrNone } from '../hosts.ts'
 import {
   defineModel,
   numberIn,
@@ -186,12 +186,7 @@ function writeRunway(draft: Draft): void {
   const words = draft.text('prompt') ?? ''
   if (words.length > 1_000) draft.refuse('runway reads at most 1000 characters')
   draft.send('promptText', words)
-  const first = draft.one('first')
-  const last = draft.one('last')
-  draft.send('promptImage', [
-    { uri: first ?? '', position: 'first' },
-    ...(last === undefined ? [] : [{ uri: last, position: 'last' }]),
-  ])
+  draft.send('promptImage', runwayFrames(draft.one('first'), draft.one('last')))
   const ratio = RUNWAY_RATIOS[`${draft.text('aspectRatio')} ${draft.text('resolution')}`]
   if (ratio === undefined) draft.refuse('runway films up to 1080p')
   draft.send('ratio', ratio)
