@@ -11,7 +11,7 @@ import type { Draft } from './draft.ts'
 import { choice, int, params, picture, pictureOrPictures, prompt, text } from './fields.ts'
 import { fal, replicate, runway } from './hosts.ts'
 import { defineModel, numberIn, type Price, type RouteSpec, type Tell, textIn, type Use } from './model.ts'
-import type { Size } from './sizes.ts'
+import { sizeIn } from './sizes.ts'
 
 interface GptImage {
   name: string
@@ -93,20 +93,15 @@ function gptImage(model: GptImage): Model {
       seed: 'OpenAI takes no seed.',
       response_format: 'BabyChain keeps the pictures itself.',
     },
-    shape: given => sizeIn(textIn(given, 'size') ?? ''),
+    shape: given => sizeIn(textIn(given, 'size')),
     price: priceOf(model.usd),
     expectedMs: model.expectedMs,
     routes: [{ provider: 'openai', providerModel: model.name, write: writeOpenAi }, ...model.hosts],
   })
 }
 
-const sizeIn = (size: string): Size | null => {
-  const found = /^(\d+)x(\d+)$/.exec(size)
-  return found ? { width: Number(found[1]), height: Number(found[2]) } : null
-}
-
 function rules(given: JsonObject, tell: Tell, use: Use): void {
-  const size = sizeIn(textIn(given, 'size') ?? '')
+  const size = sizeIn(textIn(given, 'size'))
   if (size && !THREE_SIZES.includes(textIn(given, 'size') ?? '')) {
     const { width, height } = size
     const ratio = width / height
@@ -167,7 +162,7 @@ function writeFal1(draft: Draft): void {
 /** fal's gpt-image-2: sizes as an object, `auto` for edits. */
 function writeFal2(draft: Draft): void {
   const pictures = falPictures(draft, 'mask_url')
-  const size = sizeIn(draft.text('size') ?? 'auto')
+  const size = sizeIn(draft.text('size'))
   if (!size && !pictures) draft.adjust('size', '1024x1024', 'fal chooses no size for a picture from text')
   draft.send('image_size', size ? { ...size } : pictures ? 'auto' : { width: 1024, height: 1024 })
   draft.pin('quality', 'output_format')

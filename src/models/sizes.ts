@@ -8,6 +8,12 @@ export interface Size {
   height: number
 }
 
+/** Makers write one as 1024x768 or as 1024*768; null for a word, and for nothing. */
+export function sizeIn(text: string | undefined): Size | null {
+  const found = /^(\d+)[x*](\d+)$/.exec(text ?? '')
+  return found ? { width: Number(found[1]), height: Number(found[2]) } : null
+}
+
 export interface SizeLimits {
   min: number
   max: number

@@ -11,7 +11,7 @@ import type { Draft } from '../draft.ts'
 import { bool, int, negativePrompt, params, pictureOrPictures, prompt, seed, text } from '../fields.ts'
 import { comfyui, fal, noWatermark, replicate, seedOrNone } from '../hosts.ts'
 import { defineModel, type RouteSpec, type Tell, textIn, unknownPrice } from '../model.ts'
-import { nearestRatio, type Size } from '../sizes.ts'
+import { nearestRatio, sizeIn } from '../sizes.ts'
 
 interface Picture {
   id: string
@@ -29,11 +29,6 @@ interface Picture {
   messages: boolean
   expectedMs: number
   hosts: readonly RouteSpec[]
-}
-
-const sizeIn = (size: string | undefined): Size | null => {
-  const found = /^(\d+)\*(\d+)$/.exec(size ?? '')
-  return found ? { width: Number(found[1]), height: Number(found[2]) } : null
 }
 
 function pictureModel(model: Picture): Model {

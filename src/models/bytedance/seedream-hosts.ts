@@ -8,15 +8,7 @@ import { isObject } from '../../core/json.ts'
 import type { Draft } from '../draft.ts'
 import { noWatermark, sendFormat } from '../hosts.ts'
 import { numberIn, type RouteSpec } from '../model.ts'
-import { fitSize, type Size } from '../sizes.ts'
-
-const SIZE = /^([1-9]\d{1,4})x([1-9]\d{1,4})$/
-
-/** WIDTHxHEIGHT as numbers; null for a tier. */
-export function sizeIn(size: string): Size | null {
-  const found = SIZE.exec(size)
-  return found ? { width: Number(found[1]), height: Number(found[2]) } : null
-}
+import { fitSize, sizeIn } from '../sizes.ts'
 
 function writeArk(draft: Draft): void {
   draft.copy('prompt')

@@ -21,7 +21,8 @@ import {
   textIn,
   type Use,
 } from '../model.ts'
-import { ark, sizeIn, writeFal, writeReplicate, writeRunway } from './seedream-hosts.ts'
+import { sizeIn } from '../sizes.ts'
+import { ark, writeFal, writeReplicate, writeRunway } from './seedream-hosts.ts'
 
 interface Seedream {
   name: string
@@ -104,7 +105,7 @@ function seedream(model: Seedream): Model {
       max_images: 'max_images stands in sequential_image_generation_options.',
       response_format: 'BabyChain keeps the pictures itself.',
     },
-    shape: given => sizeIn(textIn(given, 'size') ?? ''),
+    shape: given => sizeIn(textIn(given, 'size')),
     price: perPicture(model.usd),
     expectedMs: model.expectedMs,
     routes: model.routes,
@@ -116,7 +117,7 @@ const IMAGE = [{ name: 'image', slot: 'first' as const }]
 const imageInputs = (given: JsonObject): Input[] => inputsIn(IMAGE, given)
 
 function rules(given: JsonObject, tell: Tell, use: Use, { tiers, pixels }: Seedream): void {
-  const size = sizeIn(textIn(given, 'size') ?? '')
+  const size = sizeIn(textIn(given, 'size'))
   if (size) {
     const count = size.width * size.height
     if (count < pixels.min || count > pixels.max) {
