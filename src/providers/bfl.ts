@@ -22,15 +22,14 @@ import {
   type Dialect,
   fastApiWords,
   fault,
+  getAsk,
   idAt,
-  JSON_HEADERS,
-  jsonBody,
   jsonOf,
   knownIn,
-  LIMITS,
   linkOf,
   mediaLink,
   numberAt,
+  orderAsk,
   pending,
   type Reading,
   readPoll,
@@ -59,7 +58,7 @@ export function createBfl(options: ProtocolOptions): Provider {
       const job = refOf(ref)
       if (!job) return wire.foreign()
       const every = wire.pace(job.hooked, paceOf(now() - job.at))
-      const reading = await wire.poll({ ...POLL, url: pollUrl(baseUrl, job) }, signal, every, answer =>
+      const reading = await wire.poll(getAsk(pollUrl(baseUrl, job)), signal, every, answer =>
         readCheck(dialect, answer, every),
       )
       const isBlind = reading.type === 'lost' && job.hooked && job.poll === null
@@ -94,8 +93,6 @@ const paceOf = (elapsedMs: number): number => Math.min(5_000, Math.max(500, Math
 
 // ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
-const POLL = { method: 'GET', headers: JSON_HEADERS, timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
-
 /** `POST /v1/{model}`. */
 export function submitAsk(
   baseUrl: string,
@@ -103,13 +100,7 @@ export function submitAsk(
   secret: string,
 ): Ask {
   const hook: JsonObject = job.callbackUrl === null ? {} : { webhook_url: job.callbackUrl, webhook_secret: secret }
-  return {
-    method: 'POST',
-    url: below(baseUrl, 'v1', job.providerModel),
-    ...jsonBody({ ...job.body, ...hook }),
-    timeoutMs: LIMITS.submitMs,
-    maxBytes: LIMITS.answerBytes,
-  }
+  return orderAsk(below(baseUrl, 'v1', job.providerModel), { ...job.body, ...hook })
 }
 
 /** The polling address if the key may go there, else the configured one. */

@@ -25,18 +25,18 @@ import {
   countedAt,
   type Dialect,
   fault,
+  getAsk,
   idAt,
-  JSON_HEADERS,
-  jsonBody,
   jsonOf,
   knownIn,
-  LIMITS,
   listAt,
   mediaLink,
   numberAt,
+  orderAsk,
   type Pictures,
   pending,
   pictureless,
+  postAsk,
   type Reading,
   readPoll,
   readSubmit,
@@ -114,29 +114,16 @@ export function submitAsk(
 ): Ask {
   const trace = { 'x-client-request-id': markOf(job.token) }
   if (job.role !== 'image_to_video') {
-    const { headers, body } = jsonBody({ model: job.providerModel, ...job.body })
-    return {
-      method: 'POST',
-      url: below(baseUrl, 'images/generations'),
-      headers: { ...headers, ...trace },
-      body,
-      ...IMAGE_LIMITS,
-    }
+    const ask = postAsk(below(baseUrl, 'images/generations'), { model: job.providerModel, ...job.body })
+    return { ...ask, headers: { ...ask.headers, ...trace }, ...IMAGE_LIMITS }
   }
-  const { headers, body } = jsonBody({
+  const ask = orderAsk(below(baseUrl, TASKS), {
     model: job.providerModel,
     safety_identifier: markOf(job.token),
     ...job.body,
     ...(job.callbackUrl === null ? {} : { callback_url: job.callbackUrl }),
   })
-  return {
-    method: 'POST',
-    url: below(baseUrl, TASKS),
-    headers: { ...headers, ...trace },
-    body,
-    timeoutMs: LIMITS.submitMs,
-    maxBytes: LIMITS.answerBytes,
-  }
+  return { ...ask, headers: { ...ask.headers, ...trace } }
 }
 
 const TASKS = 'contents/generations/tasks'
@@ -145,16 +132,14 @@ const markOf = (token: string): string => `bc_${token}`
 /** The mark of any attempt: 128 bits in base64url. A caller's own value that only begins like it proves nothing. */
 const MARK = /^bc_[\w-]{21}[AQgw]$/
 
-const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
-
 function taskAsk(baseUrl: string, method: 'GET' | 'DELETE', id: string): Ask {
-  return { method, url: below(baseUrl, TASKS, id), headers: JSON_HEADERS, ...SMALL }
+  return { ...getAsk(below(baseUrl, TASKS, id)), method }
 }
 
 /** Without `filter.model`: that one wants an endpoint id, and a wrong filter would look like an empty list. */
 function listAsk(baseUrl: string, tier: string): Ask {
   const url = `${below(baseUrl, TASKS)}?page_num=1&page_size=500&filter.service_tier=${tier}`
-  return { method: 'GET', url, headers: JSON_HEADERS, ...SMALL, maxBytes: 16 * 1024 * 1024 }
+  return { ...getAsk(url), maxBytes: 16 * 1024 * 1024 }
 }
 
 /** The list shows one tier at a time; Seedance 2 has only this one, and what an endpoint of one's own is its name does not say. */

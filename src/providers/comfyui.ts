@@ -25,12 +25,13 @@ import {
   type Dialect,
   errorOf,
   fault,
+  formAsk,
+  getAsk,
   idAt,
-  JSON_HEADERS,
-  jsonBody,
-  LIMITS,
   listAt,
+  orderAsk,
   pending,
+  postAsk,
   type Reading,
   readPoll,
   readSubmit,
@@ -119,7 +120,7 @@ const HISTORY = 100
 /** Taken out of the queue and not asked for since: their step asks at once. */
 const MOST_DROPPED = 1_000
 /** History and queue repeat the graphs. */
-const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: 32 * 1024 * 1024 } as const
+const LARGE = { maxBytes: 32 * 1024 * 1024 } as const
 
 function missingOf(options: Pick<ComfyUiOptions, 'baseUrl' | 'workflows'>): string | null {
   if (options.baseUrl === null) return 'Set COMFYUI_URL.'
@@ -130,7 +131,7 @@ const NO_WORKFLOWS = 'Set COMFYUI_WORKFLOWS to a workflow in API format, or to a
 
 // ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
-const askAt = (url: string): Ask => ({ method: 'GET', url, headers: JSON_HEADERS, ...SMALL })
+const askAt = (url: string): Ask => ({ ...getAsk(url), ...LARGE })
 
 function graphFor(
   workflows: Workflows | null,
@@ -159,23 +160,19 @@ export function promptIdOf(token: string): string {
 
 function submitAsk(baseUrl: string, graph: JsonObject, token: string): Ask {
   const mark = { babychain: token }
-  const body = jsonBody({ prompt: graph, prompt_id: promptIdOf(token), client_id: 'babychain', extra_data: mark })
-  return { method: 'POST', url: below(baseUrl, 'prompt'), ...body, ...SMALL, timeoutMs: LIMITS.submitMs }
+  const order = { prompt: graph, prompt_id: promptIdOf(token), client_id: 'babychain', extra_data: mark }
+  return { ...orderAsk(below(baseUrl, 'prompt'), order), ...LARGE }
 }
 
 const dropAsk = (baseUrl: string, id: string): Ask => ({
-  method: 'POST',
-  url: below(baseUrl, 'queue'),
-  ...jsonBody({ delete: [id] }),
-  ...SMALL,
+  ...postAsk(below(baseUrl, 'queue'), { delete: [id] }),
+  ...LARGE,
 })
 
 /** Names the prompt: without it, whatever runs would be stopped. */
 const stopAsk = (baseUrl: string, id: string): Ask => ({
-  method: 'POST',
-  url: below(baseUrl, 'interrupt'),
-  ...jsonBody({ prompt_id: id }),
-  ...SMALL,
+  ...postAsk(below(baseUrl, 'interrupt'), { prompt_id: id }),
+  ...LARGE,
 })
 
 /** Named by its content, so that the same picture is one file there. */
@@ -186,15 +183,7 @@ function uploadAsk(baseUrl: string, picture: Picture): Ask {
   form.set('type', 'input')
   form.set('subfolder', 'babychain')
   form.set('overwrite', 'true')
-  const body = { type: 'form', value: form } as const
-  return {
-    method: 'POST',
-    url: below(baseUrl, 'upload/image'),
-    headers: JSON_HEADERS,
-    body,
-    ...SMALL,
-    timeoutMs: LIMITS.submitMs,
-  }
+  return { ...formAsk(below(baseUrl, 'upload/image'), form), ...LARGE }
 }
 
 // ── Answers ───────────────────────────────────────────────────────────────────────────────────────

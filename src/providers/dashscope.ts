@@ -19,15 +19,15 @@ import {
   codeByStatus,
   type Dialect,
   fault,
+  getAsk,
   holdsOnly,
   idAt,
-  JSON_HEADERS,
-  jsonBody,
   knownIn,
   LIMITS,
   listAt,
   mediaLink,
   numberAt,
+  orderAsk,
   pending,
   pictureless,
   type Reading,
@@ -45,7 +45,7 @@ export function createDashScope(options: ProtocolOptions): Provider {
   const check = async (ref: Json, signal: AbortSignal): Promise<Checked> => {
     const id = idAt(ref, 'id')
     if (id === undefined) return wire.ended(ref) ?? wire.foreign()
-    const ask: Ask = { method: 'GET', url: below(baseUrl, 'tasks', id), headers: JSON_HEADERS, ...SMALL }
+    const ask = getAsk(below(baseUrl, 'tasks', id))
     return wire.settle(
       id,
       await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
@@ -67,7 +67,7 @@ export function createDashScope(options: ProtocolOptions): Provider {
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')
       if (id === undefined) return 'unsupported'
-      const ask: Ask = { method: 'POST', url: below(baseUrl, 'tasks', id, 'cancel'), headers: JSON_HEADERS, ...SMALL }
+      const ask: Ask = { ...getAsk(below(baseUrl, 'tasks', id, 'cancel')), method: 'POST' }
       const asked = await wire.ask(ask, signal)
       const stopped = asked.type === 'answered' && asked.answer.status < 300
       return stopped ? 'unbegun' : cancelSeen(await check(ref, signal))
@@ -77,7 +77,6 @@ export function createDashScope(options: ProtocolOptions): Provider {
 }
 
 const POLL_MS = 10_000
-const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
 /** Links come back, so the answer is small; painting takes up to two minutes. */
 const SYNC = { timeoutMs: 240_000, maxBytes: LIMITS.answerBytes } as const
 
@@ -97,11 +96,8 @@ function pathOf(job: Pick<StartJob, 'role' | 'body'>): string {
 }
 
 export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
-  const { headers, body } = jsonBody({ model: job.providerModel, ...job.body })
-  const url = below(baseUrl, 'services/aigc', pathOf(job))
-  if (isSync(job.body)) return { method: 'POST', url, headers, body, ...SYNC }
-  const async = { ...headers, 'x-dashscope-async': 'enable' }
-  return { method: 'POST', url, headers: async, body, ...SMALL, timeoutMs: LIMITS.submitMs }
+  const ask = orderAsk(below(baseUrl, 'services/aigc', pathOf(job)), { model: job.providerModel, ...job.body })
+  return isSync(job.body) ? { ...ask, ...SYNC } : { ...ask, headers: { ...ask.headers, 'x-dashscope-async': 'enable' } }
 }
 
 // ── Answers ───────────────────────────────────────────────────────────────────────────────────────

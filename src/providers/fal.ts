@@ -29,17 +29,18 @@ import {
   errorOf,
   fastApiWords,
   fault,
+  getAsk,
   idAt,
   isOwn,
-  JSON_HEADERS,
-  jsonBody,
   knownIn,
   LIMITS,
   linkOf,
   listAt,
   mediaLink,
   numberAt,
+  orderAsk,
   pending,
+  postAsk,
   type Reading,
   readPoll,
   readSubmit,
@@ -62,17 +63,17 @@ export function createFal(options: ProtocolOptions): Provider {
   const hosts = hostsOf(baseUrl)
   const keys = createFalKeys({
     now: options.now,
-    load: signal => wire.ask(keysAsk(hosts.keys), signal, { bare: true }),
+    load: signal => wire.ask(getAsk(hosts.keys), signal, { bare: true }),
   })
   const check = async (ref: Json, signal: AbortSignal): Promise<Checked> => {
     const job = refOf(ref)
     if (!job) return wire.foreign()
     const every = wire.pace(job.hooked, job.every)
     const urls = urlsOf(baseUrl, job)
-    const status = await wire.poll(askAt(urls.status), signal, every, answer => readStatus(dialect, answer, every))
+    const status = await wire.poll(getAsk(urls.status), signal, every, answer => readStatus(dialect, answer, every))
     if (status !== 'completed') return wire.settle(job.id, status, every)
     const read = (answer: Answer) => readResult(dialect, answer, every, job.before)
-    const result = await wire.poll(askAt(urls.result), signal, every, read)
+    const result = await wire.poll(getAsk(urls.result), signal, every, read)
     return wire.settle(job.id, result, every)
   }
   return {
@@ -89,10 +90,10 @@ export function createFal(options: ProtocolOptions): Provider {
       const job = refOf(ref)
       if (!job) return 'unsupported'
       const urls = urlsOf(baseUrl, job)
-      const before = await wire.ask(askAt(urls.status), signal)
+      const before = await wire.ask(getAsk(urls.status), signal)
       const status = before.type === 'answered' ? textAt(before.answer.json, 'status') : undefined
       if (status === 'COMPLETED') return cancelSeen(await check(ref, signal))
-      const asked = await wire.ask({ ...askAt(urls.cancel), method: 'PUT' }, signal)
+      const asked = await wire.ask({ ...getAsk(urls.cancel), method: 'PUT' }, signal)
       // A job that runs may run on and be billed: only a queued one is surely stopped.
       const stopped = status === 'IN_QUEUE' && asked.type === 'answered' && asked.answer.status === 202
       return stopped ? 'confirmed' : 'failed'
@@ -175,10 +176,6 @@ const keyOrigins = (baseUrl: string): OriginRule => {
 export const falOrigins = (baseUrl: string): OriginRule => trustOrigins(baseUrl, FAL_HOSTS)
 const FAL_HOSTS = ['.fal.media', '.fal.run', '.fal.ai']
 
-const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
-const askAt = (url: string): Ask => ({ method: 'GET', url, headers: JSON_HEADERS, ...SMALL })
-const keysAsk = askAt
-
 export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'body' | 'callbackUrl'>): Ask {
   const url = new URL(below(baseUrl, job.providerModel))
   if (job.callbackUrl !== null) {
@@ -186,7 +183,7 @@ export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' |
     hook.searchParams.set('app', appOf(job.providerModel))
     url.searchParams.set('fal_webhook', hook.href)
   }
-  return { method: 'POST', url: url.href, ...jsonBody(job.body), ...SMALL, timeoutMs: LIMITS.submitMs }
+  return orderAsk(url.href, job.body)
 }
 
 export function urlsOf(baseUrl: string, job: Pick<FalJob, 'id' | 'app' | 'status' | 'result' | 'cancel'>) {
@@ -202,12 +199,12 @@ export function urlsOf(baseUrl: string, job: Pick<FalJob, 'id' | 'app' | 'status
 function uploadAsk(rest: string, picture: Picture): Ask {
   const name = `input.${picture.mime.split('/')[1] ?? 'bin'}`
   const url = `${rest}/storage/upload/initiate?storage_type=fal-cdn-v3`
-  return { method: 'POST', url, ...jsonBody({ content_type: picture.mime, file_name: name }), ...SMALL }
+  return postAsk(url, { content_type: picture.mime, file_name: name })
 }
 
 function putAsk(url: string, picture: Picture): Ask {
   const body = { type: 'bytes', value: picture.bytes, contentType: picture.mime } as const
-  return { method: 'PUT', url, body, ...SMALL, timeoutMs: LIMITS.submitMs }
+  return { method: 'PUT', url, body, timeoutMs: LIMITS.submitMs, maxBytes: LIMITS.answerBytes }
 }
 
 // ── Answers ───────────────────────────────────────────────────────────────────────────────────────

@@ -19,12 +19,11 @@ import {
   type Dialect,
   emptyHanded,
   fault,
-  JSON_HEADERS,
-  jsonBody,
-  LIMITS,
+  getAsk,
   listAt,
   mediaLink,
   numberAt,
+  orderAsk,
   type Pictures,
   pending,
   type Reading,
@@ -56,7 +55,7 @@ export function createGoogle(options: ProtocolOptions): Provider {
     async check(ref, signal) {
       const name = nameAt(ref)
       if (name === undefined) return wire.ended(ref) ?? wire.foreign()
-      const ask: Ask = { method: 'GET', url: below(baseUrl, name), headers: JSON_HEADERS, ...SMALL }
+      const ask = getAsk(below(baseUrl, name))
       return wire.settle(
         name,
         await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
@@ -69,7 +68,6 @@ export function createGoogle(options: ProtocolOptions): Provider {
 }
 
 const POLL_MS = 10_000
-const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
 /** One picture of 4K in base64. */
 const SYNC = { timeoutMs: 240_000, maxBytes: 96 * 1024 * 1024 } as const
 
@@ -94,7 +92,7 @@ function tooLarge({ body }: Pick<StartJob, 'body'>): StepError | null {
 function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
   const film = job.role === 'image_to_video'
   const url = `${below(baseUrl, 'models', job.providerModel)}:${film ? 'predictLongRunning' : 'generateContent'}`
-  return { method: 'POST', url, ...jsonBody(job.body), ...(film ? { ...SMALL, timeoutMs: LIMITS.submitMs } : SYNC) }
+  return { ...orderAsk(url, job.body), ...(film ? {} : SYNC) }
 }
 
 // ── Answers ───────────────────────────────────────────────────────────────────────────────────────

@@ -18,13 +18,13 @@ import {
   codeByStatus,
   type Dialect,
   dataOf,
+  formAsk,
   holdsOnly,
-  JSON_HEADERS,
-  jsonBody,
   mediaLink,
   numberAt,
   type Pictures,
   pictureless,
+  postAsk,
   readSubmit,
   type Submitted,
   textAt,
@@ -63,7 +63,7 @@ export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' |
   const { images, mask, ...fields } = job.body
   const model = job.providerModel
   if (images === undefined && mask === undefined) {
-    return { method: 'POST', url: below(baseUrl, 'images/generations'), ...jsonBody({ model, ...fields }), ...SYNC }
+    return { ...postAsk(below(baseUrl, 'images/generations'), { model, ...fields }), ...SYNC }
   }
   const form = new FormData()
   for (const [name, value] of Object.entries({ model, ...fields })) {
@@ -83,13 +83,7 @@ export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' |
       `${field === 'mask' ? 'mask' : 'image'}.${file.mime.split('/')[1]}`,
     )
   }
-  return {
-    method: 'POST',
-    url: below(baseUrl, 'images/edits'),
-    headers: JSON_HEADERS,
-    body: { type: 'form', value: form },
-    ...SYNC,
-  }
+  return { ...formAsk(below(baseUrl, 'images/edits'), form), ...SYNC }
 }
 
 // ── Answers ───────────────────────────────────────────────────────────────────────────────────────

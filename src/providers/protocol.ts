@@ -124,8 +124,38 @@ export function shareOf(value: Json | undefined): number | null {
   return typeof value === 'number' && value >= 0 && value <= 1 ? value : null
 }
 
-export const JSON_HEADERS = { accept: 'application/json' } as const
-export const jsonBody = (value: JsonObject) => ({ headers: JSON_HEADERS, body: { type: 'json', value } as const })
+// ── Requests ──────────────────────────────────────────────────────────────────────────────────────
+
+const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
+const HEADERS = { accept: 'application/json' } as const
+
+/** Asks for something small. */
+export const getAsk = (url: string): Ask => ({ method: 'GET', url, headers: HEADERS, ...SMALL })
+
+/** Tells something small. */
+export const postAsk = (url: string, value: JsonObject): Ask => ({
+  method: 'POST',
+  url,
+  headers: HEADERS,
+  body: { type: 'json', value },
+  ...SMALL,
+})
+
+/** Orders a job, with its pictures perhaps. */
+export const orderAsk = (url: string, value: JsonObject): Ask => ({
+  ...postAsk(url, value),
+  timeoutMs: LIMITS.submitMs,
+})
+
+/** Sends files. */
+export const formAsk = (url: string, value: FormData): Ask => ({
+  method: 'POST',
+  url,
+  headers: HEADERS,
+  body: { type: 'form', value },
+  ...SMALL,
+  timeoutMs: LIMITS.submitMs,
+})
 
 // ── Errors ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -22,14 +22,15 @@ import {
   type Dialect,
   errorOf,
   fault,
+  formAsk,
+  getAsk,
   idAt,
-  JSON_HEADERS,
-  jsonBody,
   jsonOf,
   knownIn,
   LIMITS,
   mediaLink,
   numberAt,
+  orderAsk,
   pending,
   type Reading,
   readPoll,
@@ -57,20 +58,20 @@ export function createReplicate(options: ProtocolOptions): Provider {
       const id = idAt(ref, 'id')
       if (id === undefined) return wire.foreign()
       const every = wire.pace(at(ref, 'hooked') === true, POLL_MS)
-      const ask = askAt(below(baseUrl, 'predictions', id))
+      const ask = getAsk(below(baseUrl, 'predictions', id))
       return wire.settle(id, await wire.poll(ask, signal, every, answer => readCheck(dialect, answer, every)), every)
     },
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')
       if (id === undefined) return 'unsupported'
-      const ask: Ask = { ...askAt(below(baseUrl, 'predictions', id, 'cancel')), method: 'POST' }
+      const ask: Ask = { ...getAsk(below(baseUrl, 'predictions', id, 'cancel')), method: 'POST' }
       const asked = await wire.ask(ask, signal)
       return asked.type === 'answered' ? readCancel(asked.answer) : 'failed'
     },
     async find(attempt, signal) {
       let next: string | null = below(baseUrl, 'predictions')
       for (let page = 0; page < LIST_PAGES && next !== null; page++) {
-        const asked = await wire.ask({ ...askAt(next), maxBytes: 16 * 1024 * 1024 }, signal)
+        const asked = await wire.ask({ ...getAsk(next), maxBytes: 16 * 1024 * 1024 }, signal)
         if (asked.type === 'failed') return { type: 'unknown' }
         const read = readList(asked.answer, attempt, wire.isKnown)
         if (read.type !== 'older') return read
@@ -102,31 +103,20 @@ const SKEW_MS = 60_000
 
 // ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
-const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
-const askAt = (url: string): Ask => ({ method: 'GET', url, headers: JSON_HEADERS, ...SMALL })
-
 export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'body' | 'callbackUrl'>): Ask {
   const hook: JsonObject =
     job.callbackUrl === null ? {} : { webhook: job.callbackUrl, webhook_events_filter: ['completed'] }
   const [model = '', version] = job.providerModel.split(':')
   const url = version === undefined ? below(baseUrl, 'models', model, 'predictions') : below(baseUrl, 'predictions')
   const body: JsonObject = { ...(version === undefined ? {} : { version }), input: job.body, ...hook }
-  return { method: 'POST', url, ...jsonBody(body), ...SMALL, timeoutMs: LIMITS.submitMs }
+  return orderAsk(url, body)
 }
 
 function uploadAsk(baseUrl: string, picture: Picture): Ask {
   const form = new FormData()
   const name = `input.${picture.mime.split('/')[1] ?? 'bin'}`
   form.set('content', new Blob([new Uint8Array(picture.bytes)], { type: picture.mime }), name)
-  const body = { type: 'form', value: form } as const
-  return {
-    method: 'POST',
-    url: below(baseUrl, 'files'),
-    headers: JSON_HEADERS,
-    body,
-    ...SMALL,
-    timeoutMs: LIMITS.submitMs,
-  }
+  return formAsk(below(baseUrl, 'files'), form)
 }
 
 // ── Answers ───────────────────────────────────────────────────────────────────────────────────────
@@ -262,7 +252,7 @@ function createHookSecret(wire: Wire, baseUrl: string, now: () => number): HookS
   let loading: Promise<void> | null = null
   const load = async (): Promise<void> => {
     triedAt = now()
-    const asked = await wire.ask(askAt(below(baseUrl, 'webhooks/default/secret')), AbortSignal.timeout(LIMITS.pollMs))
+    const asked = await wire.ask(getAsk(below(baseUrl, 'webhooks/default/secret')), AbortSignal.timeout(LIMITS.pollMs))
     const parsed = asked.type === 'answered' ? parseSecret(textAt(asked.answer.json, 'key') ?? '') : null
     if (parsed?.ok) secret = parsed.bytes
   }

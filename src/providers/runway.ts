@@ -18,15 +18,16 @@ import {
   type Dialect,
   errorOf,
   fault,
+  getAsk,
   idAt,
-  JSON_HEADERS,
-  jsonBody,
   knownIn,
   LIMITS,
   linkOf,
   listAt,
   mediaLink,
+  orderAsk,
   pending,
+  postAsk,
   type Reading,
   readPoll,
   readSubmit,
@@ -46,12 +47,7 @@ export function createRunway(options: ProtocolOptions): Provider {
     headers,
     secret: { header: 'authorization', value: `Bearer ${key ?? ''}` },
   })
-  const taskAsk = (method: 'GET' | 'DELETE', id: string): Ask => ({
-    method,
-    url: below(baseUrl, 'tasks', id),
-    headers: JSON_HEADERS,
-    ...SMALL,
-  })
+  const taskAsk = (id: string): Ask => getAsk(below(baseUrl, 'tasks', id))
   return {
     id: 'runway',
     missing: key === null ? 'Set RUNWAYML_API_SECRET.' : null,
@@ -63,19 +59,17 @@ export function createRunway(options: ProtocolOptions): Provider {
     async check(ref, signal) {
       const id = idAt(ref, 'id')
       if (id === undefined) return wire.foreign()
-      const reading = await wire.poll(taskAsk('GET', id), signal, POLL_MS, answer =>
-        readCheck(dialect, answer, POLL_MS),
-      )
+      const reading = await wire.poll(taskAsk(id), signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS))
       return wire.settle(id, reading, POLL_MS)
     },
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')
       if (id === undefined) return 'unsupported'
-      const asked = await wire.ask(taskAsk('GET', id), signal)
+      const asked = await wire.ask(taskAsk(id), signal)
       const status = asked.type === 'answered' ? knownIn(STATUSES, at(asked.answer.json, 'status')) : null
       if (status === 'CANCELLED') return 'confirmed'
       if (status !== 'PENDING' && status !== 'THROTTLED' && status !== 'RUNNING') return 'failed'
-      const deleted = await wire.ask(taskAsk('DELETE', id), signal)
+      const deleted = await wire.ask({ ...taskAsk(id), method: 'DELETE' }, signal)
       return deleted.type === 'answered' && deleted.answer.status < 300 ? 'confirmed' : 'failed'
     },
     async upload(picture, signal) {
@@ -100,18 +94,16 @@ export function createRunway(options: ProtocolOptions): Provider {
 }
 
 const POLL_MS = 5_000
-const SMALL = { timeoutMs: LIMITS.pollMs, maxBytes: LIMITS.answerBytes } as const
 
 // ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
 export function submitAsk(baseUrl: string, job: Pick<StartJob, 'providerModel' | 'role' | 'body'>): Ask {
   const path = job.role === 'image_to_video' ? 'image_to_video' : 'text_to_image'
-  const body = jsonBody({ model: job.providerModel, ...job.body })
-  return { method: 'POST', url: below(baseUrl, path), ...body, ...SMALL, timeoutMs: LIMITS.submitMs }
+  return orderAsk(below(baseUrl, path), { model: job.providerModel, ...job.body })
 }
 
 function uploadAsk(baseUrl: string, filename: string): Ask {
-  return { method: 'POST', url: below(baseUrl, 'uploads'), ...jsonBody({ filename, type: 'ephemeral' }), ...SMALL }
+  return postAsk(below(baseUrl, 'uploads'), { filename, type: 'ephemeral' })
 }
 
 /** The storage's own form: its fields first, the file last. */
