@@ -58,18 +58,14 @@ export function createBfl(options: ProtocolOptions): Provider {
       const job = refOf(ref)
       if (!job) return wire.foreign()
       const every = wire.pace(job.hooked, paceOf(now() - job.at))
-      const reading = await wire.poll(getAsk(pollUrl(baseUrl, job)), signal, every, answer =>
-        readCheck(dialect, answer, every),
-      )
-      const isBlind = reading.type === 'lost' && job.hooked && job.poll === null
-      return wire.settle(job.id, isBlind ? pending(every) : reading, every)
+      return wire.poll(job.id, getAsk(pollUrl(baseUrl, job)), signal, every, answer => {
+        const reading = readCheck(dialect, answer, every)
+        const isBlind = reading.type === 'lost' && job.hooked && job.poll === null
+        return isBlind ? pending(every) : reading
+      })
     },
     cancel: async () => 'unsupported',
-    async webhook(request) {
-      const hint = readWebhook(request, secret)
-      if (hint.type === 'hint') wire.heard()
-      return hint
-    },
+    webhook: async request => wire.heard(readWebhook(request, secret)),
     open: (media, signal) => wire.open(media.url, signal),
   }
 }

@@ -49,8 +49,6 @@ export function createBytePlus(options: ProtocolOptions): Provider {
   const { key, baseUrl } = options
   const dialect = arkDialect(key)
   const wire = createWire({ ...options, dialect, secret: { header: 'authorization', value: `Bearer ${key ?? ''}` } })
-  const fetchTask = (id: string, signal: AbortSignal, everyMs: number) =>
-    wire.poll(taskAsk(baseUrl, 'GET', id), signal, everyMs, answer => readCheck(dialect, answer, everyMs))
   return {
     id: 'byteplus',
     missing: key === null ? 'Set ARK_API_KEY.' : null,
@@ -66,7 +64,7 @@ export function createBytePlus(options: ProtocolOptions): Provider {
       const id = idAt(ref, 'id')
       if (id === undefined) return wire.ended(ref) ?? wire.foreign()
       const every = wire.pace(at(ref, 'hooked') === true, VIDEO_POLL_MS)
-      return wire.settle(id, await fetchTask(id, signal, every), every)
+      return wire.poll(id, taskAsk(baseUrl, 'GET', id), signal, every, answer => readCheck(dialect, answer, every))
     },
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')
@@ -90,11 +88,7 @@ export function createBytePlus(options: ProtocolOptions): Provider {
       }
       return { type: 'none' }
     },
-    async webhook(request) {
-      const hint = readWebhook(request)
-      if (hint.type === 'hint') wire.heard()
-      return hint
-    },
+    webhook: async request => wire.heard(readWebhook(request)),
     open: (media, signal) => wire.open(media.url, signal),
   }
 }

@@ -59,13 +59,17 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
     if (id === undefined) return wire.foreign()
     const queue = await inQueue(signal)
     const place = queue.type === 'answered' ? placeIn(queue.answer.json, id) : null
-    if (place === 'running' || place === 'pending') return wire.settle(id, pending(POLL_MS), POLL_MS)
-    const ask = askAt(below(baseUrl, 'history', id))
-    const reading = await wire.poll(ask, signal, POLL_MS, answer => readHistory(answer, id, baseUrl))
-    if (reading.type === 'lost' && dropped.has(id)) return { type: 'failed', error: fault(DIALECT, 'canceled') }
-    // Not in the history proves nothing as long as nobody has seen the queue.
-    const sure = place !== null || reading.type !== 'lost'
-    return wire.settle(id, sure ? reading : pending(2 * POLL_MS), POLL_MS)
+    if (place === 'running' || place === 'pending') {
+      wire.seen(id)
+      return pending(POLL_MS)
+    }
+    return wire.poll(id, askAt(below(baseUrl, 'history', id)), signal, POLL_MS, answer => {
+      const reading = readHistory(answer, id, baseUrl)
+      if (reading.type === 'lost' && dropped.has(id)) return { type: 'failed', error: fault(DIALECT, 'canceled') }
+      // Not in the history proves nothing as long as nobody has seen the queue.
+      const sure = place !== null || reading.type !== 'lost'
+      return sure ? reading : pending(2 * POLL_MS)
+    })
   }
   return {
     id: 'comfyui',

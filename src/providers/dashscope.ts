@@ -46,11 +46,7 @@ export function createDashScope(options: ProtocolOptions): Provider {
     const id = idAt(ref, 'id')
     if (id === undefined) return wire.ended(ref) ?? wire.foreign()
     const ask = getAsk(below(baseUrl, 'tasks', id))
-    return wire.settle(
-      id,
-      await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
-      POLL_MS,
-    )
+    return wire.poll(id, ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS))
   }
   return {
     id: 'dashscope',

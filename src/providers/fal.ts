@@ -70,11 +70,13 @@ export function createFal(options: ProtocolOptions): Provider {
     if (!job) return wire.foreign()
     const every = wire.pace(job.hooked, job.every)
     const urls = urlsOf(baseUrl, job)
-    const status = await wire.poll(getAsk(urls.status), signal, every, answer => readStatus(dialect, answer, every))
-    if (status !== 'completed') return wire.settle(job.id, status, every)
-    const read = (answer: Answer) => readResult(dialect, answer, every, job.before)
-    const result = await wire.poll(getAsk(urls.result), signal, every, read)
-    return wire.settle(job.id, result, every)
+    return wire.poll(job.id, getAsk(urls.status), signal, every, async answer => {
+      const status = readStatus(dialect, answer, every)
+      if (status !== 'completed') return status
+      const asked = await wire.ask(getAsk(urls.result), signal)
+      if (asked.type === 'failed') return unreachable(asked.error, every)
+      return readResult(dialect, asked.answer, every, job.before)
+    })
   }
   return {
     id: 'fal',
@@ -98,11 +100,7 @@ export function createFal(options: ProtocolOptions): Provider {
       const stopped = status === 'IN_QUEUE' && asked.type === 'answered' && asked.answer.status === 202
       return stopped ? 'confirmed' : 'failed'
     },
-    async webhook(request) {
-      const hint = await readWebhook(request, keys)
-      if (hint.type === 'hint') wire.heard()
-      return hint
-    },
+    webhook: async request => wire.heard(await readWebhook(request, keys)),
     async upload(picture, signal) {
       const begun = await wire.ask(uploadAsk(hosts.rest, picture), signal)
       if (begun.type === 'failed') return { ok: false, error: begun.error }

@@ -56,11 +56,7 @@ export function createGoogle(options: ProtocolOptions): Provider {
       const name = nameAt(ref)
       if (name === undefined) return wire.ended(ref) ?? wire.foreign()
       const ask = getAsk(below(baseUrl, name))
-      return wire.settle(
-        name,
-        await wire.poll(ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS)),
-        POLL_MS,
-      )
+      return wire.poll(name, ask, signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS))
     },
     cancel: async () => 'unsupported',
     open: (media, signal) => wire.open(media.url, signal),

@@ -59,7 +59,7 @@ export function createReplicate(options: ProtocolOptions): Provider {
       if (id === undefined) return wire.foreign()
       const every = wire.pace(at(ref, 'hooked') === true, POLL_MS)
       const ask = getAsk(below(baseUrl, 'predictions', id))
-      return wire.settle(id, await wire.poll(ask, signal, every, answer => readCheck(dialect, answer, every)), every)
+      return wire.poll(id, ask, signal, every, answer => readCheck(dialect, answer, every))
     },
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')
@@ -80,11 +80,7 @@ export function createReplicate(options: ProtocolOptions): Provider {
       }
       return { type: 'unknown' }
     },
-    async webhook(request) {
-      const hint = await readWebhook(request, hooks)
-      if (hint.type === 'hint') wire.heard()
-      return hint
-    },
+    webhook: async request => wire.heard(await readWebhook(request, hooks)),
     async upload(picture, signal) {
       const asked = await wire.ask(uploadAsk(baseUrl, picture), signal)
       if (asked.type === 'failed') return { ok: false, error: asked.error }

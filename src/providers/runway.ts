@@ -59,8 +59,7 @@ export function createRunway(options: ProtocolOptions): Provider {
     async check(ref, signal) {
       const id = idAt(ref, 'id')
       if (id === undefined) return wire.foreign()
-      const reading = await wire.poll(taskAsk(id), signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS))
-      return wire.settle(id, reading, POLL_MS)
+      return wire.poll(id, taskAsk(id), signal, POLL_MS, answer => readCheck(dialect, answer, POLL_MS))
     },
     async cancel(ref, signal) {
       const id = idAt(ref, 'id')

@@ -10,7 +10,7 @@
  */
 import { ERRORS, type ErrorCode, type StepError, stepError } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
-import type { Checked, Opened, Started, StartJob } from '../core/ports.ts'
+import type { Checked, Hint, Opened, Started, StartJob } from '../core/ports.ts'
 import { remember } from '../core/remember.ts'
 import type { ProviderMedia } from '../core/run.ts'
 import { type AllowEntry, parseAllow } from '../net/egress/allow.ts'
@@ -61,17 +61,24 @@ export interface Wire {
   /** One call. `bare`: without the key, for an address that came from an answer. */
   ask(ask: Ask, signal: AbortSignal, how?: { bare?: boolean; sending?: () => Promise<void> }): Promise<Asked>
   submit(ask: Ask, job: StartJob, signal: AbortSignal, read: (answer: Answer) => Submitted): Promise<Started>
-  poll<R>(ask: Ask, signal: AbortSignal, everyMs: number, read: (answer: Answer) => R): Promise<R | Checked>
-  /** Turns a reading into an answer: a job is believed to be lost after several such readings over a minute. */
-  settle(id: string, reading: Reading, everyMs: number): Checked
+  /** Asks after a job: it is believed to be lost after several such readings over a minute. */
+  poll(
+    id: string,
+    ask: Ask,
+    signal: AbortSignal,
+    everyMs: number,
+    read: (answer: Answer) => Reading | Promise<Reading>,
+  ): Promise<Checked>
+  /** The job is there, as something else than a poll of it has shown. */
+  seen(id: string): void
   /** The job reference is not one of this protocol. */
   foreign(): Checked
   /** How a synchronous call ended that ran and gave nothing; null for any other reference. */
   ended(ref: Json): Checked | null
   /** Whether a job surely belongs to an attempt that this process has dealt with. */
   isKnown(id: string): boolean
-  /** A verified webhook came: they work. */
-  heard(): void
+  /** What a webhook says; one that is verified shows that they work. */
+  heard(hint: Hint): Hint
   /** The pause between polls: longer while webhooks work. */
   pace(hooked: boolean, everyMs: number): number
   open(url: string, signal: AbortSignal): Promise<Opened>
@@ -126,8 +133,14 @@ export function createWire(options: WireOptions): Wire {
     }
   }
 
+  const seen = (id: string): void => {
+    remember(known, id, true, MEMORY)
+    losses.delete(id)
+  }
+
   return {
     ask,
+    seen,
     async submit(call, job, signal, read) {
       const asked = await ask(call, signal, { sending: () => job.sending() })
       if (asked.type === 'failed') return { type: asked.sent === 'no' ? 'refused' : 'unknown', error: asked.error }
@@ -144,16 +157,14 @@ export function createWire(options: WireOptions): Wire {
       if (id !== undefined) remember(known, id, true, MEMORY)
       return submitted
     },
-    async poll(call, signal, everyMs, read) {
+    async poll(id, call, signal, everyMs, read) {
       const asked = await ask(call, signal)
-      return asked.type === 'failed' ? unreachable(asked.error, everyMs) : read(asked.answer)
-    },
-    settle(id, reading, everyMs) {
-      remember(known, id, true, MEMORY)
+      const reading = asked.type === 'failed' ? unreachable(asked.error, everyMs) : await read(asked.answer)
       if (reading.type !== 'lost') {
-        losses.delete(id)
+        seen(id)
         return reading
       }
+      remember(known, id, true, MEMORY)
       const before = losses.get(id) ?? { polls: 0, since: now() }
       const loss = { ...before, polls: before.polls + 1 }
       remember(losses, id, loss, MEMORY)
@@ -177,8 +188,9 @@ export function createWire(options: WireOptions): Wire {
       }
     },
     isKnown: id => known.has(id),
-    heard: () => {
-      heardAt = now()
+    heard(hint) {
+      if (hint.type === 'hint') heardAt = now()
+      return hint
     },
     pace: (hooked, everyMs) => (hooked && now() - heardAt < HEARD_MS ? HOOKED_FACTOR * everyMs : everyMs),
     async open(url, signal) {
