@@ -42,6 +42,7 @@ import {
   readSubmit,
   type Submitted,
   textAt,
+  wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
 
@@ -145,13 +146,8 @@ export const arkDialect = (key: string | null): Dialect => ({
   provider: 'byteplus',
   secrets: key === null ? [] : [key],
   codeOf: answer => codeByName(textAt(answer.json, 'error', 'code')) ?? codeByStatus(answer.status),
-  wordsOf: json => wordsIn(at(json, 'error')),
+  wordsOf: json => wordsAt(at(json, 'error'), 'code', 'message'),
 })
-
-function wordsIn(error: Json | undefined): string | undefined {
-  const [code, message] = [textAt(error, 'code'), textAt(error, 'message')]
-  return code === undefined && message === undefined ? undefined : [code, message].filter(Boolean).join(': ')
-}
 
 /** Codes come with details behind a dot (`InvalidParameter.Size`). */
 export function codeByName(code: string | undefined): ErrorCode | undefined {
@@ -175,7 +171,7 @@ function errorIn(dialect: Dialect, error: Json | undefined): StepError {
   const code = codeByName(name) ?? 'provider_error'
   const refused = code === 'content_rejected' ? /^(Input|Output)/.exec(name ?? '')?.[1]?.toLowerCase() : undefined
   const says = refused && `refused the ${refused}`
-  return fault(dialect, code, { words: wordsIn(error), ...(says ? { says } : {}) })
+  return fault(dialect, code, { words: wordsAt(error, 'code', 'message'), ...(says ? { says } : {}) })
 }
 
 export function readPictures(dialect: Dialect, answer: Answer, jobsBefore = 0): Submitted {

@@ -37,6 +37,7 @@ import {
   readSubmit,
   type Submitted,
   textAt,
+  wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
 
@@ -198,13 +199,10 @@ const DIALECT: Dialect = {
   codeOf: answer => codeByStatus(answer.status),
   wordsOf(json) {
     const error = at(json, 'error')
-    const head =
-      typeof error === 'string'
-        ? error
-        : [textAt(error, 'message'), textAt(error, 'details')].filter(Boolean).join(': ')
+    const head = typeof error === 'string' ? error : wordsAt(error, 'message', 'details')
     const nodes = Object.values((at(json, 'node_errors') ?? {}) as JsonObject).flatMap(node =>
       listAt(node, 'errors').map(each =>
-        [textAt(node, 'class_type'), textAt(each, 'message'), textAt(each, 'details')].filter(Boolean).join(': '),
+        [textAt(node, 'class_type'), wordsAt(each, 'message', 'details')].filter(Boolean).join(': '),
       ),
     )
     return error === undefined ? undefined : [head, ...nodes].filter(Boolean).join('; ')
@@ -265,8 +263,8 @@ export function readHistory(answer: Answer, id: string, baseUrl: string): Readin
           messages.find(message => at(message, 0) === 'execution_error'),
           1,
         )
-        const words = [textAt(told, 'node_type'), textAt(told, 'exception_message')].filter(Boolean).join(': ')
-        return { type: 'failed', error: fault(DIALECT, 'provider_error', { words: words || 'error' }) }
+        const words = wordsAt(told, 'node_type', 'exception_message') ?? 'error'
+        return { type: 'failed', error: fault(DIALECT, 'provider_error', { words }) }
       }
       default:
         return status satisfies never

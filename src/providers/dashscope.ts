@@ -35,6 +35,7 @@ import {
   readSubmit,
   type Submitted,
   textAt,
+  wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
 
@@ -102,13 +103,8 @@ export const dashScopeDialect = (key: string | null): Dialect => ({
   provider: 'dashscope',
   secrets: key === null ? [] : [key],
   codeOf: answer => codeByName(textAt(answer.json, 'code')) ?? codeByStatus(answer.status),
-  wordsOf: wordsIn,
+  wordsOf: json => wordsAt(json, 'code', 'message'),
 })
-
-function wordsIn(json: Json | undefined): string | undefined {
-  const [code, message] = [textAt(json, 'code'), textAt(json, 'message')]
-  return code === undefined && message === undefined ? undefined : [code, message].filter(Boolean).join(': ')
-}
 
 export function codeByName(code: string | undefined): ErrorCode | undefined {
   if (code === undefined) return undefined
@@ -124,7 +120,9 @@ export function codeByName(code: string | undefined): ErrorCode | undefined {
 }
 
 function errorIn(dialect: Dialect, json: Json | undefined): StepError {
-  return fault(dialect, codeByName(textAt(json, 'code')) ?? 'provider_error', { words: wordsIn(json) })
+  return fault(dialect, codeByName(textAt(json, 'code')) ?? 'provider_error', {
+    words: wordsAt(json, 'code', 'message'),
+  })
 }
 
 export function readPictures(dialect: Dialect, answer: Answer, jobsBefore = 0): Submitted {

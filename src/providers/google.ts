@@ -31,6 +31,7 @@ import {
   readSubmit,
   type Submitted,
   textAt,
+  wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
 
@@ -112,10 +113,7 @@ export const googleDialect = (key: string | null): Dialect => ({
   },
 })
 
-function wordsIn(error: Json | undefined): string | undefined {
-  const [status, message] = [textAt(error, 'status'), textAt(error, 'message')]
-  return status === undefined && message === undefined ? undefined : [status, message].filter(Boolean).join(': ')
-}
+const wordsIn = (error: Json | undefined): string | undefined => wordsAt(error, 'status', 'message')
 
 function codeByName(status: string | undefined): ErrorCode | undefined {
   switch (status) {

@@ -28,6 +28,7 @@ import {
   readSubmit,
   type Submitted,
   textAt,
+  wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
 
@@ -93,10 +94,7 @@ export const openAiDialect = (key: string | null): Dialect => ({
   secrets: key === null ? [] : [key],
   codeOf: answer =>
     codeByName(textAt(answer.json, 'error', 'code')) ?? codeByType(answer) ?? codeByStatus(answer.status),
-  wordsOf(json) {
-    const [code, message] = [textAt(json, 'error', 'code'), textAt(json, 'error', 'message')]
-    return code === undefined && message === undefined ? undefined : [code, message].filter(Boolean).join(': ')
-  },
+  wordsOf: json => wordsAt(at(json, 'error'), 'code', 'message'),
 })
 
 function codeByName(code: string | undefined): ErrorCode | undefined {

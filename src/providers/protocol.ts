@@ -92,6 +92,11 @@ export function textAt(json: Json | undefined, ...path: readonly (string | numbe
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
+/** What some fields say together (`Code: message`), or undefined where none says anything. */
+export function wordsAt(json: Json | undefined, ...names: readonly string[]): string | undefined {
+  return names.flatMap(name => textAt(json, name) ?? []).join(': ') || undefined
+}
+
 /** A job id that may stand in a path, or undefined. */
 export function idAt(json: Json | undefined, ...path: readonly (string | number)[]): string | undefined {
   const value = textAt(json, ...path)

@@ -34,6 +34,7 @@ import {
   type Submitted,
   shareOf,
   textAt,
+  wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
 
@@ -165,7 +166,7 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
       }
       case 'FAILED': {
         const code = textAt(json, 'failureCode') ?? ''
-        const words = [code, textAt(json, 'failure')].filter(Boolean).join(': ') || said
+        const words = wordsAt(json, 'failureCode', 'failure') ?? said
         const says = isRefusal(code) ? refusalWords(code) : undefined
         return { type: 'failed', error: fault(dialect, codeByName(code), { words, ...(says ? { says } : {}) }) }
       }
