@@ -50,9 +50,9 @@ export async function openTracing(config: Config['tracing'], version: string, lo
   return tracingTo(openSpans({ ...config, version, log }))
 }
 
-export function tracingTo(spans: Spans, time: Time = THIS_MACHINE): Tracing {
+export function tracingTo(spans: Spans): Tracing {
   const book = new AttemptBook()
-  const watch = stopwatch(spans, time)
+  const watch = stopwatch(spans)
   return {
     store: store => book.reading(store),
     provider: provider => traced(provider, book, watch),
@@ -81,7 +81,7 @@ export function tracingTo(spans: Spans, time: Time = THIS_MACHINE): Tracing {
         const { runId, slug, status, ms } = run
         const attributes = { 'babychain.run.id': runId, 'babychain.chain': slug, 'babychain.run.status': status }
         const error = status === 'failed' ? status : null
-        spans.record({ name: 'run', runId, kind: 'run', startedAt: time.wall() - ms, ms, attributes, error })
+        spans.record({ name: 'run', runId, kind: 'run', startedAt: Date.now() - ms, ms, attributes, error })
       },
     }),
     close: limitMs => spans.close(limitMs),
@@ -95,13 +95,6 @@ const NONE: Tracing = {
   observer: observer => observer,
   close: async () => {},
 }
-
-interface Time {
-  wall(): number
-  steady(): number
-}
-
-const THIS_MACHINE: Time = { wall: () => Date.now(), steady: () => performance.now() }
 
 /** What a call came to. */
 interface Facts {
@@ -119,13 +112,13 @@ type Watch = <T>(
 ) => Promise<T>
 
 /** Follows a call that has just begun, to its end. */
-function stopwatch(spans: Spans, time: Time): Watch {
+function stopwatch(spans: Spans): Watch {
   return async (name, runId, attributes, call, factsOf) => {
-    const [startedAt, began] = [time.wall(), time.steady()]
+    const [startedAt, began] = [Date.now(), performance.now()]
     const record = ({ outcome, error, httpStatus }: Facts): void => {
       const ended = { 'babychain.outcome': outcome, 'http.response.status_code': httpStatus }
       const all = { ...attributes, ...ended, ...(error === null ? {} : { 'error.type': error }) }
-      spans.record({ name, runId, kind: 'call', startedAt, ms: time.steady() - began, attributes: all, error })
+      spans.record({ name, runId, kind: 'call', startedAt, ms: performance.now() - began, attributes: all, error })
     }
     try {
       const answer = await call

@@ -23,7 +23,6 @@ interface More {
   extra?: Readonly<Record<string, unknown>>
   /** In place of the table's hint, where the request lets us say it better. */
   hint?: string
-  title?: string
   /** In place of the table's status, where HTTP has a narrower one. */
   status?: number
 }
@@ -98,7 +97,7 @@ export function problemResponse(problem: ApiProblem, requestId: string, instance
   const shown = errors.slice(0, MOST_TOLD)
   const document = {
     type: `urn:babychain:problem:${problem.code}`,
-    title: better.title ?? title,
+    title,
     status,
     detail: problem.message,
     instance,

@@ -22,11 +22,11 @@ export function params(properties: Record<string, JsonObject>, required: readonl
 }
 
 /** What the picture or film shall show. Makers that name no limit get 10,000 characters: nobody's model reads more. */
-export function prompt(maxLength = 10_000, more: Partial<Words> = {}): JsonObject {
+export function prompt(maxLength = 10_000): JsonObject {
   return {
     type: 'string',
-    title: more.title ?? 'Prompt',
-    description: more.description ?? 'What it shall show.',
+    title: 'Prompt',
+    description: 'What it shall show.',
     format: 'textarea',
     minLength: 1,
     maxLength,

@@ -12,14 +12,14 @@ export function fal(providerModel: string, write: RouteSpec['write'], price?: Pr
     : { provider: 'fal', providerModel, write, price }
 }
 
-/** Replicate: its prices are in none of our sources, so they are unknown unless given. */
-export function replicate(providerModel: string, write: RouteSpec['write'], price: Price = unknownPrice): RouteSpec {
-  return { provider: 'replicate', providerModel, write, price }
+/** Replicate: its prices are in none of our sources. */
+export function replicate(providerModel: string, write: RouteSpec['write']): RouteSpec {
+  return { provider: 'replicate', providerModel, write, price: unknownPrice }
 }
 
-/** Runway bills in credits of its own: unknown unless given. */
-export function runway(providerModel: string, write: RouteSpec['write'], price: Price = unknownPrice): RouteSpec {
-  return { provider: 'runway', providerModel, write, price }
+/** Runway bills in credits of its own. */
+export function runway(providerModel: string, write: RouteSpec['write']): RouteSpec {
+  return { provider: 'runway', providerModel, write, price: unknownPrice }
 }
 
 /**
@@ -49,13 +49,13 @@ export function noWatermark(draft: Draft): void {
 }
 
 /** fal and Replicate spell the format differently and do not take every one. */
-export function sendFormat(draft: Draft, formats: readonly string[], name = 'output_format'): void {
-  const wanted = draft.text(name)
+export function sendFormat(draft: Draft, formats: readonly string[]): void {
+  const wanted = draft.text('output_format')
   const spelled = wanted === 'jpeg' && formats.includes('jpg') ? 'jpg' : wanted
   if (spelled !== undefined && !formats.includes(spelled)) {
     draft.refuse(`${draft.provider} gives ${formats.join(', ')}, not ${spelled}`)
   }
-  draft.send(name, spelled)
+  draft.send('output_format', spelled)
 }
 
 /** A seed of -1 is random, which is what hosts do without one. */

@@ -47,12 +47,8 @@ export function shapeIn(ratio: string | undefined, separator?: string): Shape | 
 }
 
 /** The ratio of a list that is nearest to a size, and whether it is the same picture. */
-export function nearestRatio(
-  ratio: number,
-  ratios: readonly string[],
-  separator = ':',
-): { ratio: string; same: boolean } {
-  const off = (one: string): number => Math.abs(Math.log(ratioOf(one, separator) / ratio))
+export function nearestRatio(ratio: number, ratios: readonly string[]): { ratio: string; same: boolean } {
+  const off = (one: string): number => Math.abs(Math.log(ratioOf(one) / ratio))
   const best = ratios.toSorted((a, b) => off(a) - off(b))[0] ?? '1:1'
   return { ratio: best, same: off(best) <= Math.log(1 + SAME_RATIO) }
 }

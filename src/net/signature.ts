@@ -36,9 +36,10 @@ export type VerifyInput = {
   readonly body: Uint8Array
   readonly secrets: readonly Uint8Array[]
   readonly nowS: number
-  /** How far the clocks may differ. Default 300 s, as in the reference libraries. */
-  readonly toleranceS?: number
 }
+
+/** How far the clocks may differ, as in the reference libraries. */
+const TOLERANCE_S = 300
 
 export type Verified =
   | { readonly ok: true; readonly timestampS: number }
@@ -50,9 +51,8 @@ export function verify(input: VerifyInput): Verified {
   if (id === null || timestamp === null || signature === null) return { ok: false, reason: 'missing_header' }
   if (!isPlainId(id) || !/^\d{1,12}$/.test(timestamp)) return { ok: false, reason: 'bad_header' }
   const timestampS = Number(timestamp)
-  const toleranceS = input.toleranceS ?? 300
-  if (timestampS < input.nowS - toleranceS) return { ok: false, reason: 'too_old' }
-  if (timestampS > input.nowS + toleranceS) return { ok: false, reason: 'too_new' }
+  if (timestampS < input.nowS - TOLERANCE_S) return { ok: false, reason: 'too_old' }
+  if (timestampS > input.nowS + TOLERANCE_S) return { ok: false, reason: 'too_new' }
   const claimed = claimedDigests(signature)
   if (claimed.length === 0) return { ok: false, reason: 'bad_header' }
   let matches = 0

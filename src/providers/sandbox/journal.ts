@@ -11,7 +11,6 @@
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepError } from '../../core/errors.ts'
-import type { Role } from '../../core/model.ts'
 import { ALWAYS, type Wishes } from './misbehavior.ts'
 import type { Order, Size } from './orders.ts'
 
@@ -19,8 +18,6 @@ export interface Job {
   token: string
   runId: string
   stepId: string
-  model: string
-  role: Role
   /** How often a submit with this token arrived: more than once would be a second payment. */
   submits: number
   startedAt: number

@@ -103,7 +103,7 @@ class Sandbox implements Provider {
     return { type: 'accepted', jobRef: { token: job.token }, pollAfterMs: this.#pollAfter(job), costUsd: 0 }
   }
 
-  #draft({ token, runId, stepId, providerModel, role }: StartJob, read: Order, wishes: Wishes, size: Size): Job {
+  #draft({ token, runId, stepId }: StartJob, read: Order, wishes: Wishes, size: Size): Job {
     const startedAt = this.#options.now()
     const { imageMs, videoMs } = this.#options.latency
     const dueAt = startedAt + (wishes.slowMs ?? (read.kind === 'video' ? videoMs : imageMs))
@@ -112,8 +112,6 @@ class Sandbox implements Provider {
       token,
       runId,
       stepId,
-      model: providerModel,
-      role,
       submits: 1,
       startedAt,
       dueAt,

@@ -19,14 +19,10 @@ export interface DatabaseOrder {
   dataDir: string
   now(): number
   log?: StoreLog
-  /** Folder of the migrations; by default the program's own. */
-  migrations?: string
   /** The operator's word that a restored database may go on: `now`, or the number that the refusal named. */
   resume?: string | null
   /** False where no run may go on: a restored database opens as well, and stays one. */
   isStart?: boolean
-  /** The database may not grow beyond this many pages; for tests of a full disk. */
-  maxPages?: number
   /** The boot of this machine, for tests of a power cut; null where nobody can tell. */
   boot?: string | null
 }
@@ -84,10 +80,9 @@ export function openDatabase(order: DatabaseOrder): OpenDatabase {
     refuseGone({ dataDir, file, resume: order.resume ?? null })
     db = new Database(file, { create: true, readwrite: true })
     setPragmas(db)
-    if (order.maxPages !== undefined) db.run(`PRAGMA max_page_count = ${order.maxPages}`)
     checkForDamage(db, file, order.log)
     makeDurable(db)
-    const applied = migrate(db, order.migrations ?? migrationsFolder(), order.now())
+    const applied = migrate(db, migrationsFolder(), order.now())
     if (applied.length > 0) order.log?.info({ migrations: applied }, 'database migrated')
     begun = order.isStart === false ? null : beginStart(db, order, taken.resolve)
   } catch (error) {
