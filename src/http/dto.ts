@@ -7,7 +7,7 @@
  * 3. What callers send is closed: an unknown field is a mistake, because a typo must not spend money.
  */
 import { type Static, Type } from 'typebox'
-import { anything, define, nullable, text, time, uuid, word } from './dto/schema.ts'
+import { anything, define, listOf, nullable, text, time, uuid, word } from './dto/schema.ts'
 
 // ── What a run is made of ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -188,12 +188,7 @@ export const run = define('ChainRun', Type.Object(runFields, { description: 'One
 
 export const runList = define(
   'ChainRunList',
-  Type.Object({
-    object: word(['list'], 'Always list.'),
-    data: Type.Array(run.ref, { description: 'Newest first.' }),
-    has_more: Type.Boolean(),
-    next_cursor: nullable(text('Give it as `cursor` to get the next page.')),
-  }),
+  listOf(run, 'Newest first.', nullable(text('Give it as `cursor` to get the next page.'))),
 )
 
 export const event = define(

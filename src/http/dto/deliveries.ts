@@ -1,7 +1,7 @@
 /** The public shapes of deliveries, and how they are shown. See dto.ts. */
 import { type Static, Type } from 'typebox'
 import type { Delivery, DeliveryAttempt } from '../../core/delivery.ts'
-import { anything, define, nullable, text, time, uuid, word } from './schema.ts'
+import { anything, define, listOf, nullable, text, time, uuid, word } from './schema.ts'
 import { iso, isoOrNull } from './time.ts'
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'exhausted', 'gone'] as const
@@ -29,12 +29,7 @@ export const delivery = define('Delivery', Type.Object(deliveryFields))
 
 export const deliveryList = define(
   'DeliveryList',
-  Type.Object({
-    object: word(['list'], 'Always list.'),
-    data: Type.Array(delivery.ref, { description: 'Newest first.' }),
-    has_more: Type.Boolean(),
-    next_cursor: nullable(text('For the next page.')),
-  }),
+  listOf(delivery, 'Newest first.', nullable(text('For the next page.'))),
 )
 
 export const deliveryAttempt = define(

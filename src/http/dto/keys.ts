@@ -2,7 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { type ApiKey, SCOPES, type WebhookSecret } from '../../core/keys.ts'
 import { roundUsd } from '../../core/money.ts'
-import { define, nullable, text, time, word } from './schema.ts'
+import { define, listOf, nullable, text, time, word } from './schema.ts'
 import { iso, isoOrNull } from './time.ts'
 
 const scopes = (description: string) => Type.Array(word(SCOPES, 'What it may do.'), { description, minItems: 1 })
@@ -45,15 +45,7 @@ const keyFields = {
 
 export const apiKey = define('ApiKey', Type.Object(keyFields))
 
-export const apiKeyList = define(
-  'ApiKeyList',
-  Type.Object({
-    object: word(['list'], 'Always list.'),
-    data: Type.Array(apiKey.ref, { description: 'Oldest first.' }),
-    has_more: Type.Boolean(),
-    next_cursor: Type.Null(),
-  }),
-)
+export const apiKeyList = define('ApiKeyList', listOf(apiKey, 'Oldest first.', Type.Null()))
 
 export const createdKey = define(
   'CreatedApiKey',
@@ -69,37 +61,25 @@ export const rotatedKey = define(
   Type.Object({ ...keyFields, key: text('The new text: shown this once.') }),
 )
 
-const expiresAt = nullable(text('When it ends by itself, ISO 8601 with zone, in the future. null: never.'))
+const bounds = {
+  expires_at: Type.Optional(nullable(text('When it ends by itself, ISO 8601 with zone, in the future. null: never.'))),
+  rate_per_minute: Type.Optional(limits.rate_per_minute),
+  max_running: Type.Optional(limits.max_running),
+  max_queued: Type.Optional(limits.max_queued),
+  daily_budget_usd: Type.Optional(limits.daily_budget_usd),
+}
 
 export const createKey = define(
   'CreateApiKey',
   Type.Object(
-    {
-      name,
-      scopes: Type.Optional(scopes('At most your own. By default runs:read and runs:write.')),
-      expires_at: Type.Optional(expiresAt),
-      rate_per_minute: Type.Optional(limits.rate_per_minute),
-      max_running: Type.Optional(limits.max_running),
-      max_queued: Type.Optional(limits.max_queued),
-      daily_budget_usd: Type.Optional(limits.daily_budget_usd),
-    },
+    { name, scopes: Type.Optional(scopes('At most your own. By default runs:read and runs:write.')), ...bounds },
     { additionalProperties: false },
   ),
 )
 
 export const changeKey = define(
   'ChangeApiKey',
-  Type.Object(
-    {
-      name: Type.Optional(name),
-      expires_at: Type.Optional(expiresAt),
-      rate_per_minute: Type.Optional(limits.rate_per_minute),
-      max_running: Type.Optional(limits.max_running),
-      max_queued: Type.Optional(limits.max_queued),
-      daily_budget_usd: Type.Optional(limits.daily_budget_usd),
-    },
-    { additionalProperties: false },
-  ),
+  Type.Object({ name: Type.Optional(name), ...bounds }, { additionalProperties: false }),
 )
 
 export const rotation = define(
@@ -131,12 +111,7 @@ export const webhookSecret = define('WebhookSecret', Type.Object(secretFields))
 
 export const webhookSecretList = define(
   'WebhookSecretList',
-  Type.Object({
-    object: word(['list'], 'Always list.'),
-    data: Type.Array(webhookSecret.ref, { description: 'Newest first: at most two.' }),
-    has_more: Type.Boolean(),
-    next_cursor: Type.Null(),
-  }),
+  listOf(webhookSecret, 'Newest first: at most two.', Type.Null()),
 )
 
 export const rotatedSecret = define(

@@ -26,4 +26,13 @@ export function define<S extends TSchema>(name: string, schema: S): Named<S> {
   return { name, schema, ref: refer<Static<S>>(name) }
 }
 
+/** A list of a resource, with what leads to its next page. */
+export const listOf = <S extends TSchema, C extends TSchema>(item: Named<S>, description: string, next_cursor: C) =>
+  Type.Object({
+    object: word(['list'], 'Always list.'),
+    data: Type.Array(item.ref, { description }),
+    has_more: Type.Boolean(),
+    next_cursor,
+  })
+
 const refer = <T>(name: string) => Type.Unsafe<T>({ $ref: `#/components/schemas/${name}` })

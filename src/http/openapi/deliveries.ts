@@ -1,5 +1,5 @@
 /** The description of the operations on deliveries. */
-import { operation, type Parameter, schemaRef } from './operation.ts'
+import { operation, type Parameter, pages, schemaRef } from './operation.ts'
 
 const deliveryId: Parameter = {
   name: 'deliveryId',
@@ -30,13 +30,7 @@ export const list = operation({
       schema: { type: 'string' },
       example: 'hooks.example.com',
     },
-    {
-      name: 'limit',
-      in: 'query',
-      description: 'Deliveries on a page.',
-      schema: { type: 'integer', minimum: 1, maximum: 100, default: 20 },
-    },
-    { name: 'cursor', in: 'query', description: '`next_cursor` of the page before.', schema: { type: 'string' } },
+    ...pages('Deliveries'),
   ],
   answers: { 200: { description: 'A page.', json: 'DeliveryList' } },
   problems: [400, 503],

@@ -16,6 +16,17 @@ export interface Parameter {
   example?: unknown
 }
 
+/** How a list is read in pages. */
+export const pages = (of: string): readonly Parameter[] => [
+  {
+    name: 'limit',
+    in: 'query',
+    description: `${of} on a page.`,
+    schema: { type: 'integer', minimum: 1, maximum: 100, default: 20 },
+  },
+  { name: 'cursor', in: 'query', description: '`next_cursor` of the page before.', schema: { type: 'string' } },
+]
+
 export interface Reply {
   description: string
   /** Name of the schema, when the answer is JSON. */

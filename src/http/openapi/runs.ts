@@ -1,6 +1,6 @@
 /** The description of the operations on runs. */
 import { CREATE_RUN, RUN_ACCEPTED, RUN_SUCCEEDED } from './examples.ts'
-import { operation, type Parameter, schemaRef } from './operation.ts'
+import { operation, type Parameter, pages, schemaRef } from './operation.ts'
 
 const runId: Parameter = {
   name: 'runId',
@@ -143,13 +143,7 @@ export const list = operation({
     bound('gt', 'after'),
     bound('lte', 'at or before'),
     bound('lt', 'before'),
-    {
-      name: 'limit',
-      in: 'query',
-      description: 'Runs on a page.',
-      schema: { type: 'integer', minimum: 1, maximum: 100, default: 20 },
-    },
-    { name: 'cursor', in: 'query', description: '`next_cursor` of the page before.', schema: { type: 'string' } },
+    ...pages('Runs'),
   ],
   answers: { 200: { description: 'A page.', json: 'ChainRunList' } },
   problems: [400, 503],
