@@ -8,6 +8,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '../test/support/free-port.ts'
 import type { LoadOrder, LoadResult } from './load.ts'
 import { short } from './stats.ts'
 
@@ -235,14 +236,6 @@ async function answers(url: string): Promise<boolean> {
   const answer = await fetch(`${url}/readyz`).catch(() => null)
   await answer?.arrayBuffer()
   return answer?.status === 200
-}
-
-/** A port that was free a moment ago. */
-function freePort(): number {
-  const probe = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response() })
-  const { port } = probe
-  void probe.stop(true)
-  return port ?? 0
 }
 
 /** Of a process, from /proc (Linux). */

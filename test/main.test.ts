@@ -21,6 +21,7 @@ import { tellOfBootstrap } from '../src/main/bootstrap.ts'
 import { wordsOf } from '../src/main/words.ts'
 import { openSqliteStore } from '../src/store/sqlite/open.ts'
 import { smallRun } from './support/chaos.ts'
+import { freePort } from './support/free-port.ts'
 import { providerKey } from './support/secrets.ts'
 import { API_KEY, until } from './support/server.ts'
 import { creation, queuedRun } from './support/store-runs.ts'
@@ -42,12 +43,6 @@ async function run(args: readonly string[], env: Env = {}) {
   const child = Bun.spawn([...COMMAND, ...args], { cwd, env: envOf(env), stdout: 'pipe', stderr: 'pipe' })
   const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()])
   return { code: await child.exited, out, err, left: readdirSync(cwd) }
-}
-
-function freePort(hostname = '127.0.0.1'): number {
-  const socket = Bun.listen({ hostname, port: 0, socket: { data() {} } })
-  socket.stop(true)
-  return socket.port
 }
 
 test.each([

@@ -1,10 +1,11 @@
 /** The copy of a paid output: what is waited for, what is asked for afresh, and what a resumed run takes over. */
 import { describe, expect, test } from 'bun:test'
 import { type ErrorCode, stepError } from '../../src/core/errors.ts'
-import type { Event, KeepFault } from '../../src/core/events.ts'
-import { fork, resume, timerAt, transition, wakeAt } from '../../src/core/machine.ts'
+import type { KeepFault } from '../../src/core/events.ts'
+import { fork, resume, timerAt, wakeAt } from '../../src/core/machine.ts'
 import { assertRun, type Output, type Run, type Step, spent } from '../../src/core/run.ts'
 import { LINE, runOf, uuid } from '../support/runs.ts'
+import { type Told, tellFirst } from '../support/told.ts'
 
 const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab', location: 'ab/9.png' }
 const ROUTED = {
@@ -22,19 +23,8 @@ const failed = (fault: KeepFault, code: ErrorCode = 'output_fetch_failed', outpu
 
 const stepOf = (run: Run): Step => run.steps[0] as Step
 
-interface Told {
-  run: Run
-  orders: string[]
-}
-/** Tells the first step something about its newest attempt, by default when the run next wakes. */
-function tell(run: Run, said: object, at = Math.max(run.updatedAt, timerAt(run) ?? 0)): Told {
-  const step = stepOf(run)
-  const attempt = 'attempt' in step ? step.attempt.no : step.attempts.length
-  const next = transition(run, { stepId: step.id, attempt, jitter: 1, at, ...said } as Event)
-  expect(next.ignored).toBeUndefined()
-  assertRun(next.run)
-  return { run: { ...next.run, updatedAt: at }, orders: next.effects.map(each => each.type) }
-}
+/** By default when the run next wakes. */
+const tell = (run: Run, said: object, at = Math.max(run.updatedAt, timerAt(run) ?? 0)) => tellFirst(run, said, at)
 const after = (run: Run, ...said: readonly object[]): Run =>
   said.reduce<Run>((now, each) => tell(now, each, each === WOKE ? undefined : now.updatedAt).run, run)
 

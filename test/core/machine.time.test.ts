@@ -1,10 +1,10 @@
 /** What a step's time is spent on: waiting for a rate, for our own storage, for fresh links, for the last copy. */
 import { describe, expect, test } from 'bun:test'
 import { type StepError, stepError } from '../../src/core/errors.ts'
-import type { Event } from '../../src/core/events.ts'
 import { timerAt, transition } from '../../src/core/machine.ts'
-import { assertRun, LIMITS, type Run, type Step } from '../../src/core/run.ts'
+import { LIMITS, type Run, type Step } from '../../src/core/run.ts'
 import { runOf } from '../support/runs.ts'
+import { tellFirst } from '../support/told.ts'
 
 const MINUTE = 60_000
 const FULL = stepError('storage_unavailable', 'the disk is full')
@@ -16,15 +16,8 @@ const WOKE = { type: 'run.woke' }
 const FRESH = { type: 'job.succeeded', media: [{ url: 'https://x.example/2' }] }
 
 const stepOf = (run: Run): Step => run.steps[0] as Step
-/** Tells the first step something about its newest attempt, a minute after what was before. */
-function tell(run: Run, said: object, at = run.updatedAt + MINUTE): { run: Run; orders: string[] } {
-  const { attempts } = stepOf(run)
-  const attempt = 'attempt' in stepOf(run) ? attempts.length + 1 : attempts.length
-  const next = transition(run, { stepId: stepOf(run).id, attempt, jitter: 1, at, ...said } as Event)
-  expect(next.ignored).toBeUndefined()
-  assertRun(next.run)
-  return { run: { ...next.run, updatedAt: at }, orders: next.effects.map(each => each.type) }
-}
+/** A minute after what was before. */
+const tell = (run: Run, said: object, at = run.updatedAt + MINUTE) => tellFirst(run, said, at)
 const after = (run: Run, ...said: readonly object[]): Run => said.reduce<Run>((now, each) => tell(now, each).run, run)
 
 const routed = {

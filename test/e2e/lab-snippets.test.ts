@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { openBrowser } from '../support/browser.ts'
+import { freePort } from '../support/free-port.ts'
 import { firstPrompt } from '../support/lab.ts'
 import { API_KEY, CALLBACK_SECRET, ServerProcess, until } from '../support/server.ts'
 
@@ -20,6 +21,7 @@ const ENDINGS = { cURL: 'sh', TypeScript: 'ts', Python: 'py' }
 const COMMANDS = { cURL: ['bash'], TypeScript: ['bun'], Python: ['python3'] }
 
 const folder = mkdtempSync(join(tmpdir(), 'babychain-snippets-'))
+/** The egress must know them before the receivers have them. */
 const ports = { TypeScript: freePort(), Python: freePort() }
 
 /** Keeps one callback as a reader of the shell snippet would have kept it. */
@@ -219,12 +221,4 @@ async function halfPost(port: number) {
   socket.write('POST /hook HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf', () => resolve())
   await promise
   return socket
-}
-
-/** Free a moment ago; the egress must know the port before the receiver has it. */
-function freePort(): number {
-  const probe = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response() })
-  const { port } = probe
-  void probe.stop(true)
-  return port ?? 0
 }

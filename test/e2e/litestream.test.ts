@@ -7,6 +7,7 @@ import { cpSync, mkdirSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { builtBinary } from '../support/binary.ts'
 import { smallRun } from '../support/chaos.ts'
+import { freePort } from '../support/free-port.ts'
 import { Litestream, type ReplicaOrder } from '../support/litestream.ts'
 import { type MiniS3, miniS3 } from '../support/mini-s3.ts'
 import { readJobs } from '../support/sandbox-jobs.ts'
@@ -227,12 +228,6 @@ test('an answer takes hardly longer with Litestream beside the server', async ()
     await s.close()
   }
 }, 60_000)
-
-function freePort(): number {
-  const socket = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } })
-  socket.stop(true)
-  return socket.port
-}
 
 async function answers(s: ServerProcess): Promise<{ p50: number; p99: number }> {
   const times: number[] = []

@@ -6,20 +6,10 @@ import type net from 'node:net'
 import { parseAllow } from '../../src/net/egress/allow.ts'
 import type { DownloadRequest } from '../../src/net/egress/download.ts'
 import { EgressError } from '../../src/net/egress/failure.ts'
-import { createEgress, type EgressOptions } from '../../src/net/egress.ts'
-import { AUTHORITY, certificates, httpServer, httpsServer, rawServer, rawTlsServer } from './servers.ts'
+import type { EgressOptions } from '../../src/net/egress.ts'
+import { certificates, egressTo, httpServer, httpsServer, rawServer, rawTlsServer } from './servers.ts'
 
 const FILE = 'https://cdn.example.com/file.png'
-
-function egressTo(port: number, options: Partial<EgressOptions> = {}) {
-  return createEgress({
-    allow: [],
-    ca: AUTHORITY,
-    resolver: async () => [{ address: '93.184.216.34', family: 4 }],
-    dialAs: () => ({ address: '127.0.0.1', port }),
-    ...options,
-  })
-}
 
 const request = (more: Partial<DownloadRequest> = {}): DownloadRequest => ({
   maxBytes: 1 << 20,

@@ -6,9 +6,17 @@ import { isIP } from 'node:net'
 import { parseAllow } from '../../src/net/egress/allow.ts'
 import type { DownloadRequest } from '../../src/net/egress/download.ts'
 import { createEgress, type Egress, type EgressOptions, type PostRequest } from '../../src/net/egress.ts'
-import { AUTHORITY, certificates, httpServer, httpsServer, type Listening, talkingServer } from './servers.ts'
+import {
+  AUTHORITY,
+  certificates,
+  httpServer,
+  httpsServer,
+  type Listening,
+  PUBLIC,
+  egressTo as publicTo,
+  talkingServer,
+} from './servers.ts'
 
-const PUBLIC = '93.184.216.34'
 const KINDS = ['http', 'https'] as const
 
 const opened = new Set<Egress>()
@@ -21,15 +29,8 @@ afterEach(() => {
 function egressTo(port: number, options: Partial<EgressOptions> = {}): Egress {
   const names = ['hooks', 'a', 'b', 'cdn'].map(name => `${name}.example.com:80`)
   const parsed = parseAllow(names.join(' '))
-  const egress = createEgress({
-    allow: parsed.ok ? parsed.entries : [],
-    ca: AUTHORITY,
-    resolver: async () => [{ address: PUBLIC, family: 4 }],
-    dialAs: () => ({ address: '127.0.0.1', port }),
-    // Longer than a test: what ends before has been ended.
-    idleMs: 60_000,
-    ...options,
-  })
+  // Longer than a test: what ends before has been ended.
+  const egress = publicTo(port, { allow: parsed.ok ? parsed.entries : [], idleMs: 60_000, ...options })
   opened.add(egress)
   return egress
 }

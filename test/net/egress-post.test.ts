@@ -2,32 +2,22 @@
 
 import { describe, expect, test } from 'bun:test'
 import { parseAllow } from '../../src/net/egress/allow.ts'
-import { createEgress, type EgressOptions, type PostRequest } from '../../src/net/egress.ts'
+import { createEgress, type PostRequest } from '../../src/net/egress.ts'
 import {
   AUTHORITY,
   certificates,
   closedPort,
   doorTo,
+  egressTo,
   httpServer,
   httpsServer,
+  PUBLIC,
   rawServer,
   rawTlsServer,
 } from './servers.ts'
 
-const PUBLIC = '93.184.216.34'
 const HOOK = 'https://hooks.example.com/hook'
 const BODY = new TextEncoder().encode('{"type":"run.succeeded"}')
-
-/** An egress for which every name is public and every address is the given local port. */
-function egressTo(port: number, options: Partial<EgressOptions> = {}) {
-  return createEgress({
-    allow: [],
-    ca: AUTHORITY,
-    resolver: async () => [{ address: PUBLIC, family: 4 }],
-    dialAs: () => ({ address: '127.0.0.1', port }),
-    ...options,
-  })
-}
 
 const request = (more: Partial<PostRequest> = {}): PostRequest => ({
   headers: { 'content-type': 'application/json', 'webhook-id': 'msg_1' },

@@ -6,6 +6,7 @@ import http from 'node:http'
 import https from 'node:https'
 import net from 'node:net'
 import tls from 'node:tls'
+import { createEgress, type Egress, type EgressOptions } from '../../src/net/egress.ts'
 
 const pem = (name: string) => readFileSync(new URL(`tls/${name}.pem`, import.meta.url), 'utf8')
 
@@ -14,6 +15,20 @@ export const certificates = {
   good: { key: pem('key'), cert: pem('good') },
   expired: { key: pem('key'), cert: pem('expired') },
   otherName: { key: pem('key'), cert: pem('other-name') },
+}
+
+/** Where every name is, for those whom it concerns. */
+export const PUBLIC = '93.184.216.34'
+
+/** An egress for which every name is public and every address is the given local port. */
+export function egressTo(port: number, options: Partial<EgressOptions> = {}): Egress {
+  return createEgress({
+    allow: [],
+    ca: AUTHORITY,
+    resolver: async () => [{ address: PUBLIC, family: 4 }],
+    dialAs: () => ({ address: '127.0.0.1', port }),
+    ...options,
+  })
 }
 
 const open = new Set<{ close: () => unknown }>()

@@ -15,6 +15,21 @@ export const ROUTED = {
 /** Its next poll is far. */
 export const SUBMITTED = { type: 'step.submitted', jobRef: { id: 1 }, pollAt: Number.MAX_SAFE_INTEGER }
 
+export interface Told {
+  run: Run
+  orders: string[]
+}
+
+/** Tells the first step something about its newest attempt; none may be ignored. Gives the names of what is ordered. */
+export function tellFirst(run: Run, said: object, at: number): Told {
+  const [step] = run.steps
+  const attempt = step && 'attempt' in step ? step.attempt.no : step?.attempts.length
+  const next = transition(run, { stepId: step?.id, attempt, jitter: 1, at, ...said } as Event)
+  expect(next.ignored).toBeUndefined()
+  assertRun(next.run)
+  return { run: { ...next.run, updatedAt: at }, orders: next.effects.map(each => each.type) }
+}
+
 /** A second apart where a signal does not say when; none may be ignored. Gives the effects of the last one. */
 export function told(run: Run, ...signals: readonly object[]): { run: Run; effects: readonly Effect[] } {
   let last: { run: Run; effects: readonly Effect[] } = { run, effects: [] }
