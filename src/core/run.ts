@@ -51,10 +51,13 @@ export type CancelOutcome = 'confirmed' | 'unsupported' | 'failed'
 /** What asking a provider to stop a job came to. `unbegun`: confirmed, and nothing is billed, for it takes only what has not begun. */
 export type CancelAnswer = CancelOutcome | 'unbegun'
 
-/** What an attempt brought after it was over for us: canceled, given up, never answered, or said to be unknown. It moves no step. */
+/** What an attempt brought after it was over for us: canceled, given up, never answered, or said to be unknown. */
 export interface LateResult {
   at: number
-  /** What was kept; a later run that resumes this one takes it over. Empty when there was nothing, or it could not be kept. */
+  /**
+   * What was kept: it ends a step that waits, and a later run that resumes this one takes it over. Empty when there was
+   * nothing, or it could not be kept.
+   */
   outputs: readonly Output[]
   error: StepError | null
 }

@@ -189,6 +189,21 @@ describe('a submit that was said not to have reached the provider, and of whose 
     expect(spent(run.steps).usd).toBeCloseTo((said as { costUsd?: number }).costUsd ? 0.12 : 0.1, 9)
   })
 
+  test('ends a step that waits, with its result: nothing is bought in its place', () => {
+    const { run, effects } = told(notFound(runOf(LINE)), LATE)
+    expect(run.steps[0]).toMatchObject({ status: 'succeeded', outputs: [OUTPUT], attempts: [{ outcome: 'failed' }] })
+    expect(effects).toEqual([{ type: 'route', stepId: run.steps[1]?.id ?? '' }])
+    expect(spent(run.steps).usd).toBe(0.05)
+    expect(mediaRowsOf(run, [run.steps[0]?.id ?? '']).map(row => row.mediaId)).toEqual([OUTPUT.mediaId])
+    const routed = transition(run, { ...ROUTED, stepId: run.steps[0]?.id, at: 9_000_000, jitter: 0 } as Event)
+    expect(routed.ignored).toBe('the step is succeeded')
+  })
+
+  test('leaves a step that waits waiting when nothing came of it', () => {
+    const nothing = { outputs: [], error: stepError('provider_error', 'it failed') }
+    expect(told(notFound(runOf(LINE)), { ...LATE, ...nothing }).run.steps[0]?.status).toBe('waiting')
+  })
+
   test('leaves the end of its run as it was', () => {
     const canceled = tell(second(), { type: 'run.cancel_requested' }, { ...CANCELED, attempt: 2 })
     const after = tell(canceled, { ...LATE, attempt: 1 })

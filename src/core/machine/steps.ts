@@ -143,8 +143,10 @@ function cameLate(step: Step, event: AttemptSignal & { type: 'attempt.came_late'
   const known: Attempt['cost'] = { ...billed, basis: billed.estimatedUsd === null ? 'unknown' : 'listed' }
   const cost = metered({ ...attempt, cost: outputs.length > 0 ? known : billed }, event.costUsd)
   const late: Attempt = { ...attempt, jobRef, cost, lateResult: { at, outputs, error } }
-  const attempts = step.attempts.map(each => (each === attempt ? late : each))
-  return { step: { ...step, attempts, updatedAt: at } }
+  const after = { ...step, attempts: step.attempts.map(each => (each === attempt ? late : each)), updatedAt: at }
+  // It is paid, and wanted: no other job is bought in its place.
+  if (step.status === 'waiting' && outputs.length > 0) return { step: end(after, { status: 'succeeded', outputs }, at) }
+  return { step: after }
 }
 
 function onSubmitting(run: Run, step: StepIn<'submitting'>, event: AttemptSignal & Moment): Outcome {

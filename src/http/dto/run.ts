@@ -95,6 +95,8 @@ export function presentEvent(event: RunEvent, runId: string, view: View): EventD
 function presentStep(step: Step, run: Run, view: View): StepDto {
   const attempts = attemptsOf(step)
   const last = attempts.at(-1)
+  // What came late may be of an attempt before the last one.
+  const gave = step.status === 'succeeded' ? attempts.findLast(isGiver) : undefined
   const inputs = inputsOf(step, run, view)
   const outputs = step.status === 'succeeded' ? step.outputs.map(output => presentOutput(output, view)) : []
   return {
@@ -112,12 +114,16 @@ function presentStep(step: Step, run: Run, view: View): StepDto {
     ...(inputs.length > 0 ? { generation_input_file: inputs } : {}),
     ...(outputs.length > 0 ? { generation_output_file: outputs.map(output => output.url), outputs } : {}),
     ...presentProgress(step),
-    provider_used: last?.provider ?? null,
+    provider_used: (gave ?? last)?.provider ?? null,
     provider_cancel: last?.providerCancel ?? null,
     attempts: attempts.map(attempt => presentAttempt(attempt, view)),
     cost: sumOf(attempts),
     inherited: step.inherited,
   }
+}
+
+function isGiver({ outcome, lateResult }: Attempt): boolean {
+  return outcome === 'succeeded' || (lateResult?.outputs ?? []).length > 0
 }
 
 function statusOf(step: Step): StepDto['status'] {

@@ -221,8 +221,8 @@ export function mediaRowsOf(run: Run, changed: readonly string[]): StoredMedia[]
     const owner = { runId: run.id, stepId: step.id, apiKeyId: run.apiKeyId, createdAt: step.updatedAt }
     const inTime = step.status === 'succeeded' ? step.outputs : []
     // Of a change that came before, too: the same commit may hold another one of this step. A row that is there stays.
-    const outputs = [...inTime, ...step.attempts.flatMap(attempt => attempt.lateResult?.outputs ?? [])]
-    return outputs.map(output => ({ ...output, ...owner }))
+    const outputs = new Set([...inTime, ...step.attempts.flatMap(attempt => attempt.lateResult?.outputs ?? [])])
+    return [...outputs].map(output => ({ ...output, ...owner }))
   })
 }
 
