@@ -5,17 +5,19 @@
  * 2. A run takes its place when its first step is routed, and gives it back when it ends. One that has not been routed has
  *    none, whatever its status: its route may be closed for now, or its first steps are another run's. After a start, runs
  *    that have begun take theirs beyond the limit.
- * 3. Who waits is served in the order of asking, each key by itself. A place is kept for who was called, until it has routed.
+ * 3. Who waits is served in the order of asking, each key by itself: a run that was called in vain, or left the line, comes back
+ *    to its turn. A place is kept for who was called, until it has routed.
  * 4. Who was called and cannot begin, as its providers are full or closed, makes way for those that could go elsewhere: who
  *    could go to the same providers only is not asked in vain too, for that would cost a long line each time.
  */
 import type { KeyLimits } from '../core/keys.ts'
 import { QueueFull } from '../core/ports.ts'
 import { attemptsOf, isEnded, isTakenOver, type Run } from '../core/run.ts'
+import { Line } from './line.ts'
 
 export type RunLimits = Pick<KeyLimits, 'maxRunning' | 'maxQueued'>
 
-/** A step whose run waits for a place. `no` counts who asked; `way` says where it could go. */
+/** A step whose run waits for a place. `no` is the turn of the run; `way` says where the step could go. */
 interface Waiter {
   no: number
   runId: string
@@ -28,9 +30,11 @@ interface Runs {
   queued: Set<string>
   running: Set<string>
   /** Who waits, by where it could go. */
-  lines: Map<string, Set<Waiter>>
+  lines: Map<string, Line<Waiter>>
   /** The same by run. */
   waiters: Map<string, Set<Waiter>>
+  /** The turns of runs that asked, until they begin or end. */
+  turns: Map<string, number>
   /** Runs that were called, with the step that has not routed yet. */
   called: Map<string, string>
   /** A line that is being served is not served within. */
@@ -62,6 +66,7 @@ export class Admission {
     // An actor that was lost has not answered.
     const wasCalled = runs.called.delete(run.id)
     if (isEnded(run)) {
+      runs.turns.delete(run.id)
       runs.running.delete(run.id)
       for (const waiter of runs.waiters.get(run.id) ?? []) leaveLine(runs, waiter)
     } else if (hasBegun(run)) runs.running.add(run.id)
@@ -77,6 +82,7 @@ export class Admission {
     if (this.#room(run.apiKeyId, runs) + (runs.called.has(run.id) ? 1 : 0) <= 0) return false
     runs.queued.delete(run.id)
     runs.called.delete(run.id)
+    runs.turns.delete(run.id)
     runs.running.add(run.id)
     for (const waiter of runs.waiters.get(run.id) ?? []) {
       leaveLine(runs, waiter)
@@ -89,20 +95,23 @@ export class Admission {
   leave(run: Run): void {
     const runs = this.#of(run.apiKeyId)
     runs.queued.delete(run.id)
+    runs.turns.delete(run.id)
     const wasCalled = runs.called.delete(run.id)
     if (runs.running.delete(run.id) || wasCalled) this.look(run.apiKeyId)
   }
 
   /**
    * Calls once, when it is worth asking again; `answered` is to be told of that. `way` is the same for all steps that could go
-   * to the same providers. Gives a way to leave the line.
+   * to the same providers. Gives a way to leave the line; the turn of the run is kept.
    */
   wait(run: Run, stepId: string, call: () => void, way = ''): () => void {
     const runs = this.#of(run.apiKeyId)
     this.#asked += 1
-    const waiter = { no: this.#asked, runId: run.id, stepId, way, call }
-    addTo(runs.lines, way, waiter)
-    addTo(runs.waiters, run.id, waiter)
+    const no = runs.turns.get(run.id) ?? this.#asked
+    runs.turns.set(run.id, no)
+    const waiter = { no, runId: run.id, stepId, way, call }
+    addTo(runs.lines, way, waiter, new Line())
+    addTo(runs.waiters, run.id, waiter, new Set())
     return () => leaveLine(runs, waiter)
   }
 
@@ -146,7 +155,7 @@ export class Admission {
     if (known) return known
     const runs: Runs = {
       ...{ queued: new Set(), running: new Set(), called: new Map() },
-      ...{ lines: new Map(), waiters: new Map(), isServed: false },
+      ...{ lines: new Map(), waiters: new Map(), turns: new Map(), isServed: false },
     }
     this.#keys.set(apiKeyId, runs)
     return runs
@@ -157,7 +166,7 @@ export class Admission {
 function firstOf({ lines }: Runs, inVain: ReadonlySet<string>): Waiter | undefined {
   let first: Waiter | undefined
   for (const [way, line] of lines) {
-    const [head] = line
+    const head = line.first
     if (head && !inVain.has(way) && (!first || head.no < first.no)) first = head
   }
   return first
@@ -169,12 +178,20 @@ function leaveLine(runs: Runs, waiter: Waiter): void {
     [runs.waiters, waiter.runId],
   ] as const) {
     const line = lines.get(key)
-    if (line?.delete(waiter) && line.size === 0) lines.delete(key)
+    line?.delete(waiter)
+    if (line?.size === 0) lines.delete(key)
   }
 }
 
-function addTo(lines: Map<string, Set<Waiter>>, key: string, waiter: Waiter): void {
-  lines.set(key, (lines.get(key) ?? new Set()).add(waiter))
+function addTo<L extends { add: (each: Waiter) => unknown }>(
+  lines: Map<string, L>,
+  key: string,
+  waiter: Waiter,
+  empty: L,
+): void {
+  const line = lines.get(key) ?? empty
+  line.add(waiter)
+  lines.set(key, line)
 }
 
 function hasBegun(run: Run): boolean {

@@ -334,6 +334,48 @@ describe('the places of a key', () => {
       },
     ))
 
+  test('of those that can go to the same full provider nobody overtakes who asked before, however often they were called', () => {
+    const script = (n: number): Behavior => ({ type: 'work', ms: n === 0 ? 10_000 : 100_000 })
+    return inWorld(
+      {
+        limits: { maxRunning: 1 },
+        concurrency: provider => (provider === 'p' ? 1 : 8),
+        prices: { q: 0.2 },
+        providers: now => [
+          new RemoteProvider('p', now, () => ({ type: 'work', ms: 60_000 })),
+          new RemoteProvider('q', now, script),
+        ],
+      },
+      async world => {
+        const atQ = { providerOrder: { a: ['q'] } }
+        await world.create({ a: [] }, atQ)
+        const stuck: Run[] = []
+        for (let n = 0; n < 3; n += 1) stuck.push(await world.create({ a: [] }, { maxCostUsd: 0.05 }))
+        const ahead = await world.create({ a: [] }, atQ)
+        await world.create({ a: [] }, { apiKeyId: 'other' })
+        await world.settle()
+        const begun = (await ended(world, [ahead, ...stuck])).map(run => run.steps[0]?.startedAt ?? 0)
+        expect(begun).toEqual(begun.toSorted((a, b) => a - b))
+      },
+    )
+  })
+
+  test('who leaves the line comes back to its turn, unless it was not created after all', () => {
+    const { admission, others, free } = line(4)
+    const [one, two, three] = others as [Run, Run, Run]
+    const begun: number[] = []
+    const wait = (run: Run) =>
+      admission.wait(run, 'a', () => admission.begin(run) && begun.push(others.indexOf(run)), 'p')
+    const leaves = others.map(wait)
+    for (const leave of leaves) leave()
+    admission.leave(one)
+    admission.enter(one)
+    for (const run of [three, one, two]) wait(run)
+    free()
+    for (const run of [two, three]) admission.follow({ ...run, status: 'canceled' })
+    expect(begun).toEqual([1, 2, 0])
+  })
+
   test('a full line refuses the next run and stores nothing of it; a place in it frees up', () =>
     inWorld({ limits: { maxRunning: 1, maxQueued: 3 } }, async world => {
       const first = await world.create({ a: [] })
