@@ -466,8 +466,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a key has places without end',
     file: 'src/engine/admission.ts',
-    from: 'maxRunning !== null && runs.running.size >= maxRunning',
-    to: 'maxRunning !== null && runs.running.size > maxRunning',
+    from: '- running.size - called.size',
+    to: '- running.size - called.size + 1',
     by: 'sim',
   },
   {
