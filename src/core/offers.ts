@@ -9,7 +9,7 @@
 import type { PlannedStep } from './chain.ts'
 import type { Known, Model, PictureLimits, Quote, Route, Shape, Translation } from './model.ts'
 import type { Provider } from './ports.ts'
-import type { Step } from './run.ts'
+import type { Cost, Step } from './run.ts'
 
 type Priced = Pick<PlannedStep, 'params' | 'role' | 'dependsOn'>
 
@@ -25,6 +25,12 @@ export function priceAt(...call: Parameters<typeof quoteAt>): number | null {
 
 export function usdOf(quote: Quote): number | null {
   return typeof quote === 'object' ? (quote?.atMost ?? null) : quote
+}
+
+/** How sure a quote is, in the words of a cost that nobody has metered yet. */
+export function basisOf(quote: Quote): Exclude<Cost['basis'], 'metered'> {
+  if (quote === null) return 'unknown'
+  return typeof quote === 'object' ? 'upper_bound' : 'listed'
 }
 
 function knownOf({ dependsOn }: Priced, incoming: readonly Incoming[]): Known {

@@ -10,7 +10,7 @@
 import { stepError } from '../core/errors.ts'
 import type { Event } from '../core/events.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
-import { express, type Incoming, incomingOf, lackOf, quoteAt, usdOf } from '../core/offers.ts'
+import { basisOf, express, type Incoming, incomingOf, lackOf, quoteAt, usdOf } from '../core/offers.ts'
 import type { Clock, Provider } from '../core/ports.ts'
 import { chooseRoute, type Offer } from '../core/routing.ts'
 import { type Adjustment, type Cost, type Mode, overLimit, type Run, type Step } from '../core/run.ts'
@@ -145,6 +145,5 @@ function trial(provider: Provider | undefined, route: Route, step: Step, incomin
 
 function costOf(route: Route, model: Model, step: Step, incoming: readonly Incoming[]): Cost {
   const quote = quoteAt(route, model, step, incoming)
-  if (quote === null) return UNKNOWN_COST
-  return { estimatedUsd: usdOf(quote), actualUsd: null, basis: typeof quote === 'object' ? 'upper_bound' : 'listed' }
+  return { estimatedUsd: usdOf(quote), actualUsd: null, basis: basisOf(quote) }
 }

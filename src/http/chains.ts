@@ -7,7 +7,7 @@ import { Elysia } from 'elysia'
 import { CHAINS, type Chain, findChain, KIND_OF, MOST_TOLD } from '../core/chain.ts'
 import type { Catalog } from '../core/model.ts'
 import { roundUsd } from '../core/money.ts'
-import { express, priceAt } from '../core/offers.ts'
+import { basisOf, express, quoteAt, usdOf } from '../core/offers.ts'
 import type { EngineStats } from '../core/ports.ts'
 import { chooseRoute } from '../core/routing.ts'
 import { readJson } from './body.ts'
@@ -83,11 +83,13 @@ function estimateStep(
   })
   const choice = chooseRoute(offers, [], order, deps.clock.now())
   const goes = choice.type === 'go' ? choice.offer.route : null
+  const quote = quoteAt(goes, model, planned, incoming)
   return {
     step_key: planned.key,
     model_identifier: model.id,
     provider: goes?.provider ?? null,
-    price_usd: priceAt(goes, model, planned, incoming),
+    price_usd: usdOf(quote),
+    basis: basisOf(quote),
     expected_ms: model.expectedMs,
   }
 }

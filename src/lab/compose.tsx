@@ -1,7 +1,7 @@
 /** Composing: a chain, a card for each step, the callback, the price, the one button, and the code of exactly this. */
 import { useSignal } from '@preact/signals'
 import { useEffect, useLayoutEffect } from 'preact/hooks'
-import type { ChainDto, ModelDto } from '../http/dto/catalog.ts'
+import type { ChainDto, EstimateDto, ModelDto } from '../http/dto/catalog.ts'
 import type { CreateRunDto } from '../http/dto.ts'
 import { ApiFailure, session } from './api.ts'
 import { blockedBy, chains, details, type ModelRow, models } from './catalog.ts'
@@ -206,7 +206,7 @@ function StepCard({ step }: { step: TemplateStep }) {
         )),
       )}
       <footer class="card-foot">
-        <span>{priced ? money(priced.price_usd) : '–'}</span>
+        <span>{priced ? priceWord(priced.price_usd, [priced]) : '–'}</span>
         <span>{priced ? `usually ${span(priced.expected_ms)}` : '–'}</span>
         <span class="dim">{priced?.provider ? `via ${priced.provider}` : ''}</span>
       </footer>
@@ -333,7 +333,7 @@ function RunBar() {
           {reason ?? (refused ? wordsOf(refused.failure) : readyWord())}
         </p>
         <p class="sum">
-          <b>{price?.valid ? money(price.total_usd) : checking.value ? '…' : '–'}</b>
+          <b>{price?.valid ? priceWord(price.total_usd, price.steps) : checking.value ? '…' : '–'}</b>
           <span>{price?.valid ? `usually ${span(price.expected_ms)}` : checking.value ? 'being checked' : ''}</span>
         </p>
         <button
@@ -348,6 +348,12 @@ function RunBar() {
       </section>
     </div>
   )
+}
+
+/** The price of these steps: where one of theirs may be less, so may it. */
+function priceWord(usd: number | null, steps: EstimateDto['steps']): string {
+  const most = usd !== null && steps.some(({ basis }) => basis === 'upper_bound')
+  return `${most ? 'up to ' : ''}${money(usd)}`
 }
 
 /** What the server names stands at its fields as well, as soon as the estimate has come. */

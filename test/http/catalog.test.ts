@@ -167,7 +167,7 @@ describe('an estimate', () => {
       errors: [],
       steps: [
         { step_key: 'text_to_image', provider: 'studio', price_usd: 0.05 },
-        { step_key: 'image_to_video', provider: 'studio', price_usd: 0.05 },
+        { step_key: 'image_to_video', provider: 'studio', price_usd: 0.05, basis: 'listed' },
       ],
       total_usd: 0.1,
     })

@@ -73,12 +73,15 @@ describe('a limit', () => {
     const link = { image_to_image_params: { prompt: 'in the evening', input_image: 'https://a.example/a.png' } }
     const { text_to_image_model: _, ...models } = input.chain_models
     const ask = async (slug: string, order: object) => {
-      const said = await other.json<{ steps: { price_usd: number }[] } & Refusal>(
+      const said = await other.json<{ steps: { price_usd: number; basis: string }[] } & Refusal>(
         'POST',
         `/api/v1/chains/${slug}/estimate`,
         { body: order },
       )
-      return [...said.steps.map(step => step.price_usd), ...said.errors.map(({ code }) => code)]
+      return [
+        ...said.steps.map(step => (step.basis === 'upper_bound' ? `up to ${step.price_usd}` : step.price_usd)),
+        ...said.errors.map(({ code }) => code),
+      ]
     }
     const film = 0.20736
     expect(await ask('chain303', { input: { ...input, ...words }, max_cost_usd: 0.81 })).toEqual([0.2, 0.4, film])
@@ -86,7 +89,7 @@ describe('a limit', () => {
       ...[0.2, 0.4, film],
       'budget_exceeded',
     ])
-    expect(await ask('chain202', { input: { ...input, chain_models: models, ...link } })).toEqual([0.4, film])
+    expect(await ask('chain202', { input: { ...input, chain_models: models, ...link } })).toEqual(['up to 0.4', film])
     await other.close()
   })
 

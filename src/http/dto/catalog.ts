@@ -93,10 +93,18 @@ export const estimate = define(
         price_usd: nullable(
           Type.Number({ description: 'One successful call by the price list: the most that it may cost.' }),
         ),
+        basis: word(
+          ['listed', 'upper_bound', 'unknown'],
+          'Of the price. listed: from the price list. upper_bound: it may be less. unknown: nobody knows.',
+        ),
         expected_ms: Type.Integer(),
       }),
     ),
-    total_usd: nullable(Type.Number({ description: 'Null when a price is unknown.' })),
+    total_usd: nullable(
+      Type.Number({
+        description: 'Null when a price is unknown; the most that it may be, where one is an upper_bound.',
+      }),
+    ),
     expected_ms: Type.Integer(),
   }),
 )
