@@ -9,7 +9,7 @@
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
 import type { Catalog, Model, Route } from '../core/model.ts'
-import { type Incoming, incomingOf, lackOf, obstacleOf, priceAt } from '../core/offers.ts'
+import { type Incoming, incomingOf, lackOf, obstacleOf, quoteAt } from '../core/offers.ts'
 import { type Revised, revise } from '../core/revise.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import { checkCost, type PricedStep } from './costs.ts'
@@ -331,8 +331,8 @@ function checkTakenOver(deps: ApiDeps, steps: readonly Step[]): RequestError[] {
 function pricesOf(deps: ApiDeps, steps: readonly SoundStep[]): PricedStep[] {
   return steps.map(step => {
     const { key, model, planned, incoming } = step
-    const prices = openRoutes(deps, step).map(route => priceAt(route, model, planned, incoming))
-    return { key, model: model.id, prices }
+    const quotes = openRoutes(deps, step).map(route => quoteAt(route, model, planned, incoming))
+    return { key, model: model.id, quotes }
   })
 }
 

@@ -90,6 +90,10 @@ describe('a limit', () => {
       'budget_exceeded',
     ])
     expect(await ask('chain202', { input: { ...input, chain_models: models, ...link } })).toEqual(['up to 0.4', film])
+    const { errors } = await other.json<Refusal>('POST', '/api/v1/chains/chain202/estimate', {
+      body: { input: { ...input, chain_models: models, ...link }, max_cost_usd: 0.6 },
+    })
+    expect(errors[0]?.hint).toMatch(/for image_to_image: .*width and height.*step before.*picture of yours/)
     await other.close()
   })
 
