@@ -5,7 +5,7 @@
 import { useSignal } from '@preact/signals'
 import { useEffect, useId, useRef } from 'preact/hooks'
 import type { RequestErrorDto } from '../http/dto.ts'
-import { useJsonText } from './json-text.ts'
+import { isUnreadable, useJsonText } from './json-text.ts'
 import { NumberField } from './number-field.tsx'
 import { PictureInput } from './pictures.tsx'
 import {
@@ -76,7 +76,8 @@ export function Form({ schema, value, pointer, errors, wired, aside, set }: Form
     .filter(([key]) => !isFirst(key))
     .toSorted(([, a], [, b]) => Number(isPicture(a)) - Number(isPicture(b)))
   const given = rest.filter(([key]) => value[key] !== undefined)
-  const wrong = rest.some(([key]) => [...errors.keys()].some(at => at.startsWith(`${pointer}/${key}`)))
+  const stuck = rest.some(([key]) => isUnreadable(`${pointer}/${key}`))
+  const wrong = stuck || rest.some(([key]) => [...errors.keys()].some(at => at.startsWith(`${pointer}/${key}`)))
   const more = useRef<HTMLDetailsElement>(null)
   // Only ever opened: it would fold up over the field that is being mended.
   useEffect(() => {
@@ -86,7 +87,14 @@ export function Form({ schema, value, pointer, errors, wired, aside, set }: Form
     <div class="fields">
       {common.map(field)}
       {rest.length > 0 && (
-        <details class="more" ref={more}>
+        <details
+          class="more"
+          ref={more}
+          onToggle={event => {
+            // What cannot be read is told nowhere else: it stays in sight.
+            if (stuck) event.currentTarget.open = true
+          }}
+        >
           <summary>
             {rest.length} more setting{rest.length === 1 ? '' : 's'}
             {given.length > 0 && <span class="dim"> · {given.length} set</span>}

@@ -148,6 +148,10 @@ describe('what is no number', () => {
         expect(await field.evaluate(isBad)).toBe(false)
         await type(field, '')
       }
+    await type(guidance, '2e')
+    await page.locator('#why').getByText('cannot be read').waitFor()
+    await unfold(page)
+    await guidance.waitFor()
     await leave(here)
   }, 60_000)
 
