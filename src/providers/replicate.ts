@@ -147,8 +147,8 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
     if (said === undefined) return null
     const status = knownIn(STATUSES, said)
     if (status === null) return pending(everyMs)
-    const failed = (code: ErrorCode, words: string, says?: string): Reading => ({
-      type: 'failed',
+    const failed = (code: ErrorCode, words: string, says?: string) => ({
+      type: 'failed' as const,
       error: fault(dialect, code, { words, ...(says ? { says } : {}) }),
     })
     switch (status) {
@@ -170,7 +170,7 @@ export function readCheck(dialect: Dialect, answer: Answer, everyMs: number): Re
       case 'canceled':
         return failed('canceled', said)
       case 'aborted':
-        return failed('provider_error', said, 'ended the job before it began')
+        return { ...failed('provider_error', said, 'ended the job before it began'), costUsd: 0 }
       default:
         return status satisfies never
     }

@@ -132,9 +132,10 @@ describe('replicate', () => {
     }
   })
 
-  test('an aborted prediction never began: another try is due', () => {
+  test('an aborted prediction never began: it is free, and another try is due', () => {
     expect(readCheck(dialect, answer(200, { status: 'aborted' }), 2_000)).toMatchObject({
       error: { code: 'provider_error' },
+      costUsd: 0,
     })
   })
 
