@@ -54,6 +54,8 @@ export interface RouteSpec {
   /** Pictures must be in the request itself. */
   inline?: boolean
   pictureLimits?: PictureLimits
+  /** Where it is not the model's. */
+  shape?(params: JsonObject, role: Role): Shape | null
   price?: Price
 }
 
@@ -97,7 +99,6 @@ export interface ModelSpec {
 
 export function defineModel(spec: ModelSpec): Model {
   const defaults = defaultsOf(spec.params)
-  const { shape } = spec
   const price =
     (rule: Price) =>
     (params: JsonObject, role: Role, known: Known = {}): Quote =>
@@ -120,8 +121,9 @@ export function defineModel(spec: ModelSpec): Model {
         ...(slot === 'first' && listOf(spec, pointer.slice(1)) ? { or: 'give it in a list, as a further one' } : {}),
       })),
     price: price(spec.price),
-    routes: spec.routes.map(
-      (route): Route => ({
+    routes: spec.routes.map((route): Route => {
+      const shape = route.shape ?? spec.shape
+      return {
         provider: route.provider,
         providerModel: route.providerModel,
         translate: (params, use) => translate(spec, route, params, use),
@@ -132,8 +134,8 @@ export function defineModel(spec: ModelSpec): Model {
         ...(shape
           ? { shape: (params, role) => shape({ ...defaults, ...doneAt(spec, route, params, role) }, role) }
           : {}),
-      }),
-    ),
+      }
+    }),
   }
 }
 

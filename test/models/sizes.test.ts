@@ -48,6 +48,9 @@ describe('a picture is asked for', () => {
     ['bfl/flux-2-flex', { width: 1504, height: 592 }, 'replicate', { width: 1504, height: 608 }],
     ['bfl/flux-2-flex', { width: 1504, height: 592 }, 'fal', { width: 1504, height: 592 }],
     ['bytedance/seedream-4.5', { size: '6000x2000' }, 'replicate', { width: 4096, height: 1365 }],
+    ['bfl/flux-2-klein-4b', {}, 'comfyui', null],
+    ['bfl/flux-2-klein-4b', { width: 512, height: 768 }, 'comfyui', { width: 512, height: 768 }],
+    ['qwen/qwen-image', {}, 'comfyui', { width: 1328, height: 1328 }],
     ['openai/gpt-image-2', {}, 'replicate', { width: 1024, height: 1024 }],
   ]
   test.each(elsewhere)('%s with %j, and %s makes what it takes of it', (id, params, provider, shape) => {

@@ -282,7 +282,8 @@ export const FLUX2_MODELS: readonly Model[] = [
     hosts: [
       fal('fal-ai/flux-2/klein/4b', writeFalKlein, unknownPrice),
       replicate('black-forest-labs/flux-2-klein-4b', writeReplicateKlein),
-      comfyui('flux-2-klein-4b', writeComfyKlein),
+      // Without a size the workflow's own holds, which nobody here knows.
+      { ...comfyui('flux-2-klein-4b', writeComfyKlein), shape: sidesIn },
     ],
   }),
   flux2({
