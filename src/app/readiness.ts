@@ -86,7 +86,7 @@ function lastWrite(file: string): number {
 }
 
 function eventLoop({ p99Ms, maxMs }: LoopLag): Check {
-  const detail = `lag p99 ${Math.round(p99Ms)} ms, max ${Math.round(maxMs)} ms in the last minute or two`
+  const detail = `lag p99 ${Math.round(p99Ms)} ms, max ${Math.round(maxMs)} ms in the last minutes`
   return { name: 'event loop', ok: true, detail }
 }
 

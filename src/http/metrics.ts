@@ -28,7 +28,7 @@ interface Sources {
   waiters(): number
 }
 
-/** How late the event loop was in the last minute or two. */
+/** How late the event loop was in the last minutes. */
 export interface LoopLag {
   p99Ms: number
   maxMs: number
@@ -81,7 +81,7 @@ function measureProcess(registry: Registry, loopLag: () => LoopLag): void {
       },
     })
   gauge('p99', 'The 99th percentile of the delays of the last whole minute.', lag => lag.p99Ms)
-  gauge('max', 'The longest delay of the last minute or two.', lag => lag.maxMs)
+  gauge('max', 'The longest delay of the last minutes.', lag => lag.maxMs)
 }
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])

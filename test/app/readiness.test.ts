@@ -41,7 +41,7 @@ test('it is ready when database and storage take a write', async () => {
 test('it tells the size of the database, the free disk and the lag of the event loop', async () => {
   writeFileSync(join(dataDir, 'babychain.db'), Buffer.alloc(3 << 20))
   expect(await detail('disk')).toMatch(/^database 3\.0 MiB; \S+ [MG]iB of \S+ [MG]iB free$/)
-  expect(await detail('event loop')).toBe('lag p99 12 ms, max 301 ms in the last minute or two')
+  expect(await detail('event loop')).toBe('lag p99 12 ms, max 301 ms in the last minutes')
 })
 
 describe('the replica', () => {
