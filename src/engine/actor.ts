@@ -257,7 +257,7 @@ export class Actor {
     }
     const stands = this.#lines.get(stepId)
     if (stands && routing?.event.type === 'step.deferred') {
-      // Its line stands still too, and goes on as soon.
+      // It keeps its turn, and asks again then; a line that stands still goes on as soon.
       stands.until = routing.event.until
       return
     }
