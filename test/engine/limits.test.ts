@@ -5,23 +5,13 @@ import { QueueFull, StorageUnavailable } from '../../src/core/ports.ts'
 import { isEnded, type Run, type Step, spent } from '../../src/core/run.ts'
 import { Admission } from '../../src/engine/admission.ts'
 import { type Booking, Budget } from '../../src/engine/budget.ts'
+import { inWorld } from '../support/in-world.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { LINE, runOf, T0 } from '../support/runs.ts'
-import { World, type WorldOptions } from '../support/world.ts'
+import type { World } from '../support/world.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
-
-async function inWorld(options: WorldOptions, play: (world: World) => Promise<void>): Promise<void> {
-  const world = new World(options)
-  try {
-    await world.start()
-    await play(world)
-    expect(world.faults).toEqual([])
-  } finally {
-    await world.close()
-  }
-}
 
 const ended = async (world: World, runs: readonly Run[]): Promise<Run[]> => {
   const stored = await Promise.all(runs.map(run => world.process.store.run(run.id)))

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import { Draining, RevisionConflict, StorageUnavailable } from '../../src/core/ports.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
+import { inWorld } from '../support/in-world.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { to, way } from '../support/ways.ts'
 import { World, type WorldOptions } from '../support/world.ts'
@@ -11,26 +12,21 @@ const busy = stepError('provider_overloaded', 'x')
 const limited = stepError('provider_rate_limited', 'slow')
 const MINUTE = 60_000
 
-async function inWorld(
+async function atOne(
   options: WorldOptions & { script?: (n: number, world: World) => Behavior },
   play: (world: World, remote: () => RemoteProvider) => Promise<void>,
 ): Promise<void> {
   const { script = (): Behavior => ({ type: 'work', ms: MINUTE }), ...rest } = options
-  let remote: RemoteProvider | null = null
-  const world: World = new World({
-    ...rest,
-    providers: now => {
-      remote = new RemoteProvider('p', now, n => script(n, world))
-      return [remote]
-    },
-  })
-  try {
-    await world.start()
-    await play(world, () => remote as unknown as RemoteProvider)
-    expect(world.faults).toEqual([])
-  } finally {
-    await world.close()
+  let remote: RemoteProvider
+  let here: World
+  const providers = (now: () => number): RemoteProvider[] => {
+    remote = new RemoteProvider('p', now, n => script(n, here))
+    return [remote]
   }
+  await inWorld({ ...rest, providers }, world => {
+    here = world
+    return play(world, () => remote)
+  })
 }
 
 /** A provider that is down: its breaker is open until 15 s. */
@@ -133,7 +129,7 @@ describe('a model that is refused for its rate', () => {
       refusals += 1
       return { type: 'refuse', error: limited }
     }
-    return inWorld({ concurrency: () => 24, script }, async (world, remote) => {
+    return atOne({ concurrency: () => 24, script }, async (world, remote) => {
       Object.assign(world, { remote: remote() })
       for (let i = 0; i < 30; i += 1) await world.create({ a: [] }, { callback: null })
       await world.settle()
@@ -156,7 +152,7 @@ describe('what a refusal for the rate taught', () => {
   test('lapses: a burst a day after one refusal is as quick as any', () => {
     const script = (n: number): Behavior =>
       n === 0 ? { type: 'refuse', error: limited } : { type: 'work', ms: MINUTE }
-    return inWorld({ concurrency: () => 32, script }, async world => {
+    return atOne({ concurrency: () => 32, script }, async world => {
       await burst(world, 1)
       world.clock.advance(24 * 60 * MINUTE)
       expect(await burst(world, 64)).toBeLessThan(150)
@@ -175,7 +171,7 @@ describe('what a refusal for the rate taught', () => {
       { type: 'refuse', error: slow },
     ]
     const script = (n: number): Behavior => FIRST[n] ?? { type: 'work', ms: 1_000 }
-    return inWorld({ concurrency: () => 32, script }, async (world, remote) => {
+    return atOne({ concurrency: () => 32, script }, async (world, remote) => {
       for (let i = 0; i < 6; i += 1) {
         await world.create({ a: [] })
         await world.settle(() => i < 3 && remote().arrived.length > i, 1_000)
@@ -205,7 +201,7 @@ describe('what a refusal for the rate taught', () => {
       refusals += 1
       return { type: 'refuse', error: limited }
     }
-    return inWorld({ concurrency: () => 32, script }, async world => {
+    return atOne({ concurrency: () => 32, script }, async world => {
       expect(await burst(world, 128)).toBeLessThan(480)
       expect(refusals).toBeLessThan(150)
     })
@@ -296,7 +292,7 @@ test('thousands in line stand still while the way is closed, and no place is los
     if (n === 2) return { type: 'refuse', error: pause }
     return { type: 'work', ms: n === 1 ? MINUTE : 10 }
   }
-  return inWorld({ concurrency: () => 1, script }, async world => {
+  return atOne({ concurrency: () => 1, script }, async world => {
     const runs = await Promise.all(
       Array.from({ length: 6_000 }, () => world.create({ a: [] }, { callback: null, maxCostUsd: null })),
     )
@@ -326,7 +322,7 @@ test('a pause of five seconds takes no time from those who came in it: all of a 
   const pause = stepError('provider_rate_limited', 'slow', { retryAfterMs: 5_000 })
   const script = (n: number): Behavior =>
     n === 1 ? { type: 'refuse', error: pause } : { type: 'work', ms: 20 * MINUTE }
-  return inWorld({ concurrency: () => 2, script }, async (world, remote) => {
+  return atOne({ concurrency: () => 2, script }, async (world, remote) => {
     for (let i = 0; i < 2; i += 1) await world.create({ a: [] })
     await world.settle(() => remote().arrived.length === 2)
     for (let i = 0; i < 10; i += 1) await world.create({ a: [] })
@@ -338,7 +334,7 @@ test('a pause of five seconds takes no time from those who came in it: all of a 
 describe('a run that ends while it stands in line', () => {
   const half = (world: World) => Promise.all(Array.from({ length: 20 }, () => world.create({ a: [] })))
   test('of its provider has no actor any more, and is not counted among those who wait', () =>
-    inWorld({ concurrency: () => 1 }, async world => {
+    atOne({ concurrency: () => 1 }, async world => {
       const runs = await half(world)
       for (const { id } of runs.slice(1)) await world.process.registry.cancel(id)
       await world.settle(() => false, 1_000)
@@ -346,7 +342,7 @@ describe('a run that ends while it stands in line', () => {
     }))
 
   test('of its key neither', () =>
-    inWorld({ limits: { maxRunning: 1 } }, async world => {
+    atOne({ limits: { maxRunning: 1 } }, async world => {
       const runs = await half(world)
       for (const { id } of runs.slice(1)) await world.process.registry.cancel(id)
       await world.settle()
@@ -356,7 +352,7 @@ describe('a run that ends while it stands in line', () => {
 
 describe('an actor that is lost', () => {
   test('gives its places back to others, and not to its own step in line', () =>
-    inWorld({ concurrency: () => 1 }, async world => {
+    atOne({ concurrency: () => 1 }, async world => {
       const { store, registry } = world.process
       const run = await world.create({ a: [], b: [] })
       await world.settle(() => world.providers[0]?.jobs.length === 1, 1_000)
@@ -376,7 +372,7 @@ describe('an actor that is lost', () => {
     }))
 
   test('that was not created after all begins nothing either', () =>
-    inWorld({ concurrency: () => 1 }, async world => {
+    atOne({ concurrency: () => 1 }, async world => {
       const { store, registry } = world.process
       let writes = 0
       const failing = async (): Promise<never> => {

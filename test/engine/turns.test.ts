@@ -4,10 +4,11 @@ import { stepError } from '../../src/core/errors.ts'
 import type { Run } from '../../src/core/run.ts'
 import { Capacity } from '../../src/engine/capacity.ts'
 import { Line } from '../../src/engine/line.ts'
+import { inWorld } from '../support/in-world.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { seeded } from '../support/runs.ts'
 import { to, way } from '../support/ways.ts'
-import { World } from '../support/world.ts'
+import type { World } from '../support/world.ts'
 
 const MINUTE = 60_000
 const slow = (retryAfterMs: number) => stepError('provider_rate_limited', 'slow', { retryAfterMs })
@@ -20,17 +21,8 @@ interface Order {
 }
 
 async function atTwo({ places, p, q }: Order, play: (world: World) => Promise<void>): Promise<void> {
-  const world = new World({
-    concurrency: places,
-    providers: now => [new RemoteProvider('p', now, p), new RemoteProvider('q', now, q)],
-  })
-  try {
-    await world.start()
-    await play(world)
-    expect(world.faults).toEqual([])
-  } finally {
-    await world.close()
-  }
+  const providers = (now: () => number) => [new RemoteProvider('p', now, p), new RemoteProvider('q', now, q)]
+  await inWorld({ concurrency: places, providers }, play)
 }
 
 /** Seconds that passed from the creation of a run to its last attempt, and where that was. */
