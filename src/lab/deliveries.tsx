@@ -7,9 +7,9 @@ import { ApiFailure, session } from './api.ts'
 import { DeliveryLog } from './callback-pane.tsx'
 import { deliveries, deliveryOf, ping, recover } from './delivery.ts'
 import { age, plural, shortId, span } from './format.ts'
+import { More } from './more.tsx'
 import { go, place } from './nav.ts'
 import { now, slowNow } from './now.ts'
-import { More } from './runs.tsx'
 
 const STATUSES = ['pending', 'delivered', 'exhausted', 'gone']
 const shown = signal<readonly DeliveryDto[] | null>(null)

@@ -1,5 +1,5 @@
 /** All runs, newest first: filters in the address, pages by cursor, new ones announced and not thrust in. */
-import { signal, useComputed, useSignal } from '@preact/signals'
+import { signal, useComputed } from '@preact/signals'
 import type { VNode } from 'preact'
 import { useEffect, useMemo } from 'preact/hooks'
 import type { RunDto, RunListDto } from '../http/dto.ts'
@@ -8,6 +8,7 @@ import { ApiFailure, api, local } from './api.ts'
 import { chains } from './catalog.ts'
 import { age, money, plural, shortId, span } from './format.ts'
 import { elapsed, isOver } from './live.ts'
+import { More } from './more.tsx'
 import { go, isBack, place } from './nav.ts'
 import { now, slowNow } from './now.ts'
 
@@ -132,25 +133,6 @@ export function Runs() {
       <ul class="runlist">{list?.runs.map(rowOf)}</ul>
       {list?.cursor && <More what="runs" load={() => load(query, left.signal, list.cursor)} />}
     </div>
-  )
-}
-
-export function More({ what, load }: { what: string; load(): Promise<void> }) {
-  const busy = useSignal(false)
-  return (
-    <button
-      type="button"
-      class="secondary more-button"
-      disabled={busy.value}
-      onClick={() => {
-        busy.value = true
-        void load().finally(() => {
-          busy.value = false
-        })
-      }}
-    >
-      {busy.value ? 'loading …' : `older ${what}`}
-    </button>
   )
 }
 
