@@ -100,8 +100,11 @@ export class MigrationRefused extends Error {
   override name = 'MigrationRefused'
 }
 
+/** SHMSIZE: the index of the WAL, a file that no write names. */
+const NO_ROOM = /^(SQLITE_(FULL|IOERR_SHMSIZE)|ENOSPC|EDQUOT)$/
+
 const passing: [RegExp, string][] = [
-  [/^SQLITE_(FULL|IOERR_SHMSIZE)/, 'the disk is full'],
+  [NO_ROOM, 'the disk is full'],
   [/^SQLITE_IOERR/, 'the disk failed'],
   [/^SQLITE_(BUSY|LOCKED|PROTOCOL)/, 'another program holds the database'],
   [/^SQLITE_READONLY/, 'the database is read-only'],
@@ -137,10 +140,10 @@ export function asOpeningError(error: unknown, file: string): unknown {
   return named(error, file, what)
 }
 
-/** What a start finds no room for; null when it is another error. SHMSIZE: the index of the WAL, a file that no write names. */
+/** What a start finds no room for; null when it is another error. */
 export function asNoRoom(error: unknown, what: string): StorageUnavailable | null {
   const code = sqliteCode(error) ?? (error instanceof Error && 'code' in error ? String(error.code) : '')
-  if (!/^(SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)$/.test(code)) return null
+  if (!NO_ROOM.test(code)) return null
   return new StorageUnavailable(`${what}: the disk is full (${code}). Make room, and try again: nothing is lost.`, {
     cause: error,
   })
