@@ -273,8 +273,7 @@ export class Actor {
 
   /** Stands in line; a step that asks again keeps its turn, also where other providers are open now. */
   #queue(routing: Queueing, stepId: string, model: string): void {
-    const { queue: providers } = routing
-    const at = typeof providers === 'string' ? providers : `at ${providers.join(' ')}`
+    const at = typeof routing.queue === 'string' ? routing.queue : `at ${routing.queue.join(' ')}`
     const until = 'until' in routing ? routing.until : null
     const stands = this.#lines.get(stepId)
     if (stands?.at === at) {
@@ -294,11 +293,11 @@ export class Actor {
       again()
     }
     const leave =
-      providers === 'storage'
+      routing.queue === 'storage'
         ? gate.wait(again)
-        : providers === 'key'
-          ? admission.wait(this.run, stepId, again, 'way' in routing ? routing.way : undefined)
-          : capacity.wait(providers, way, stepId, placed)
+        : routing.queue === 'key'
+          ? admission.wait(this.run, stepId, again, routing.way)
+          : capacity.wait(routing.queue, way, stepId, placed)
     this.#lines.set(stepId, { at, until, leave })
   }
 

@@ -139,9 +139,9 @@ function cameLate(step: Step, event: AttemptSignal & { type: 'attempt.came_late'
   const { at, jobRef, outputs, error } = event
   // What has a result was not free, as it seemed when it ended; nor may be what has a job and seemed never sent.
   const seemedFree = attempt.cost.actualUsd === 0 && (outputs.length > 0 || attempt.submittedAt === null)
-  const billed = seemedFree ? atMost({ ...attempt.cost, actualUsd: null }) : attempt.cost
-  const known: Attempt['cost'] = { ...billed, basis: billed.estimatedUsd === null ? 'unknown' : 'listed' }
-  const cost = metered({ ...attempt, cost: outputs.length > 0 ? known : billed }, event.costUsd)
+  const priced = seemedFree ? atMost({ ...attempt.cost, actualUsd: null }) : attempt.cost
+  const known: Attempt['cost'] = { ...priced, basis: priced.estimatedUsd === null ? 'unknown' : 'listed' }
+  const cost = metered({ ...attempt, cost: outputs.length > 0 ? known : priced }, event.costUsd)
   const late: Attempt = { ...attempt, jobRef, cost, lateResult: { at, outputs, error } }
   const after = { ...step, attempts: step.attempts.map(each => (each === attempt ? late : each)), updatedAt: at }
   // It is paid, and wanted: no other job is bought in its place.
