@@ -115,14 +115,7 @@ function Server() {
           <dt>scopes</dt>
           <dd>{state?.scopes?.join(' ')}</dd>
         </div>
-        {ready.value?.checks.map(check => (
-          <div key={check.name}>
-            <dt>{check.name}</dt>
-            <dd class={check.ok ? 'tone-good' : 'tone-bad'}>{check.detail ?? (check.ok ? 'ok' : 'not ok')}</dd>
-          </div>
-        ))}
       </dl>
-      {note.value && <p class="note">{note.value}</p>}
       <p class="adds">
         <a class="quiet as-button" href="/metrics" target="_blank" rel="noreferrer">
           metrics
@@ -134,6 +127,18 @@ function Server() {
           sign out
         </button>
       </p>
+      {note.value && <p class="note">{note.value}</p>}
+      {/* Below the buttons: an answer that comes while somebody presses one does not move it away. */}
+      {ready.value && (
+        <dl class="facts">
+          {ready.value.checks.map(check => (
+            <div key={check.name}>
+              <dt>{check.name}</dt>
+              <dd class={check.ok ? 'tone-good' : 'tone-bad'}>{check.detail ?? (check.ok ? 'ok' : 'not ok')}</dd>
+            </div>
+          ))}
+        </dl>
+      )}
     </Pane>
   )
 }
