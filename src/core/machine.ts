@@ -3,7 +3,7 @@
  *
  * 1. `transition` and `resume` are pure and total: every event in every state gives an answer, never an exception.
  * 2. A stale or duplicate event changes nothing and is ignored with a reason. A result that comes after its attempt is over
- *    is written beside the attempt, even when the run has ended, and moves nothing.
+ *    is written beside the attempt, even when the run has ended. Its outputs end a step that waits; else it moves nothing.
  * 3. `submit` is ordered by the transition that makes a new attempt, so that the attempt is committed before the call;
  *    `resume` never orders it: after a crash a submit's outcome is unknown and is looked up. One exception: `step.unsent`
  *    says that the call of this attempt surely never left, and orders it once more.

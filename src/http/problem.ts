@@ -1,7 +1,8 @@
 /**
  * How a request is refused: RFC 9457 problem documents, made from the core's code table.
  *
- * 1. Every refusal has a code of the table; status, title, hint and `retryable` come from there and nowhere else.
+ * 1. Every refusal has a code of the table. Title and `retryable` come from there and nowhere else; hint and status, too,
+ *    unless the refusal knows better ones.
  * 2. A refusal is thrown as `ApiProblem` and becomes a response in one place; whatever else is thrown is our fault: it is
  *    logged, and the answer says nothing of it but the request id.
  * 3. An answer is bounded: at most `MOST_TOLD` entries, whoever sent how many mistakes.

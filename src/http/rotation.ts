@@ -1,4 +1,4 @@
-/** How long the one before stays good after a rotation: of keys and of webhook secrets alike. */
+/** How long the one before stays good after a rotation, and what another rotation meets until then: of keys and of webhook secrets. */
 import { readJson } from './body.ts'
 import type { Overlapping } from './deps.ts'
 import { type RotationDto, rotation } from './dto/keys.ts'

@@ -1,4 +1,4 @@
-/** The description of everything but runs: chains, models, media, provider webhooks, operations. */
+/** The description of the operations on chains, models and media, of provider webhooks, and of health and metrics. */
 import { operation } from './operation.ts'
 import { createBody, slug } from './runs.ts'
 
