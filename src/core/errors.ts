@@ -214,13 +214,7 @@ export const ERRORS = {
     'This URL cannot be used',
     'Use a public https URL, or add its host:port to BABYCHAIN_EGRESS_ALLOW.',
   ),
-  conflict: row(
-    409,
-    'caller',
-    false,
-    'It cannot be changed here',
-    'See the detail: what decides it lies outside of this API.',
-  ),
+  conflict: row(409, 'caller', false, 'The state does not allow it', 'See the detail: it says what stands in the way.'),
   rate_limited: row(429, 'caller', true, 'Too many requests', 'Wait for Retry-After.'),
   queue_full: row(
     429,

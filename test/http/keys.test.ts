@@ -291,6 +291,7 @@ describe('a rotation', () => {
     expect([made.status, again.status]).toEqual([200, 409])
     expect(await again.json()).toMatchObject({
       code: 'conflict',
+      title: 'The state does not allow it',
       detail: expect.stringContaining(until),
       hint: expect.stringContaining('"overlap_seconds": 0'),
     })
