@@ -70,7 +70,9 @@ export const lateResult = define(
   'LateResult',
   Type.Object({
     at: time('When we heard of it.'),
-    outputs: Type.Array(output.ref, { description: 'Kept, and taken over by a run that resumes this one.' }),
+    outputs: Type.Array(output.ref, {
+      description: 'Kept: they end a step that still waits; else a run that resumes this one takes them over.',
+    }),
     error: nullable(failure.ref),
   }),
 )
@@ -134,7 +136,7 @@ export const step = define(
     ),
     progress: nullable(Type.Number({ description: '0 to 1, where the provider says so.' })),
     retry_at: nullable(time('When a waiting step is tried again, or an unclear submit looked up.')),
-    provider_used: nullable(text('The provider of the newest attempt.')),
+    provider_used: nullable(text('The provider that gave the output; until there is one, that of the newest attempt.')),
     provider_cancel: nullable(cancelOutcome),
     attempts: Type.Array(attempt.ref, { description: 'Oldest first.' }),
     cost: nullable(cost.ref),

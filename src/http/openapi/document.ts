@@ -79,7 +79,7 @@ const SHAPES = [runShapes, catalogShapes, deliveryShapes, keyShapes]
 
 const DESCRIPTION = `One call creates a durable **run** of a **chain** of image and video models; every output becomes the next input; one signed **callback** ends it.
 
-Times are ISO 8601 in UTC, money is US dollars, null is unknown. Errors are RFC 9457 problem documents with a stable \`code\`, every mistake at once in \`errors\`, and a \`hint\`. Every answer carries \`X-Request-Id\`; \`X-Client-Request-Id\` of a request is echoed. New fields may be added to answers at any time.`
+Times are ISO 8601 in UTC, money is US dollars, null is unknown. Errors are RFC 9457 problem documents with a stable \`code\`, every mistake at once in \`errors\`, and a \`hint\`. Every answer carries \`X-Request-Id\`; \`X-Client-Request-Id\` of a request is echoed. Every answer to a key with a rate limit says in \`RateLimit\` and \`RateLimit-Policy\` what is left; 429 and 503 say in \`Retry-After\` when to come back. New fields may be added to answers at any time.`
 
 const TAGS = [
   { name: 'Runs', description: 'Create, follow, cancel and resume runs.' },

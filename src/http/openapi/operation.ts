@@ -92,7 +92,7 @@ export function schemaRef(name: string): { $ref: string } {
 const header = (description: string, type = 'string') => ({ description, schema: { type } })
 
 const HEADERS = {
-  Location: header('Where the run is.'),
+  Location: header('Where it is.'),
   ETag: header('Changes with the representation.'),
   'Retry-After': header('Seconds after which a poll may find something new.', 'integer'),
   'Idempotent-Replayed': header('`true` when this answer repeats the first one of its Idempotency-Key.'),

@@ -154,7 +154,7 @@ export const events = operation({
   tag: 'Runs',
   summary: 'Follow a run (server-sent events)',
   description:
-    'Every event of the run, from its log and then live: no gap, no repeat. `id` is the number of the event; a client that reconnects with Last-Event-ID gets what follows. A comment comes every 15 s. The stream ends after the last event of the run. A key may have 1024 streams open; the next one is 429.',
+    'Every event of the run, from its log and then live: no gap, no repeat. `id` is the number of the event; a client that reconnects with Last-Event-ID gets what follows. A comment comes every 15 s. The stream ends after the last event of the run. A key may have 1024 streams open, and the server 2000: the next one is 429.',
   scope: 'runs:read',
   parameters: [
     runId,
