@@ -54,8 +54,6 @@ const CLOSURE_KEPT_MS = 24 * 3_600_000
 const LOOK_AGAIN_MS = 1_000
 /** The longest wait without a look at the clock: a timer keeps its span when the clock leaps ahead, what is due does not. */
 const LONGEST_NAP_MS = 60_000
-/** What a stop waits for receivers: most answer within a second, and the platform kills us after 20 or 30. */
-const GRACE_MS = 10_000
 
 export class Outbox implements Post {
   readonly #deps: OutboxDeps
@@ -150,7 +148,7 @@ export class Outbox implements Post {
   }
 
   /** Claims nothing more and waits for what is being sent, for at most `graceMs`; then it is cut off and settled as not made. */
-  async drain(graceMs = GRACE_MS): Promise<void> {
+  async drain(graceMs: number): Promise<void> {
     this.#stopped = true
     this.#alarm?.disarm()
     await this.#claiming

@@ -298,7 +298,7 @@ class Simulation {
     if (!process || process.dead || !process.registry) return
     this.#note('SIGTERM')
     process.stopping = true
-    const drained = Promise.all([process.registry.drain(), process.outbox.drain()])
+    const drained = Promise.all([process.registry.drain(), process.outbox.drain(10_000)])
     await Promise.race([drained, this.#time.wait(20_000), process.died])
     if (!process.dead) this.#crash('after draining')
   }
