@@ -63,7 +63,7 @@ export interface PlannedStep {
   dependsOn: readonly string[]
   /** The pictures that the caller gave, in the model's own order: an https URL, a data URI or `media:{id}`. */
   pictures: readonly string[]
-  /** How long the step may take from its first attempt, in milliseconds. */
+  /** How long the step may take from its first attempt that is not turned away for the provider's rate, in milliseconds. */
   deadlineMs: number
 }
 
