@@ -23,7 +23,8 @@ export const KEYS_HELP = `babychain keys: API keys of this installation
   keys create NAME [--scopes runs:read,runs:write] [--expires 2027-01-01T00:00:00Z]
                    [--rate PER_MINUTE] [--running RUNS] [--queued RUNS] [--budget USD_PER_DAY]
   keys limit ID    [--rate N] [--running N] [--queued N] [--budget USD] [--expires TIME]   (none takes a limit away)
-  keys rotate ID   [--overlap SECONDS]   (the text before works for a day unless you say otherwise)
+  keys rotate ID   [--overlap SECONDS]   (the text before works for a day unless you say otherwise;
+                   while it does, only --overlap 0 rotates again, and ends it at once)
   keys revoke ID   (at once)
   keys reseal      (the master key is lost: a new one, and new webhook secrets in place of those that it sealed)
 
