@@ -55,7 +55,7 @@ export const VARIABLES: readonly Variable[] = [
   {
     name: 'BABYCHAIN_MODE',
     meaning: '`sandbox` (no keys, no cost) or `byok` (your own provider keys)',
-    default: '`byok` if any provider key is set, else `sandbox`',
+    default: '`byok` if any provider key or `COMFYUI_URL` is set, else `sandbox`',
   },
   {
     name: 'BABYCHAIN_API_KEY',
