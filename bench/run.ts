@@ -1,7 +1,7 @@
 /**
  * Measures the product beside the bare reference. README.md says what and how.
  *
- *   bun run bench                         all phases (about 15 minutes)
+ *   bun run bench                         all phases
  *   bun run bench burst steady            some
  *   bun run bench burst --burst=1000 --rounds=3 --product=dist/babychain --only=product --profile=/tmp/prof
  */
