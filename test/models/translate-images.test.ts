@@ -1,16 +1,13 @@
 /** Expected requests, written by hand from the providers' field tables: images. */
-import { expect, test } from 'bun:test'
-import type { Json, JsonObject } from '../../src/core/json.ts'
-import { type Asked, translated } from '../support/translate.ts'
+import { test } from 'bun:test'
+import { expectRefusal, expectTranslation, type RefusedRow, type TranslatedRow } from '../support/translate.ts'
 
 const A = 'https://media.example/a.png'
 const B = 'https://media.example/b.png'
 const C = 'https://media.example/c.png'
 const DATA = 'data:image/png;base64,QUJD'
 
-type Row = [name: string, asked: Asked, providerModel: string, body: JsonObject, adjusted?: Json[]]
-
-const rows: Row[] = [
+const rows: TranslatedRow[] = [
   [
     'FLUX.2 flex at BFL: what other hosts would do differently is told, automatic sizes are not',
     { model: 'bfl/flux-2-flex', provider: 'bfl', params: { prompt: 'p', width: 0 } },
@@ -535,16 +532,9 @@ const rows: Row[] = [
   ],
 ]
 
-test.each(rows)('%s', (_, asked, providerModel, body, adjusted = []) => {
-  const made = translated(asked)
-  if (!made.ok) throw new Error(made.reason)
-  expect(made.body).toEqual(body)
-  expect(made.providerModel).toBe(providerModel)
-  const named = made.adjustments.map((one, i) => (typeof adjusted[i] === 'string' ? one.pointer : one))
-  expect(named as unknown as Json[]).toEqual(adjusted)
-})
+test.each(rows)('%s', expectTranslation)
 
-const refused: [name: string, asked: Asked, reason: RegExp][] = [
+const refused: RefusedRow[] = [
   [
     'fal makes no webp of FLUX.2',
     { model: 'bfl/flux-2-flex', provider: 'fal', params: { prompt: 'p', output_format: 'webp' } },
@@ -607,8 +597,4 @@ const refused: [name: string, asked: Asked, reason: RegExp][] = [
   ],
 ]
 
-test.each(refused)('%s', (_, asked, reason) => {
-  const made = translated(asked)
-  if (made.ok) throw new Error(`not refused: ${JSON.stringify(made.body)}`)
-  expect(made.reason).toMatch(reason)
-})
+test.each(refused)('%s', expectRefusal)

@@ -1,7 +1,7 @@
 /** Expected requests, written by hand from the providers' field tables: films. */
-import { expect, test } from 'bun:test'
-import type { Json, JsonObject } from '../../src/core/json.ts'
-import { type Asked, translated } from '../support/translate.ts'
+import { test } from 'bun:test'
+import type { JsonObject } from '../../src/core/json.ts'
+import { expectRefusal, expectTranslation, type RefusedRow, type TranslatedRow } from '../support/translate.ts'
 
 const A = 'https://media.example/a.png'
 const B = 'https://media.example/b.png'
@@ -10,9 +10,7 @@ const DATA = 'data:image/png;base64,QUJD'
 const text = (words: string): JsonObject => ({ type: 'text', text: words })
 const image = (url: string, role: string): JsonObject => ({ type: 'image_url', image_url: { url }, role })
 
-type Row = [name: string, asked: Asked, providerModel: string, body: JsonObject, adjusted?: Json[]]
-
-const rows: Row[] = [
+const rows: TranslatedRow[] = [
   [
     'Seedance at ModelArk: the first frame comes first, wherever it stands in the content',
     {
@@ -639,16 +637,9 @@ const rows: Row[] = [
   ],
 ]
 
-test.each(rows)('%s', (_, asked, providerModel, body, adjusted = []) => {
-  const made = translated(asked)
-  if (!made.ok) throw new Error(made.reason)
-  expect(made.body).toEqual(body)
-  expect(made.providerModel).toBe(providerModel)
-  const named = made.adjustments.map((one, i) => (typeof adjusted[i] === 'string' ? one.pointer : one))
-  expect(named as unknown as Json[]).toEqual(adjusted)
-})
+test.each(rows)('%s', expectTranslation)
 
-const refused: [name: string, asked: Asked, reason: RegExp][] = [
+const refused: RefusedRow[] = [
   [
     'fal films no automatic duration of Seedance 1.5',
     {
@@ -726,8 +717,4 @@ const refused: [name: string, asked: Asked, reason: RegExp][] = [
   ],
 ]
 
-test.each(refused)('%s', (_, asked, reason) => {
-  const made = translated(asked)
-  if (made.ok) throw new Error(`not refused: ${JSON.stringify(made.body)}`)
-  expect(made.reason).toMatch(reason)
-})
+test.each(refused)('%s', expectRefusal)
