@@ -299,6 +299,13 @@ describe.each(KINDS)('over %s', kind => {
 
   describe('bytes that nobody asked for', () => {
     const other = OK('the answer')
+    const POISONS: [name: string, bytes: string][] = [
+      ['a whole answer', POISON],
+      ['half an answer', POISON.slice(0, 20)],
+      ['rubbish', 'rubbish\r\n'],
+      ['one byte', 'H'],
+      ['an interim reply', 'HTTP/1.1 100 Continue\r\n\r\n'],
+    ]
 
     // The second connection is the one that must answer; on the first one every request would be answered by poison.
     const afterPoison = async (first: (socket: net.Socket) => void, between: (socket: net.Socket) => unknown) => {
@@ -320,13 +327,7 @@ describe.each(KINDS)('over %s', kind => {
     const closed = (socket: net.Socket) =>
       new Promise<void>(resolve => void (socket.destroyed ? resolve() : socket.once('close', resolve)))
 
-    test.each([
-      ['a whole answer', POISON],
-      ['half an answer', POISON.slice(0, 20)],
-      ['rubbish', 'rubbish\r\n'],
-      ['one byte', 'H'],
-      ['an interim reply', 'HTTP/1.1 100 Continue\r\n\r\n'],
-    ])('and come later, %s, end the idle connection', async (_name, bytes) => {
+    test.each(POISONS)('and come later, %s, end the idle connection', async (_name, bytes) => {
       const { text, server } = await afterPoison(
         socket => void socket.write(OK('one')),
         async socket => {
@@ -337,20 +338,17 @@ describe.each(KINDS)('over %s', kind => {
       expect([text, server.requests, server.connections]).toEqual(['the answer', 2, 2])
     })
 
-    test.each([
-      ['a whole answer', POISON],
-      ['half an answer', POISON.slice(0, 20)],
-      ['rubbish', 'rubbish\r\n'],
-      ['one byte', 'H'],
-      ['an interim reply', 'HTTP/1.1 100 Continue\r\n\r\n'],
-    ])('and lie unread when the connection is taken, %s, end it before a byte of the request', async (_name, bytes) => {
-      const { text, server } = await afterPoison(
-        socket => void socket.write(OK('one')),
-        // In this very turn of the loop the next request picks its connection.
-        socket => void socket.write(bytes),
-      )
-      expect([text, server.requests, server.connections]).toEqual(['the answer', 2, 2])
-    })
+    test.each(POISONS)(
+      'and lie unread when the connection is taken, %s, end it before a byte of the request',
+      async (_name, bytes) => {
+        const { text, server } = await afterPoison(
+          socket => void socket.write(OK('one')),
+          // In this very turn of the loop the next request picks its connection.
+          socket => void socket.write(bytes),
+        )
+        expect([text, server.requests, server.connections]).toEqual(['the answer', 2, 2])
+      },
+    )
 
     test.each([
       ['a whole answer', POISON],
