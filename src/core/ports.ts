@@ -236,8 +236,9 @@ export interface Store {
   isUnsent(token: string): Promise<boolean>
   /** The run of an idempotency key, without writing. */
   replay(key: string, fingerprint: string): Promise<Exclude<Created, { type: 'created' }> | null>
+  /** The run as it was committed last, or null. */
   run(id: string): Promise<Run | null>
-  /** Newest first. */
+  /** Runs of a key, newest first. */
   runs(filter: RunFilter): Promise<Run[]>
   /** Events of a run after a sequence number, oldest first. */
   events(runId: string, after: number, limit: number): Promise<RunEvent[]>
@@ -257,10 +258,13 @@ export interface Store {
   closedHosts(since: number): Promise<ClosedHost[]>
   /** When the next delivery becomes due, or null. */
   nextDeliveryAt(): Promise<number | null>
+  /** The callback of a run: one at most. */
   deliveriesOf(runId: string): Promise<Delivery[]>
+  /** The log of a delivery, oldest first. */
   deliveryAttempts(deliveryId: string): Promise<DeliveryAttempt[]>
+  /** A delivery, or null. */
   delivery(id: string): Promise<Delivery | null>
-  /** Newest first, without their bodies. */
+  /** Those of a key, newest first, without their bodies. */
   deliveries(filter: DeliveryFilter): Promise<Omit<Delivery, 'body'>[]>
   /** Makes a delivery due once more, whatever its state: while it is being sent, as soon as that fails. False when there is none. */
   resend(id: string, at: number): Promise<boolean>
@@ -278,13 +282,15 @@ export interface Store {
   rotateWebhookSecret(secret: WebhookSecret, retiresAt: number): Promise<void>
   /** What attempts cost that began in [since, until), or are estimated at. In pieces, with time for everybody else between them. */
   spending(since: number, until: number): AsyncIterable<Spending[]>
+  /** Makes an uploaded file a media; the outputs of a step become media with its commit. */
   addMedia(row: StoredMedia): Promise<void>
+  /** Facts of a media, or null. */
   media(id: string): Promise<StoredMedia | null>
   /** Media whose run ended (or that were uploaded) before a time. */
   staleMedia(before: number, limit: number): Promise<StoredMedia[]>
   /** Removes those that are still stale by then (a run may have taken one up meanwhile); gives the ids of those removed. */
   removeMedia(ids: readonly string[], before: number): Promise<readonly string[]>
-  /** Counts for metrics and health: runs by status, deliveries by status, the most overdue wake time. */
+  /** Counts for metrics and health: runs by status, deliveries by status, the earliest wake time. */
   counts(): Promise<StoreCounts>
   /** Throws with a sentence when the database cannot be written now. */
   probe(): Promise<void>
@@ -295,6 +301,7 @@ export interface Store {
 export interface StoreCounts {
   runs: Record<RunStatus, number>
   deliveries: Record<DeliveryStatus, number>
+  /** The earliest wake time of all runs (ms since the epoch); null when no run is open. */
   oldestDueAt: number | null
 }
 
@@ -372,10 +379,13 @@ export interface Observer {
 }
 
 export interface EngineStats {
+  /** Runs that are live in memory. */
   actors: number
+  /** Jobs, by provider. */
   inFlight: Readonly<Record<string, number>>
   /** Not closed, by `provider/model`. */
   breakers: Readonly<Record<string, 'open' | 'half_open'>>
+  /** Steps that wait for a place, or until outputs can be stored. */
   waiting: number
   /** When the most overdue of the live runs should have been woken (ms since the epoch); null when none is overdue. */
   overdueAt: number | null
@@ -388,7 +398,7 @@ export interface Engine {
   create(order: NewRunOrder): Promise<Created>
   /** Cancels; resolves when the wish is committed, with the run as it then is. Null when there is no such run. */
   cancel(runId: string): Promise<Run | null>
-  /** Hands an inbound webhook's hint to the run it belongs to. */
+  /** Hands an inbound webhook's hint to the run it belongs to. Resolves when what it brings is committed; false when nobody knows the token. */
   hint(token: string, jobRef: Json | null): Promise<boolean>
   /** The run as it now is: the live one where there is one. */
   run(runId: string): Promise<Run | null>
