@@ -24,7 +24,7 @@ import { lookAtMode } from './app/mode.ts'
 import { narrated } from './app/narrator.ts'
 import { createNotifier, type Postman } from './app/notifier.ts'
 import { output } from './app/output.ts'
-import { misfitOf, pictureReader } from './app/pictures.ts'
+import { lookInto, pictureReader } from './app/pictures.ts'
 import { providersOf, routesFor } from './app/providers.ts'
 import { readinessOf } from './app/readiness.ts'
 import { deriveKey, masterKey, seal, unseal } from './app/secrets.ts'
@@ -225,7 +225,7 @@ async function compose(
     version: pkg.version,
     routesOf,
     embeds: route => mustEmbed(providers.get(route.provider), route, config.publicUrl !== null),
-    misfitOf,
+    lookInto,
     providers: own.providers,
     auth: async key => (key === operator ? OPERATOR : access.keys.auth(key)),
     keys: access.keys,

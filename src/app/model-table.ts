@@ -58,7 +58,7 @@ function plainStep(model: Model): PlannedStep {
   const params = plainParams(model)
   return {
     ...{ index: 0, key: 'plain', role, kind: KIND_OF[role], model: model.id },
-    ...{ params, pictures: [], dependsOn, deadlineMs: 0 },
+    ...{ params, pictures: [], pictureShapes: [], dependsOn, deadlineMs: 0 },
   }
 }
 

@@ -12,7 +12,7 @@ import { type Clock, type Media, type Picture, StorageUnavailable } from '../cor
 import { LIMITS } from '../core/run.ts'
 import { EgressError } from '../net/egress/failure.ts'
 import type { Egress } from '../net/egress.ts'
-import { describe, HEAD_BYTES, NOUNS, sniff } from '../store/media/sniff.ts'
+import { describe, type Facts, HEAD_BYTES, inspect, NOUNS, sniff } from '../store/media/sniff.ts'
 
 /** How long we wait for bytes: for the first, for so many more, and in all (ms). */
 interface Patience {
@@ -114,14 +114,20 @@ async function openedInTime(media: Pick<Media, 'open'>, id: string, { clock, sig
   }
 }
 
+/** In so many bytes a picture says how large it is: a camera writes up to 64 KB of other things before it. */
+const SIZE_BYTES = 128 << 10
+
 /**
- * What a data URI holds that is no picture (`text, not a PNG, …`); null for a picture. As `judge` will see it, from its first
- * bytes alone: it may be long, and is asked about with every order.
+ * The size of the picture in a data URI, as far as it says one; or what it holds that is none (`text, not a PNG, …`), as
+ * `judge` will see it. From its first bytes alone: it may be long, and is asked about with every order.
  */
-export function misfitOf(uri: string): string | null {
+export async function lookInto(uri: string): Promise<Pick<Facts, 'width' | 'height'> | { misfit: string }> {
   const from = uri.indexOf(',') + 1
-  const head = Buffer.from(uri.slice(from, from + Math.ceil(HEAD_BYTES / 3) * 4), 'base64')
-  return sniff(head)?.kind === 'image' ? null : `${describe(head)}, not ${NOUNS.image}`
+  const bytes = Buffer.from(uri.slice(from, from + Math.ceil(SIZE_BYTES / 3) * 4), 'base64')
+  const head = bytes.subarray(0, HEAD_BYTES)
+  const format = sniff(head)
+  if (format?.kind !== 'image') return { misfit: `${describe(head)}, not ${NOUNS.image}` }
+  return inspect(format, bytes.length, async (start, length) => bytes.subarray(start, start + length))
 }
 
 function fromDataUri(ref: string) {

@@ -7,7 +7,7 @@
  */
 import type { Problem } from './errors.ts'
 import { isObject, type Json, type JsonObject } from './json.ts'
-import type { Catalog, Model, Role, StepKind } from './model.ts'
+import type { Catalog, Model, Role, Shape, StepKind } from './model.ts'
 import { nearest } from './nearest.ts'
 
 export interface ChainStep {
@@ -63,6 +63,8 @@ export interface PlannedStep {
   dependsOn: readonly string[]
   /** The pictures that the caller gave, in the model's own order: an https URL, a data URI or `media:{id}`. */
   pictures: readonly string[]
+  /** Of each of them the shape, as it was known when the run was asked for: none where nobody knew it. */
+  pictureShapes: readonly (readonly Shape[])[]
   /** How long the step may take from its first attempt that is not turned away for the provider's rate, in milliseconds. */
   deadlineMs: number
 }
@@ -116,6 +118,7 @@ function planStep(step: ChainStep, index: number, model: Model, params: JsonObje
     params,
     dependsOn: step.dependsOn,
     pictures: pictures.map(picture => picture.value),
+    pictureShapes: pictures.map(() => []),
     deadlineMs: Math.max(usual, allowed),
   }
 }

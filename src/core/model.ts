@@ -26,6 +26,8 @@ export interface PictureLimits {
 export interface Known {
   /** The pictures of the steps before, in order, each with the shapes that it may have: none where nobody knows it. */
   incoming?: readonly (readonly Shape[])[]
+  /** Those that the caller gave, in the model's own order, in the same way. */
+  given?: readonly (readonly Shape[])[]
   /** What the provider says that it made: so many pictures or tokens. */
   counted?: number
 }

@@ -9,9 +9,9 @@
 import type { PlannedStep } from './chain.ts'
 import type { Known, Model, PictureLimits, Quote, Route, Shape, Translation } from './model.ts'
 import type { Provider } from './ports.ts'
-import type { Cost, Step } from './run.ts'
+import type { Cost, Output, Step } from './run.ts'
 
-type Priced = Pick<PlannedStep, 'params' | 'role' | 'dependsOn'>
+type Priced = Pick<PlannedStep, 'params' | 'role' | 'dependsOn' | 'pictureShapes'>
 
 /** What one call costs. No route: at the maker's prices. */
 export function quoteAt(route: Route | null, model: Model, step: Priced, incoming: readonly Incoming[]): Quote {
@@ -33,8 +33,11 @@ export function basisOf(quote: Quote): Exclude<Cost['basis'], 'metered'> {
   return typeof quote === 'object' ? 'upper_bound' : 'listed'
 }
 
-function knownOf({ dependsOn }: Priced, incoming: readonly Incoming[]): Known {
-  return { incoming: dependsOn.map(key => incoming.find(({ from }) => from === key)?.shapes ?? []) }
+function knownOf({ dependsOn, pictureShapes }: Priced, incoming: readonly Incoming[]): Known {
+  return {
+    incoming: dependsOn.map(key => incoming.find(({ from }) => from === key)?.shapes ?? []),
+    given: pictureShapes,
+  }
 }
 
 /** Why a provider takes nothing here; null when it has what it needs. */
@@ -78,8 +81,12 @@ export function incomingOf(
 
 function shapesOf(step: PlannedStep | Step, routesOf: (step: PlannedStep) => readonly Route[]): (Shape | null)[] {
   if (!('outputs' in step)) return routesOf(step).map(route => route.shape?.(step.params, step.role) ?? null)
-  const { width, height } = step.outputs[0] ?? {}
-  return width !== undefined && height !== undefined ? [{ width, height }] : []
+  return [...shapesOfPicture(step.outputs[0] ?? {})]
+}
+
+/** The shape of a picture that is there: none where nobody could tell its size. */
+export function shapesOfPicture({ width = 0, height = 0 }: Pick<Output, 'width' | 'height'>): readonly Shape[] {
+  return width > 0 && height > 0 ? [{ width, height }] : []
 }
 
 function fits({ side, ratio }: PictureLimits, shape: Shape): boolean {

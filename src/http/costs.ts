@@ -84,7 +84,7 @@ function overDay(least: readonly Least[], budget: number, spent: number): Reques
 function fixes(least: readonly Least[]): string {
   const open = least.filter(({ isMost }) => isMost).map(({ key }) => key)
   if (open.length === 0) return ''
-  return ` The most that it may be is counted for ${open.join(', ')}: fix how much is made there (width and height, or a size), and the size of the step before; a picture of yours counts as the largest.`
+  return ` The most that it may be is counted for ${open.join(', ')}: fix how much is made there (width and height, or a size), and the size of the step before; upload a picture of yours that is a link, which counts as the largest.`
 }
 
 function unpriced(key: string, model: string, byRun: boolean): RequestError {

@@ -24,7 +24,7 @@ import {
 import { iso, isoOrNull, timeOf } from './dto/time.ts'
 import { type Authorized, type Context, guarded, isUuid, json } from './exchange.ts'
 import * as docs from './openapi/deliveries.ts'
-import { ApiProblem, type RequestError, refusal, urlNotAllowed } from './problem.ts'
+import { ApiProblem, type RequestError, refusal, URL_NOT_ALLOWED } from './problem.ts'
 import { checker } from './shape.ts'
 import { createShares, type Shares } from './shares.ts'
 
@@ -185,7 +185,7 @@ async function ping(deps: ApiDeps, exchange: Authorized, pings: Shares): Promise
   const errors = checkPing(body)
   if (errors.length > 0) throw refusal(errors)
   const { url } = body as PingOrderDto
-  if (!deps.checkUrl(url)) throw refusal([urlNotAllowed('/url')])
+  if (!deps.checkUrl(url)) throw refusal([{ pointer: '/url', ...URL_NOT_ALLOWED }])
   const place = pings.take(apiKeyId)
   if ('full' in place) throw busy(place.full)
   exchange.allowSilence(PING_SECONDS)

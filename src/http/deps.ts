@@ -33,8 +33,11 @@ export interface ApiDeps {
   routesOf(model: Model): readonly Route[]
   /** True where the stored pictures of a call must be in the request itself: there they have a limit together. */
   embeds(route: Route): boolean
-  /** What a data URI holds in place of a picture (`text, not a PNG, …`), told as a step would find it; null for a picture. */
-  misfitOf(dataUri: string): string | null
+  /**
+   * The size of the picture in a data URI, as far as it says one; or what is there in its place (`text, not a PNG, …`), as a
+   * step would find it.
+   */
+  lookInto(dataUri: string): Promise<{ width?: number; height?: number } | { misfit: string }>
   /** Every provider adapter; `missing` is null when it can be used, else what to set. */
   providers: readonly { id: string; missing: string | null }[]
   /** The owner of a bearer key; null for unknown, expired and revoked ones alike. May throw StorageUnavailable. */

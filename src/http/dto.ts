@@ -218,7 +218,7 @@ const providerOrder = Type.Unsafe<string[] | Record<string, string[]>>({
 })
 
 const LIMIT_RULE =
-  'No step is submitted whose listed price would take the run above so many US dollars; what the provider then bills counts for the steps after it. Where nobody knows before how large an input picture is (edits with FLUX.2 are billed by the megapixels that go in and come out) or how much will be made, the most that it can be is counted: the basis of that cost is upper_bound. A model without a known price is not run under a limit.'
+  'No step is submitted whose listed price would take the run above so many US dollars; what the provider then bills counts for the steps after it. Edits with FLUX.2 are billed by the megapixels that go in and come out. Where nobody knows before how large an input picture is (as behind a link; of one that was uploaded, or stands in a data URI, it is known) or how much will be made, the most that it can be is counted: the basis of that cost is upper_bound. A model without a known price is not run under a limit.'
 
 const maxCost = (description: string) => Type.Number({ description, exclusiveMinimum: 0, maximum: 1_000_000 })
 

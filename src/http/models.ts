@@ -75,7 +75,7 @@ function presentModel(deps: ApiDeps, model: Model, stats: EngineStats): ModelDto
 
 function plainPrice(route: Route, model: Model, role: Role): number | null {
   const dependsOn = role === 'text_to_image' ? [] : [PLAIN.from]
-  return priceAt(route, model, { params: {}, role, dependsOn }, [PLAIN])
+  return priceAt(route, model, { params: {}, role, dependsOn, pictureShapes: [] }, [PLAIN])
 }
 
 export interface RouteOffer {

@@ -8,14 +8,14 @@
  */
 import { type Chain, escapePointer, type Plan, type PlannedStep, plan } from '../core/chain.ts'
 import { isObject, type Json, type JsonObject } from '../core/json.ts'
-import type { Catalog, Model, Route } from '../core/model.ts'
-import { type Incoming, incomingOf, lackOf, obstacleOf, quoteAt } from '../core/offers.ts'
+import type { Catalog, Model, Route, Shape } from '../core/model.ts'
+import { type Incoming, incomingOf, lackOf, obstacleOf, quoteAt, shapesOfPicture } from '../core/offers.ts'
 import { type Revised, revise } from '../core/revise.ts'
 import { LIMITS, type Run, type Step } from '../core/run.ts'
 import { checkCost, type PricedStep } from './costs.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { type CreateRunDto, createRun, type ResumeRunDto, resumeRun } from './dto.ts'
-import { type RequestError, urlNotAllowed } from './problem.ts'
+import { type RequestError, URL_NOT_ALLOWED } from './problem.ts'
 import { checker } from './shape.ts'
 
 export interface Order {
@@ -49,10 +49,13 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
   const hasInput = isObject(body) && !shape.some(error => error.pointer === '/input')
   const planned = hasInput ? plan(chain, sent.input, deps.catalog) : null
   const problems = planned && !planned.ok ? planned.problems : []
-  const sound = planned ? soundSteps(deps, chain, sent.input, planned) : []
+  const right = planned ? soundSteps(deps, chain, sent.input, planned) : []
+  const looked = await lookAtPictures(deps, principal, right)
+  const known = right.map(step => measured(step, looked))
+  const sound = withModels(deps, known)
   const errors: RequestError[] = [...shape, ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem }))]
   errors.push(...checkWebhookUrl(deps, sent.webhook_url))
-  errors.push(...(await checkPictures(deps, principal, sound)))
+  errors.push(...sound.flatMap(step => checkPictures(deps, step, looked)))
   const keys = chain.steps.map(step => step.key)
   const wellOrdered = !shape.some(error => error.pointer?.startsWith('/provider_order'))
   if (wellOrdered) errors.push(...checkProviders(deps, keys, sound, sent.provider_order))
@@ -68,7 +71,7 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
     providerOrder,
     order: {
       input: order.input as JsonObject,
-      steps: planned.steps,
+      steps: known,
       webhookUrl: order.webhook_url ?? null,
       metadata: order.metadata ?? {},
       providerOrder,
@@ -79,9 +82,9 @@ export async function examine(deps: ApiDeps, principal: Principal, chain: Chain,
 
 const SCHEMA_HINT = 'GET /api/v1/models/{maker}/{name} has the JSON Schema of the parameters.'
 
-function soundSteps(deps: ApiDeps, chain: Chain, input: Json | undefined, whole: Plan): SoundStep[] {
-  const right = whole.ok ? whole.steps : chain.steps.flatMap((_, i) => planAlone(chain, i, input, deps.catalog))
-  return withModels(deps, right)
+/** The steps that by themselves are right. */
+function soundSteps(deps: ApiDeps, chain: Chain, input: Json | undefined, whole: Plan): PlannedStep[] {
+  return whole.ok ? whole.steps : chain.steps.flatMap((_, i) => planAlone(chain, i, input, deps.catalog))
 }
 
 /** Steps with their models; one whose model is not in the catalogue is left out. */
@@ -166,23 +169,25 @@ export async function examineFork(
   const change = (changed: JsonObject) => revise(forked, changed, deps.catalog, anew)
   const revised = change(changes)
   const problems = revised.ok ? [] : revised.problems
-  const steps = withModels(deps, revised.ok ? revised.run.steps : revisedAlone(keys, changes, change))
-  const again = steps.filter(
-    ({ key, planned }) => planned.status === 'queued' && (isClear || changesStep(changes, key)),
-  )
+  const isAgain = ({ key, status }: Step) => status === 'queued' && (isClear || changesStep(changes, key))
+  const right = revised.ok ? revised.run.steps : revisedAlone(keys, changes, change)
+  const looked = await lookAtPictures(deps, principal, right.filter(isAgain))
+  const known = right.map(step => (isAgain(step) ? measured(step, looked) : step))
+  const steps = withModels(deps, known)
+  const again = steps.filter(({ planned }) => isAgain(planned))
   const isKept = (key: string) => forked.steps.some(step => step.key === key && step.inherited)
   const errors = [
     ...before,
     ...problems.map(problem => ({ hint: SCHEMA_HINT, ...problem })),
     ...checkProviders(deps, keys, steps, order.provider_order),
-    ...(await checkPictures(deps, principal, again)),
+    ...again.flatMap(step => checkPictures(deps, step, looked)),
     ...again.flatMap(step => checkRoutes(deps, step, step.planned.dependsOn.find(isKept))),
     ...(revised.ok ? checkTakenOver(deps, revised.run.steps) : []),
     ...(isClear ? checkCost(deps.keys, principal, pricesOf(deps, again), forked.maxCostUsd) : []),
   ]
   if (errors.length > 0 || !revised.ok) return { ok: false, errors }
   const providerOrder = { ...forked.providerOrder, ...named }
-  return { ok: true, run: { ...revised.run, providerOrder } }
+  return { ok: true, run: { ...revised.run, steps: known, providerOrder } }
 }
 
 /**
@@ -220,54 +225,70 @@ function changesStep(changes: JsonObject, key: string): boolean {
 }
 
 function checkWebhookUrl({ checkUrl }: ApiDeps, url: Json | undefined): RequestError[] {
-  return typeof url === 'string' && !checkUrl(url) ? [urlNotAllowed('/webhook_url')] : []
+  return typeof url === 'string' && !checkUrl(url) ? [{ pointer: '/webhook_url', ...URL_NOT_ALLOWED }] : []
 }
 
-async function checkPictures(
-  deps: ApiDeps,
-  principal: Principal,
-  steps: readonly SoundStep[],
-): Promise<RequestError[]> {
-  const found = steps.map(async step => {
-    const given = step.model.pictures(step.planned.params)
-    const at = given.map(({ pointer }) => `/input/${step.key}_params${pointer}`)
-    const checked = await Promise.all(given.map(({ value }, i) => checkPicture(deps, principal, at[i] ?? '', value)))
-    const errors = checked.flatMap(each => ('code' in each ? [each] : []))
-    return errors.length > 0 ? errors : checkSum(deps, step, at, checked as { bytes: number }[])
-  })
-  return (await Promise.all(found)).flat()
+/** A picture that can be sent. Of a link nobody knows anything yet. */
+interface Looked {
+  bytes: number
+  shapes: readonly Shape[]
 }
 
-/** What is wrong with a picture, or its size in bytes: 0 for a link, whose size nobody knows yet. */
-async function checkPicture(
-  { media, checkUrl, misfitOf }: ApiDeps,
+/** What is wrong with one, wherever it stands. */
+type Wrong = Omit<RequestError, 'pointer'>
+
+/** By what names it, each picture that these steps are given. */
+async function lookAtPictures(deps: ApiDeps, principal: Principal, steps: readonly PlannedStep[]) {
+  const refs = new Set(steps.flatMap(step => step.pictures))
+  return new Map(await Promise.all([...refs].map(async ref => [ref, await lookAt(deps, principal, ref)] as const)))
+}
+
+async function lookAt(
+  { media, checkUrl, lookInto }: ApiDeps,
   { apiKeyId }: Principal,
-  pointer: string,
-  value: string,
-): Promise<RequestError | { bytes: number }> {
-  if (value.startsWith('media:')) {
-    const stored = await media.find(value.slice('media:'.length))
+  ref: string,
+): Promise<Looked | Wrong> {
+  if (ref.startsWith('media:')) {
+    const stored = await media.find(ref.slice('media:'.length))
     const own = stored?.apiKeyId === apiKeyId ? stored : null
-    if (own?.mime.startsWith('image/')) return own
-    const detail = own ? `${value} is no picture but ${own.mime}` : `there is no ${value}`
-    return { pointer, code: 'unknown_media', detail, hint: 'Upload the picture with POST /api/v1/media.' }
+    if (own?.mime.startsWith('image/')) return { bytes: own.bytes, shapes: shapesOfPicture(own) }
+    const detail = own ? `${ref} is no picture but ${own.mime}` : `there is no ${ref}`
+    return { code: 'unknown_media', detail, hint: 'Upload the picture with POST /api/v1/media.' }
   }
-  if (value.startsWith('data:')) {
-    const sound = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/i.test(value)
-    const misfit = sound ? misfitOf(value) : 'not valid base64'
-    if (misfit === null) return { bytes: (value.length * 3) / 4 }
+  if (ref.startsWith('data:')) {
+    const sound = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/i.test(ref)
+    const seen = sound ? await lookInto(ref) : { misfit: 'not valid base64' }
+    if (!('misfit' in seen)) return { bytes: (ref.length * 3) / 4, shapes: shapesOfPicture(seen) }
     const hint = sound ? 'Give the bytes of a PNG, JPEG or WebP.' : 'Upload it with POST /api/v1/media.'
-    return { pointer, code: 'picture_reference', detail: `the data URI is ${misfit}`, hint }
+    return { code: 'picture_reference', detail: `the data URI is ${seen.misfit}`, hint }
   }
-  return checkUrl(value) ? { bytes: 0 } : urlNotAllowed(pointer)
+  return checkUrl(ref) ? { bytes: 0, shapes: [] } : URL_NOT_ALLOWED
+}
+
+/** A step with what is known of its pictures: it is stored with them, so that the engine need not ask. */
+function measured<S extends PlannedStep>(step: S, looked: ReadonlyMap<string, Looked | Wrong>): S {
+  const shapesOf = (ref: string): readonly Shape[] => {
+    const one = looked.get(ref)
+    return one && 'shapes' in one ? one.shapes : []
+  }
+  return step.pictures.length === 0 ? step : { ...step, pictureShapes: step.pictures.map(shapesOf) }
+}
+
+function checkPictures(deps: ApiDeps, step: SoundStep, looked: ReadonlyMap<string, Looked | Wrong>): RequestError[] {
+  const given = step.model.pictures(step.planned.params).flatMap(({ pointer, value }) => {
+    const seen = looked.get(value)
+    return seen ? [{ pointer: `/input/${step.key}_params${pointer}`, ...seen }] : []
+  })
+  const errors = given.filter(each => 'code' in each)
+  const pictures = given.filter(each => 'bytes' in each)
+  return errors.length > 0 ? errors : checkSum(deps, step, pictures)
 }
 
 /** The pictures of a step together, where every provider that could run it takes them in the request itself. */
 function checkSum(
   deps: ApiDeps,
   step: SoundStep,
-  pointers: readonly string[],
-  pictures: readonly { bytes: number }[],
+  pictures: readonly { pointer: string; bytes: number }[],
 ): RequestError[] {
   const most = LIMITS.requestPictureBytes
   let sum = 0
@@ -280,7 +301,7 @@ function checkSum(
   if (!open.every(route => deps.embeds(route))) return []
   const detail = `the input pictures of ${step.key} up to this one have ${Math.round(sum)} bytes; one request takes at most ${most}`
   const hint = 'Give fewer or smaller pictures; one that is given twice counts twice.'
-  return [{ pointer: pointers[over] ?? '', code: 'pictures_too_large', detail, hint }]
+  return [{ pointer: pictures[over]?.pointer ?? '', code: 'pictures_too_large', detail, hint }]
 }
 
 /**

@@ -65,10 +65,11 @@ export function refusal(errors: readonly RequestError[]): ApiProblem {
 }
 
 /** A link that may never be dialled: one sentence, whatever the reason, since it must not say what our network holds. */
-export function urlNotAllowed(pointer: string): RequestError {
-  const hint = 'Use a public https URL without user name, or add its host:port to BABYCHAIN_EGRESS_ALLOW.'
-  return { pointer, code: 'url_not_allowed', detail: 'This URL cannot be used.', hint }
-}
+export const URL_NOT_ALLOWED = {
+  code: 'url_not_allowed',
+  detail: 'This URL cannot be used.',
+  hint: 'Use a public https URL without user name, or add its host:port to BABYCHAIN_EGRESS_ALLOW.',
+} as const
 
 /** What a thrown thing means to the caller; null when it is a bug, which the answer does not describe. */
 export function asProblem(thrown: unknown): ApiProblem | null {

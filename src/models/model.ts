@@ -143,11 +143,12 @@ function rounded(quote: Quote): Quote {
   return quote !== null && typeof quote === 'object' ? { atMost: roundUsd(quote.atMost) } : roundUsd(quote)
 }
 
-/** Of the pictures that the caller gave nobody knows the shapes before they are read. */
-function callOf(spec: ModelSpec, params: JsonObject, role: Role, { incoming = [], counted }: Known): Call {
+function callOf(spec: ModelSpec, params: JsonObject, role: Role, { incoming = [], given = [], counted }: Known): Call {
   const inputs = ordered(spec, params, incoming.length > 0)
-  const others = new Array<readonly Shape[]>(pictureCount(inputs, role, incoming.length) - incoming.length).fill([])
-  return { pictures: [...incoming, ...others], ...(counted === undefined ? {} : { counted }) }
+  const own = inputs.map((_, i) => given[i] ?? [])
+  const lacking = pictureCount(inputs, role, incoming.length) - incoming.length - own.length
+  const first = [...incoming, ...new Array<readonly Shape[]>(lacking).fill([])]
+  return { pictures: [...first, ...own], ...(counted === undefined ? {} : { counted }) }
 }
 
 function validate(spec: ModelSpec, params: JsonObject, use: Use): Problem[] {

@@ -14,6 +14,7 @@ const step: PlannedStep = {
   params: { n: 3 },
   dependsOn: [],
   pictures: ['https://pictures.example/a.png'],
+  pictureShapes: [[]],
   deadlineMs: 1_000,
 }
 
@@ -102,11 +103,11 @@ test('a call costs what the route says; where it says nothing, what the maker sa
   expect(priceAt({ ...route('url'), price: () => ({ atMost: 2 }) }, model, step, [])).toBe(2)
 })
 
-test('a price knows the pictures of the steps before, each in its place, and of which nobody knows the shape', () => {
+test('a price knows the pictures of the steps before and of the caller, each in its place, and of which nobody knows the shape', () => {
   const seen: unknown[] = []
   const asked: Route = { ...route('url'), price: (_params, _role, known) => ({ atMost: seen.push(known) }) }
-  const joined = { ...step, dependsOn: ['a', 'b'] }
+  const joined = { ...step, dependsOn: ['a', 'b'], pictureShapes: [[], [{ width: 40, height: 30 }]] }
   const incoming = [{ from: 'b', shapes: [{ ratio: 2 }] }]
   expect(quoteAt(asked, { price: () => null } as unknown as Model, joined, incoming)).toEqual({ atMost: 1 })
-  expect(seen).toEqual([{ incoming: [[], [{ ratio: 2 }]] }])
+  expect(seen).toEqual([{ incoming: [[], [{ ratio: 2 }]], given: joined.pictureShapes }])
 })

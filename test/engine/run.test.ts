@@ -4,9 +4,9 @@ import { stepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
 import { type Checked, type Started, type StartJob, StorageUnavailable } from '../../src/core/ports.ts'
-import type { StepIn } from '../../src/core/run.ts'
+import type { Step, StepIn } from '../../src/core/run.ts'
 import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
-import { DIAMOND, LINE } from '../support/runs.ts'
+import { DIAMOND, LINE, runOf } from '../support/runs.ts'
 import { World, type WorldOptions } from '../support/world.ts'
 
 const worlds: World[] = []
@@ -129,6 +129,25 @@ test('so is one that reads the picture of another, where nobody knows its size',
   const { id } = await w.create({ a: [], edit: ['a'], b: ['a'] })
   const bases = (await w.finish(id)).steps.map(step => step.attempts[0]?.cost.basis)
   expect(bases).toEqual(['listed', 'upper_bound', 'listed'])
+})
+
+test('what a picture of the caller costs goes by the shape that is stored with it, also after a restart', async () => {
+  const busy = stepError('provider_rate_limited', 'slow down', { retryAfterMs: 30_000 })
+  const script = (n: number): Behavior => (n < 4 ? { type: 'refuse', error: busy } : { type: 'work' })
+  const w = await world({ providers: now => [new RemoteProvider('p', now, script)] })
+  const start = async (pictureShapes: Step['pictureShapes']) => {
+    const [step] = runOf({ edit: [] }).steps
+    const pictures = ['https://pictures.example/a.png']
+    return (await w.create({ edit: [] }, { steps: [{ ...(step as Step), pictures, pictureShapes }] })).id
+  }
+  const ids = [await start([[{ width: 40, height: 30 }]]), await start([[]])]
+  await w.settle(() => false, 1_000)
+  await w.restart()
+  const bases = async (id = '') => (await w.finish(id)).steps[0]?.attempts.map(({ cost }) => cost.basis)
+  expect([await bases(ids[0]), await bases(ids[1])]).toEqual([
+    ['listed', 'listed', 'metered'],
+    ['upper_bound', 'upper_bound', 'metered'],
+  ])
 })
 
 test('where no list names the price of what a provider counts, the estimate stays what it was', async () => {

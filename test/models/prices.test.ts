@@ -144,6 +144,21 @@ describe('an edit with FLUX.2 costs the megapixels that go in and those that com
     }
   })
 
+  test('of the pictures that the caller gave those count as they are whose size is known, each in its place', () => {
+    const words = { prompt: 'p', input_image: 'media:a', input_image_2: 'https://a.example/b.png' }
+    const { price } = routeOf('bfl/flux-2-flex', 'bfl')
+    const usd = (params: JsonObject, known: Parameters<NonNullable<typeof price>>[2]) =>
+      price?.(params, 'image_to_image', known)
+    expect(usd(words, { given: [[one], [four]] })).toBe(0.3)
+    expect(usd(words, { given: [[four], [one]] })).toBe(0.45)
+    expect(usd(words, { given: [[one], []] })).toEqual({ atMost: 0.3 })
+    expect(usd(words, { given: [[one]] })).toEqual({ atMost: 0.3 })
+    // The picture of the step before is the first.
+    expect(usd({ prompt: 'p', input_image_2: 'media:b' }, { incoming: [[one]], given: [[four]] })).toBe(0.3)
+    // The first one lacks.
+    expect(usd({ prompt: 'p', input_image_2: 'media:b' }, { given: [[one]] })).toEqual({ atMost: 0.45 })
+  })
+
   test('so it does for words alone', () => {
     const { price } = routeOf('bfl/flux-2-flex', 'bfl')
     expect(price?.({ prompt: 'p', width: 64 }, 'text_to_image')).toEqual({ atMost: 0.2 })

@@ -138,6 +138,7 @@ export function runFor(order: PlannedRun, at: number, plan: Plan): { run: Run; e
     params: { prompt: key },
     dependsOn,
     pictures: [],
+    pictureShapes: [],
     deadlineMs: order.stepDeadlineMs,
   }))
   const chain: Chain = {

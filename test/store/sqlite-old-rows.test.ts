@@ -24,3 +24,21 @@ test('a running step that names its job in its state, too, is read as one that d
     await temp.dispose()
   }
 })
+
+test('a plan that says nothing of the shapes of its pictures is read as one that knows none', async () => {
+  const temp = await openTempStore()
+  try {
+    const run = queuedRun({ pictures: ['https://pictures.example/a.png'] })
+    await temp.store.create(creation(run))
+    expect(await temp.store.run(run.id)).toEqual(run)
+    expect(run.steps[0]?.pictureShapes).toEqual([[{ width: 40, height: 30 }]])
+    temp.store.db.run(`UPDATE run_inputs SET plan = json_remove(plan, '$[0].pictureShapes', '$[1].pictureShapes')`)
+    const store = await temp.reopen()
+    expect(await store.run(run.id)).toEqual({
+      ...run,
+      steps: run.steps.map(step => ({ ...step, pictureShapes: [] })),
+    })
+  } finally {
+    await temp.dispose()
+  }
+})

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { type Access, openAccess } from '../../src/app/access.ts'
 import { createCallbackDesk } from '../../src/app/callbacks.ts'
 import { createNotifier } from '../../src/app/notifier.ts'
-import { misfitOf } from '../../src/app/pictures.ts'
+import { lookInto } from '../../src/app/pictures.ts'
 import { stepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import type { Scope } from '../../src/core/keys.ts'
@@ -272,7 +272,7 @@ export class HttpWorld {
       version: '0.0.0-test',
       routesOf,
       embeds: () => false,
-      misfitOf,
+      lookInto,
       providers: [provider, { id: 'bfl', missing: 'set BFL_API_KEY' }],
       auth: async key => KEYS[key] ?? access.keys.auth(key),
       keys: access.keys,

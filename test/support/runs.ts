@@ -29,6 +29,7 @@ export function runOf(graph: Graph, more: Partial<Run> = {}): Run {
     params: { prompt: key },
     dependsOn,
     pictures: [],
+    pictureShapes: [],
     deadlineMs: 3_600_000,
   }))
   const chain: Chain = {

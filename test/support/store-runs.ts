@@ -84,6 +84,7 @@ export function queuedRun(wish: RunWish = {}): Run {
         params: { prompt: `${step.key} "quoted"`, seed: index, nested: [null, true, 0.1, { deep: 'ok' }] },
         dependsOn: step.dependsOn,
         pictures: index === 0 ? (wish.pictures ?? []) : [],
+        pictureShapes: index === 0 ? (wish.pictures ?? []).map(() => [{ width: 40, height: 30 }]) : [],
         deadlineMs: 900_000,
       }),
     ),
@@ -250,10 +251,10 @@ export function output(more: Partial<Output> = {}): Output {
 
 /** The step in another state, with nothing left of the state before. */
 export function inState(step: Step, state: StepState): Step {
-  const { id, index, key, role, kind, model, params, dependsOn, pictures, deadlineMs } = step
+  const { id, index, key, role, kind, model, params, dependsOn, pictures, pictureShapes, deadlineMs } = step
   const { createdAt, updatedAt, startedAt, completedAt, attempts, inherited } = step
   return {
-    ...{ id, index, key, role, kind, model, params, dependsOn, pictures, deadlineMs },
+    ...{ id, index, key, role, kind, model, params, dependsOn, pictures, pictureShapes, deadlineMs },
     ...{ createdAt, updatedAt, startedAt, completedAt, attempts, inherited },
     ...state,
   }

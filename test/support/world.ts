@@ -418,11 +418,12 @@ function catalogOf(providers: readonly RemoteProvider[], { inline = false, price
       providerModel: `${id}-model`,
       inline,
       // What was counted costs a cent each; beyond a hundred, no list says.
-      price: ({ prompt }, _role, { counted, incoming = [] } = {}) => {
+      price: ({ prompt }, _role, { counted, incoming = [], given = [] } = {}) => {
         if (counted !== undefined) return counted > 100 ? null : counted / 100
         const usd = id in prices ? (prices[id] ?? null) : 0.05
-        // As an edit whose price goes by the picture that it reads.
-        const isMost = prompt === 'set' || (prompt === 'edit' && incoming.some(shapes => shapes.length === 0))
+        // As an edit whose price goes by the pictures that it reads.
+        const isMost =
+          prompt === 'set' || (prompt === 'edit' && [...incoming, ...given].some(shapes => shapes.length === 0))
         return usd !== null && isMost ? { atMost: usd } : usd
       },
       // As some hosts do: a parameter chooses the very model.

@@ -172,7 +172,7 @@ function finished(step: Live, at: number, how: AttemptEnd): Attempt[] {
 
 /** The part of a step that every state has. */
 export function specOf(step: Step): Omit<Step, keyof StepState> & StepSpec {
-  const { id, index, key, role, kind, model, params, dependsOn, pictures, deadlineMs } = step
+  const { id, index, key, role, kind, model, params, dependsOn, pictures, pictureShapes, deadlineMs } = step
   const { createdAt, updatedAt, startedAt, completedAt, attempts, inherited } = step
   return {
     id,
@@ -184,6 +184,7 @@ export function specOf(step: Step): Omit<Step, keyof StepState> & StepSpec {
     params,
     dependsOn,
     pictures,
+    pictureShapes,
     deadlineMs,
     createdAt,
     updatedAt,

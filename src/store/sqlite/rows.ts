@@ -124,7 +124,7 @@ export function runOf(
 /** What was planned of a step, which no later state changes (JSON). */
 export function planOf(run: Run): string {
   const plan = run.steps.map(
-    ({ index, key, role, kind, model, params, dependsOn, pictures, deadlineMs }): PlannedStep => ({
+    ({ index, key, role, kind, model, params, dependsOn, pictures, pictureShapes, deadlineMs }): PlannedStep => ({
       index,
       key,
       role,
@@ -133,6 +133,7 @@ export function planOf(run: Run): string {
       params,
       dependsOn,
       pictures,
+      pictureShapes,
       deadlineMs,
     }),
   )
@@ -168,6 +169,8 @@ function stepOf(row: StepRow, plan: PlannedStep, attempts: readonly Attempt[]): 
   if (isLive && !live) throw new Error(`step ${row.id} is ${status} without an attempt`)
   const spec: StepSpec = {
     ...plan,
+    // A plan that was stored before they were has none.
+    pictureShapes: plan.pictureShapes ?? [],
     id: row.id,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
