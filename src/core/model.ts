@@ -74,7 +74,7 @@ export interface Route {
   missing?(): string | null
   /** True where pictures must be in the request itself, although the provider takes links elsewhere. */
   inline?: boolean
-  /** What is documented of the input pictures that are taken here. Those of steps before are judged by it, the caller's are not. */
+  /** What is documented of the input pictures that are taken here. They are judged by it where their size is known. */
   pictureLimits?: PictureLimits
   /** Of what is made here. */
   price?(params: JsonObject, role: Role, known?: Known): Quote

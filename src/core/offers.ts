@@ -5,6 +5,7 @@
  * 2. It asks what lasts: keys, parameters, sizes, prices. Capacity, breakers and budgets pass, and are asked elsewhere.
  * 3. A picture of a step before is judged by its size once it is there, until then by those that its routes would make: it is
  *    refused where none of them fits. Where nobody knows one of them, it is taken.
+ *    One of the caller is judged in the same way.
  */
 import type { PlannedStep } from './chain.ts'
 import type { Known, Model, PictureLimits, Quote, Route, Shape, Translation } from './model.ts'
@@ -54,9 +55,9 @@ function tryRoute(route: Route, step: PlannedStep, sample: string): Translation 
   return route.translate(step.params, { role: step.role, pictures: new Array<string>(count).fill(sample) })
 }
 
-/** A picture that a step gets from another, where its size is known. */
+/** A picture that a step gets, where its size is known. */
 export interface Incoming {
-  /** The key of the step that gives it. */
+  /** The key of the step that gives it, or the caller. */
   from: string
   /** The sizes that it may have, at least one: its own, or what each route would make that may be taken. */
   shapes: readonly Shape[]
@@ -96,7 +97,12 @@ function fits({ side, ratio }: PictureLimits, shape: Shape): boolean {
   return !(side && sides.some(one => !isIn(one, side))) && !(ratio && !isIn(shown, ratio))
 }
 
-/** Why a provider with such limits refuses a picture of a step before; null when it takes it, or may. */
+/** The pictures that the caller gives, where their size is known. */
+function givenTo({ pictureShapes }: PlannedStep): Incoming[] {
+  return pictureShapes.filter(shapes => shapes.length > 0).map(shapes => ({ from: 'the caller', shapes }))
+}
+
+/** Why a provider with such limits refuses a picture; null when it takes it, or may. */
 function unfitOf(limits: PictureLimits, { from, shapes }: Incoming): string | null {
   if (shapes.some(shape => fits(limits, shape))) return null
   const { side, ratio } = limits
@@ -120,7 +126,7 @@ export function express(
   incoming: readonly Incoming[],
   forms: readonly [PictureForm, ...PictureForm[]] = ['url', 'data'],
 ): Translation {
-  for (const picture of incoming) {
+  for (const picture of [...incoming, ...givenTo(step)]) {
     const reason = unfitOf(route.pictureLimits ?? {}, picture)
     if (reason !== null) return { ok: false, reason }
   }

@@ -66,6 +66,15 @@ describe('a picture of a step before', () => {
     expect(obstacleOf({ missing: null }, route('url'), step, [{ from: 'text_to_image', shapes: [shape] }])).toBeNull()
   })
 
+  test('or of the caller, as far as it is known, is judged in the same way', () => {
+    const pictures = ['media:a', 'https://pictures.example/b.png']
+    const of = (...pictureShapes: Shape[][]) =>
+      obstacleOf({ missing: null }, limited, { ...step, pictures, pictureShapes }, [])
+    expect(of([], [])).toBeNull()
+    expect(of([{ width: 300, height: 300 }], [])).toBeNull()
+    expect(of([], [{ width: 40, height: 30 }])).toMatch(/, but the caller gives 40x30$/)
+  })
+
   test('that may come in several sizes is refused where none of them is taken', () => {
     const [small, wide, good] = [{ width: 200, height: 200 }, { ratio: 3 }, { ratio: 1 }]
     const why = (...shapes: Shape[]) => obstacleOf({ missing: null }, limited, step, [{ from: 'a', shapes }])

@@ -8,7 +8,7 @@ import { samplePicture } from '../support/sample-media.ts'
 
 interface Said {
   steps: { price_usd: number; basis: string }[]
-  errors: { code: string; hint: string }[]
+  errors: { pointer: string; code: string; detail: string; hint: string }[]
 }
 
 let world: HttpWorld
@@ -136,4 +136,35 @@ describe('a run', () => {
     expect(await quoted(await again(id, params(one)))).toEqual([0.1, 'listed'])
     expect(await quoted(await again(id, params(LINK)))).toEqual([{ atMost: 0.4 }, 'upper_bound'])
   })
+})
+
+test('a picture that no provider takes as it is, is refused before the step in front of it is paid', async () => {
+  const flat = await upload(1700, 100)
+  const wide = await upload(1600, 100)
+  const { chain_models, image_to_video_params } = edit('').input
+  const body = (image: string) => ({
+    input: {
+      chain_models: {
+        ...chain_models,
+        text_to_image_model: 'bfl/flux-2-flex',
+        image_to_image_model: 'bytedance/seedream-4.5',
+      },
+      text_to_image_params: { prompt: 'a boat' },
+      image_to_image_params: { prompt: 'with this sail', image: [image] },
+      image_to_video_params,
+    },
+  })
+  const said = async (image: string) =>
+    (await world.json<Said>('POST', '/api/v1/chains/chain303/estimate', { body: body(image) })).errors
+  expect(await said(wide)).toEqual([])
+  expect(await said(LINK)).toEqual([])
+  expect(await said(flat)).toMatchObject([
+    {
+      pointer: '/input/chain_models/image_to_image_model',
+      code: 'no_route',
+      detail: expect.stringContaining(
+        'byteplus: takes pictures with a ratio of 0.0625 to 16, but the caller gives 1700x100',
+      ),
+    },
+  ])
 })
