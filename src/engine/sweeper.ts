@@ -18,7 +18,7 @@ export interface SweeperDeps {
   /** Since when (on the clock) time has gone on without a leap. */
   soundSince(): number
   observer: Observer
-  /** How long outputs of ended runs are kept, in milliseconds; null keeps them for ever. */
+  /** How long outputs of ended runs are kept, in milliseconds; null keeps them for ever. Strays go in either case. */
   retentionMs: number | null
 }
 
@@ -59,8 +59,9 @@ export class Sweeper {
   /** Removes outputs past their time and stray files; gives how many. */
   async prune(): Promise<number> {
     const { retentionMs, clock, media, soundSince } = this.#deps
-    if (retentionMs === null || clock.now() - soundSince() < CALM_MS) return 0
-    return media.prune(clock.now() - retentionMs)
+    if (clock.now() - soundSince() < CALM_MS) return 0
+    // Where outputs are kept for ever, strays are not; and no output is older than the epoch.
+    return media.prune(retentionMs === null ? 0 : clock.now() - retentionMs)
   }
 
   stop(): void {

@@ -430,6 +430,20 @@ function pruning(rig: () => MediaRig): void {
     expect(await rig().marks()).toEqual([])
   })
 
+  test('where outputs are kept for ever, a prune removes what belongs to no run any more, and nothing else', async () => {
+    const picture = async () => streamOf(await samplePicture('png'))
+    const kept = await keptWithRow(rig(), order({ stream: await picture() }), { createdAt: 1 })
+    ok(await rig().media.keep(order({ id: OTHER, stream: await picture() })))
+    const stashed = await rig().media.stash('token-abcdefgh', Uint8Array.of(1))
+    rig().pass(DAY - 60_000)
+    const young = await rig().media.prune(0)
+    rig().pass(40 * DAY)
+    const media = await rig().reopen()
+    expect([young, await media.prune(0)]).toEqual([0, 2])
+    expect([(await media.openStash(stashed)).ok, await rig().stored()]).toEqual([false, [kept.location]])
+    expect(await bytesOf(await media.open(kept.mediaId))).toHaveLength(kept.bytes)
+  })
+
   test('prune is not stopped by a file that is gone already', async () => {
     await keptWithRow(rig(), order({ stream: streamOf(await samplePicture('png')) }))
     for (const location of await rig().stored()) await rig().lose(location)

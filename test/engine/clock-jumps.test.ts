@@ -274,7 +274,11 @@ const croner =
   }
 
 describe('the sweeper', () => {
-  const made = (rehydrate?: () => Promise<number>, observer = OBSERVER) => {
+  const made = (
+    rehydrate?: () => Promise<number>,
+    observer = OBSERVER,
+    { retentionMs = 30 * DAY }: { retentionMs?: number | null } = {},
+  ) => {
     const machine = new TestMachine()
     const clock = createClock(machine)
     const sweeps: number[] = []
@@ -282,7 +286,7 @@ describe('the sweeper', () => {
     const registry = { rehydrate: rehydrate ?? (async (until: number) => sweeps.push(until)) }
     const media = { prune: async (before: number) => prunes.push(before) && 1 }
     const { soundSince } = clock
-    const deps = { registry, media, clock, soundSince, observer, retentionMs: 30 * DAY }
+    const deps = { registry, media, clock, soundSince, observer, retentionMs }
     const sweeper = new Sweeper(deps, croner(machine))
     /** Lets time pass in steps of a second; each sweep ends before the next second. */
     const seconds = async (n: number): Promise<void> => {
@@ -320,6 +324,14 @@ describe('the sweeper', () => {
     expect((prunes[1] ?? 0) - (prunes[0] ?? 0)).toBe(HOUR)
     expect(prunes[0]).toBeLessThan(machine.wall() - 30 * DAY)
     sweeper.stop()
+  })
+
+  test('removes strays where outputs are kept for ever, and no output: none is so old', async () => {
+    const { machine, sweeper, prunes } = made(undefined, OBSERVER, { retentionMs: null })
+    expect(await sweeper.prune()).toBe(0)
+    machine.pass(HOUR)
+    expect(await sweeper.prune()).toBe(1)
+    expect(prunes).toEqual([0])
   })
 
   test('removes nothing while a leap ahead is young: it may be a mistake that somebody is about to correct', async () => {
