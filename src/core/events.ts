@@ -17,8 +17,8 @@ interface OfAttempt extends OfStep {
 }
 
 export type RunSignal =
-  /** A time that the run waits for has come: a poll, a retry, a look-up, a deadline. */
-  { type: 'run.woke' } | { type: 'run.cancel_requested' }
+  /** A time that the run waits for has come: a poll, a retry, a look-up, a deadline. `soundSince`: before that nobody was there. */
+  { type: 'run.woke'; soundSince?: number } | { type: 'run.cancel_requested' }
 
 export type StepSignal =
   | ({

@@ -60,7 +60,7 @@ function isOfStep<E extends Event>(event: E): event is Extract<E, StepSignal> {
   return event.type === 'step.routed' || event.type === 'step.unroutable' || event.type === 'step.deferred'
 }
 
-function wake(run: Run, event: Event): Transition {
+function wake(run: Run, event: Event & { type: 'run.woke' }): Transition {
   const moves = run.steps.flatMap(step => wakeStep(run, step, event) ?? [])
   return moves.length > 0 ? finish(run, moves, event) : ignore(run, 'nothing is due')
 }

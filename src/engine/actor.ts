@@ -414,9 +414,9 @@ export class Actor {
   }
 
   #wake(): void {
-    const { clock } = this.#deps
+    const { clock, soundSince } = this.#deps
     for (const [stepId, { until }] of this.#lines) if (until !== null && until <= clock.now()) this.#routes.add(stepId)
-    this.tell({ type: 'run.woke', at: clock.now(), jitter: clock.random() })
+    this.tell({ type: 'run.woke', at: clock.now(), jitter: clock.random(), soundSince: soundSince() })
   }
 }
 

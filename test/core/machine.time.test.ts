@@ -2,11 +2,12 @@
 import { describe, expect, test } from 'bun:test'
 import { type StepError, stepError } from '../../src/core/errors.ts'
 import { timerAt, transition } from '../../src/core/machine.ts'
-import { LIMITS, type Run, type Step } from '../../src/core/run.ts'
-import { runOf } from '../support/runs.ts'
+import { LIMITS, type Output, type Run, type Step } from '../../src/core/run.ts'
+import { runOf, uuid } from '../support/runs.ts'
 import { tellFirst } from '../support/told.ts'
 
 const MINUTE = 60_000
+const OUTPUT: Output = { mediaId: uuid(9), mime: 'image/png', bytes: 3, sha256: 'ab', location: 'ab/9.png' }
 const FULL = stepError('storage_unavailable', 'the disk is full')
 const failed = (fault: string, error: StepError) => ({ type: 'media.keep_failed', error, fault, outputs: [] })
 const DEAD = failed('dead', stepError('output_fetch_failed', 'HTTP 403'))
@@ -69,6 +70,65 @@ test('an output that the last poll at the deadline of the run brought is copied 
   expect((timerAt(run) ?? 0) - at).toBe(30 * MINUTE)
   expect(transition(run, { type: 'run.woke', at: at + 29 * MINUTE, jitter: 0 }).run.steps[0]?.status).toBe('keeping')
   expect(transition(run, { type: 'run.woke', at: at + 30 * MINUTE, jitter: 0 }).run.status).toBe('failed')
+})
+
+describe('an output whose run has no time left, and nobody was there', () => {
+  const begun = keeping()
+  const up = begun.deadlineAt + 60 * MINUTE
+  /** Of a process that was started then. */
+  const woke = (at: number, soundSince: number) => ({ ...WOKE, at, soundSince })
+  const ended = { status: 'failed', error: { code: 'deadline_exceeded' } }
+
+  test('is copied once more, for half an hour: what comes is taken', () => {
+    const { run, orders } = tell(begun, woke(up, up), up)
+    expect([orders, (timerAt(run) ?? 0) - up]).toEqual([['keep'], 30 * MINUTE])
+    expect(tell(run, { type: 'media.kept', outputs: [OUTPUT] }).run).toMatchObject({ status: 'succeeded' })
+  })
+
+  test('is copied once more although it slept between two tries, and is asked for afresh where its link is dead', () => {
+    const { run } = tell(after(begun, AWAY), woke(up, up), up)
+    const dead = tell(run, DEAD)
+    expect([dead.run.status, dead.orders]).toEqual(['running', ['poll']])
+    expect(stepOf(tell(after(dead.run, FRESH), { type: 'media.kept', outputs: [OUTPUT] }).run).status).toBe('succeeded')
+  })
+
+  test('is tried for as long where its host does not answer, and then it is the end', () => {
+    let { run } = tell(begun, woke(up, up), up)
+    while (run.status === 'running') {
+      expect(run.updatedAt).toBeLessThan(up + 30 * MINUTE)
+      run = tell(run, AWAY, run.updatedAt).run
+      const at = timerAt(run) ?? 0
+      run = tell(run, woke(at, up), at).run
+    }
+    expect(run).toMatchObject({ ...ended, updatedAt: up + 30 * MINUTE })
+  })
+
+  test('that never says anything ends then, too', () => {
+    const { run } = tell(begun, woke(up, up), up)
+    const at = up + 30 * MINUTE
+    expect(tell(run, woke(at, up), at).run).toMatchObject(ended)
+  })
+
+  test('has the time anew after another start, however little of it was left', () => {
+    const { run } = tell(begun, woke(up, up), up)
+    const again = up + 29 * MINUTE
+    const late = tell(run, woke(up + 30 * MINUTE, again), up + 30 * MINUTE)
+    expect([late.run.status, late.orders]).toEqual(['running', ['keep']])
+    expect(tell(late.run, woke(up + 60 * MINUTE, again), up + 60 * MINUTE).run).toMatchObject(ended)
+  })
+
+  test('has the time, too, when the start came just before the deadline', () => {
+    const at = begun.deadlineAt
+    expect(tell(begun, woke(at, at - MINUTE), at).orders).toEqual(['keep'])
+    expect(tell(begun, woke(at, at - 30 * MINUTE), at).run).toMatchObject(ended)
+  })
+
+  test('brings the rest of a set of which some are kept', () => {
+    const one = after(begun, { ...AWAY, outputs: [OUTPUT] })
+    const { run } = tell(one, woke(up, up), up)
+    expect(run.status).toBe('running')
+    expect(tell(run, woke(up + 30 * MINUTE, up), up + 30 * MINUTE).run).toMatchObject({ status: 'succeeded' })
+  })
 })
 
 describe('the deadline of a step', () => {

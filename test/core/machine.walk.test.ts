@@ -97,6 +97,12 @@ function anyEvent(run: Run, draw: Draw, at: number): Event {
   const cost = draw() < 0.3 ? { costUsd: draw() } : {}
   switch (type) {
     case 'run.woke':
+      return {
+        type,
+        at,
+        jitter: base.jitter,
+        ...(draw() < 0.1 ? { soundSince: at - Math.floor(draw() * 3_600_000) } : {}),
+      }
     case 'run.cancel_requested':
       return { type, at, jitter: base.jitter }
     case 'step.routed':

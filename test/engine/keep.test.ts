@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import type { Json } from '../../src/core/json.ts'
 import { fork } from '../../src/core/machine.ts'
-import type { Checked, KeepOrder, Kept, Opened, Provider } from '../../src/core/ports.ts'
+import type { Checked, KeepOrder, Kept, Opened, Provider, Started, StartJob } from '../../src/core/ports.ts'
 import type { Attempt, Output, ProviderMedia, Run, Step } from '../../src/core/run.ts'
 import { keepOutputs } from '../../src/engine/effects/keep.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
@@ -119,6 +119,76 @@ describe('of a set', () => {
     p.host = name => (name === 'one' ? refused(404, true) : undefined)
     expect((await w.finish(id)).steps[0]).toMatchObject({ status: 'succeeded', outputs: [{}, {}] })
     expect(p.opened.filter(name => name === 'one')).toHaveLength(1)
+  })
+})
+
+describe('a paid output that waits for our storage while we are down, past the deadline of its run,', () => {
+  /** From its first submit on our storage takes nothing. */
+  class Sold extends Hosted {
+    fill = (): void => {}
+    isInstant = false
+    override async start(job: StartJob): Promise<Started> {
+      const started = await super.start(job)
+      const stash = async () => ({ url: await job.stash(new TextEncoder().encode('paid')) })
+      const answer: Started = this.isInstant ? { type: 'succeeded', media: [await stash()] } : started
+      this.fill()
+      return answer
+    }
+  }
+  const WAYS = [
+    ['of a job', false],
+    ['that came in the answer', true],
+  ] as const
+
+  /** A run that died while its output could not be stored, and has been dead for 25 hours. */
+  async function asleep(isInstant: boolean): Promise<{ w: World; id: string }> {
+    const w = new World({ providers: now => [Object.assign(new Sold('p', now), { isInstant })] })
+    world = w
+    Object.assign(w.providers[0] as Sold, { fill: () => Object.assign(w, { isFull: true }) })
+    await w.start()
+    const { id } = await w.create({ a: [] })
+    await w.settle(() => w.calls.filter(name => name === 'media.keep').length === 3)
+    expect((await w.process.store.run(id))?.steps[0]?.status).toBe('keeping')
+    w.process.die()
+    w.clock.advance(25 * 3_600_000)
+    return { w, id }
+  }
+  const start = async (w: World): Promise<void> => {
+    w.soundSince = w.clock.now()
+    await w.restart()
+  }
+  /** Lets time pass although a call is open. */
+  const pass = async (w: World, ms: number): Promise<void> => {
+    const end = w.clock.now() + ms
+    for (;;) {
+      for (let i = 0; i < 30; i += 1) await new Promise(resolve => setImmediate(resolve))
+      if (w.clock.nextAt === null || w.clock.nextAt > end) return
+      w.clock.step()
+    }
+  }
+
+  test.each(WAYS)('%s is copied after the start, however slow the copy is', async (_, isInstant) => {
+    const { w, id } = await asleep(isInstant)
+    w.isFull = false
+    for (let starts = 0; starts < 3; starts += 1) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      w.hanging = promise
+      await start(w)
+      await pass(w, 29 * 60_000)
+      expect((await w.process.store.run(id))?.status).toBe('running')
+      if (starts === 2) resolve()
+    }
+    w.hanging = null
+    expect(await w.finish(id)).toMatchObject({ status: 'succeeded' })
+    expect(w.providers[0]?.jobs).toHaveLength(1)
+  })
+
+  test.each(WAYS)('%s is given up half an hour after the start, if nothing takes it', async (_, isInstant) => {
+    const { w, id } = await asleep(isInstant)
+    await start(w)
+    const from = w.clock.now()
+    const { error, updatedAt } = await w.finish(id)
+    expect([error?.code, updatedAt - from]).toEqual(['deadline_exceeded', 30 * 60_000])
   })
 })
 

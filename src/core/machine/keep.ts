@@ -1,7 +1,8 @@
 /**
  * The copy of what a job has made. It is paid: as long as it can come, it is not given up.
  *
- * 1. Who does not answer (the host of the output, our own storage) is waited for until the deadline.
+ * 1. Who does not answer (the host of the output, our own storage) is waited for until the deadline, and for half an hour after
+ *    every start.
  * 2. A link that is dead or brings something else is tried a few times; the job is asked for fresh links in between.
  * 3. Of several outputs the good ones are enough, once the others are given up.
  * 4. A job that was taken over from an earlier run, and has nothing to give any more, is bought again: a resume asked for it.
@@ -21,6 +22,7 @@ import {
   type Outcome,
   order,
   overtaken,
+  type Woken,
 } from './moves.ts'
 
 type Keeping = StepIn<'keeping'>
@@ -124,8 +126,12 @@ function giveUp(step: Keeping, { error, fault }: Failed, kept: readonly Output[]
   return boughtAgain(step, error.message, moment)
 }
 
-/** The time of the step is up. */
-export function keepExpired(step: Keeping, words: string, at: number): Move {
+/** The time of the step is up. A time in which we were down does not count: nobody copied, and after it there is time for that. */
+export function keepExpired(step: Keeping, words: string, { at, soundSince = 0 }: Woken): Move {
+  if (at < soundSince + KEEP_LOST_MS) {
+    const awake = { ...step, updatedAt: soundSince }
+    return step.keepAt > at ? { step: awake, durable: false } : keepAgain(awake, at)
+  }
   const kept = keptOf(step)
   if (kept.length > 0) return succeeded(step, kept, at)
   const last = step.trouble ? `; last: ${step.trouble.error.message}` : ''

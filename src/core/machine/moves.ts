@@ -37,6 +37,9 @@ export interface Moment {
   jitter: number
 }
 
+/** `soundSince`: before that nobody was there, or nobody measured the time. */
+export type Woken = Moment & { soundSince?: number }
+
 export type Live = StepIn<'submitting'> | StepIn<'running'> | StepIn<'keeping'>
 
 /** A job that can be asked for once more need not be remembered as done; the answer to a submit comes once. */

@@ -36,6 +36,7 @@ import {
   order,
   overtaken,
   UNFETCHED,
+  type Woken,
 } from './moves.ts'
 
 /** A webhook that came early is not worth more than one poll a second. */
@@ -281,11 +282,7 @@ function onRunning(run: Run, step: StepIn<'running'>, event: AttemptSignal & Mom
  * Until when a lost submit is looked up: to the deadline. Who cancels does not wait for that, but as long as for any answer that
  * is lost: longer than every provider takes to settle. A time in which we were down does not count: nobody looked.
  */
-function lookUntil(
-  run: Run,
-  step: StepIn<'submitting'>,
-  { at, soundSince = 0 }: Moment & { soundSince?: number },
-): number {
+function lookUntil(run: Run, step: StepIn<'submitting'>, { at, soundSince = 0 }: Woken): number {
   const { cancelRequestedAt } = run
   if (cancelRequestedAt === null) return deadlineOf(run, step)
   const patience = Math.max(cancelRequestedAt, step.lookup?.since ?? at, soundSince) + LOST_MS
@@ -305,7 +302,7 @@ export function cancelStep(step: Step, at: number): Move | null {
   return null
 }
 
-export function wakeStep(run: Run, step: Step, event: Moment): Move | null {
+export function wakeStep(run: Run, step: Step, event: Woken): Move | null {
   const { at } = event
   // A job is asked for once more before it is given up, and so is a lost submit: what they gave is ours.
   if (step.status !== 'running' && step.status !== 'submitting' && at >= deadlineOf(run, step))
@@ -361,7 +358,7 @@ function deadlineWords(run: Run, at: number): string {
 }
 
 /** The end of a step whose time is up. */
-function expire(run: Run, step: Exclude<Step, { status: 'running' | 'submitting' }>, event: Moment): Move | null {
+function expire(run: Run, step: Exclude<Step, { status: 'running' | 'submitting' }>, event: Woken): Move | null {
   const runUp = event.at >= run.deadlineAt
   const words = deadlineWords(run, event.at)
   switch (step.status) {
@@ -372,7 +369,7 @@ function expire(run: Run, step: Exclude<Step, { status: 'running' | 'submitting'
       return { step: end(step, { status: 'failed', error: stepError('deadline_exceeded', words + last) }, event.at) }
     }
     case 'keeping':
-      return keepExpired(step, words, event.at)
+      return keepExpired(step, words, event)
     case 'succeeded':
     case 'failed':
     case 'canceled':
@@ -384,7 +381,7 @@ function expire(run: Run, step: Exclude<Step, { status: 'running' | 'submitting'
 /**
  * A step's own deadline runs from its first attempt that was not turned away for the provider's rate: before that it has stood
  * in line, for a place, a rate, or a way that opens again. The run's deadline is above all. A copy of a paid output has only the
- * latter, and time for the copy: the last poll at the deadline may have brought it.
+ * latter, and time for the copy: the last poll at the deadline may have brought it, or we were down (`keepExpired`).
  */
 export function deadlineOf(run: Run, step: Step): number {
   if (step.status === 'keeping') return Math.max(run.deadlineAt, step.updatedAt + KEEP_LOST_MS)
