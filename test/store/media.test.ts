@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { mkdtemp, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm, unlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type KeepOrder, type Kept, StorageUnavailable } from '../../src/core/ports.ts'
@@ -167,6 +167,23 @@ describe('media in a bucket, its own ways', () => {
     await rig.media.prune(0)
     expect(await readdir(join(rig.dataDir, 'media', 'held'))).toEqual([])
     expect(await rig.media.keepAgain(ID, 'image')).toBeNull()
+  })
+
+  test('what is asked for after a long time down is no stray: a bucket that is away does not lose it', async () => {
+    const bytes = await samplePicture('png')
+    const url = await rig.media.stash('token-abcdefgh', bytes)
+    rig.s3.failNext(1_000)
+    await keep(rig, { stream: streamOf(bytes) })
+    const longAgo = new Date(Date.now() - 25 * 3_600_000)
+    const paths = ['stash/token-abcdefgh', `held/${ID}`].map(path => join(rig.dataDir, 'media', path))
+    for (const path of paths) await utimes(path, longAgo, longAgo)
+    const media = await rig.reopen()
+    expect((await media.openStash(url)).ok).toBeTrue()
+    expect((await media.keepAgain(ID, 'image'))?.ok).toBeFalse()
+    expect(await media.prune(0)).toBe(0)
+    rig.s3.failNext(0)
+    expect((await media.openStash(url)).ok).toBeTrue()
+    expect((await media.keepAgain(ID, 'image'))?.ok).toBeTrue()
   })
 
   test('nothing is held where there is little room', async () => {

@@ -5,7 +5,7 @@
  *    synced. What lies there half after a crash is named by no row: it is written anew, or pruned.
  * 2. What the disk refuses (full, read only, not ours) leaves as `StorageUnavailable` with a sentence; other errors are bugs.
  */
-import { mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StorageUnavailable } from '../../core/ports.ts'
 
@@ -157,6 +157,12 @@ async function writeTo(bytes: Uint8Array, target: string): Promise<void> {
     await rm(target, { force: true }).catch(() => {})
     throw error
   }
+}
+
+/** What is asked for belongs to a run that is open, however long we were down: it is as young as if it had come now. */
+export async function freshen(path: string): Promise<void> {
+  const now = new Date()
+  await utimes(path, now, now).catch(() => {}) // it is of use all the same
 }
 
 /** Makes the names in a folder durable. */

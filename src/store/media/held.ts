@@ -11,7 +11,7 @@ import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepKind } from '../../core/model.ts'
 import { StorageUnavailable } from '../../core/ports.ts'
-import { onDisk, requireSpace, type Vault } from './disk.ts'
+import { freshen, onDisk, requireSpace, type Vault } from './disk.ts'
 import { type Caps, type Facts, measured } from './spool.ts'
 
 /** In the vault on disk. */
@@ -69,6 +69,7 @@ export class HeldOutputs {
     const file = this.#files.get(id)
     if (!file) return null
     const path = join(this.#dir, id)
+    await freshen(path)
     if (file.facts) return { path, facts: file.facts }
     const again = await measured(path, kind, this.#limits.caps)
     if (!again.ok) {

@@ -255,7 +255,7 @@ class MediaFiles implements Media {
 /** rules.md SSRF-8: more than any model makes, little enough for a small disk. */
 const CAPS: Caps = { image: LIMITS.pictureBytes, video: 2 ** 30, pixels: 100_000_000 }
 
-/** What is unfinished for a day belongs to no living run: a run lives a day at most (LIMITS.runDeadlineMs). */
+/** What nobody has asked for in a day belongs to no living run: a run lives a day (LIMITS.runDeadlineMs), and time down beside it. */
 const STRAY_MS = 24 * 3_600_000
 
 /** Room for some pictures and the database's log, so that the operator hears of it before writes fail. */

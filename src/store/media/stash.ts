@@ -6,10 +6,10 @@
  * 2. What they are shows when they are opened.
  */
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { stepError } from '../../core/errors.ts'
 import type { Media, Opened } from '../../core/ports.ts'
-import { assertName, errorCode, exists, onDisk, syncFolder, writeDurably } from './disk.ts'
+import { assertName, errorCode, exists, freshen, onDisk, syncFolder, writeDurably } from './disk.ts'
 import { HEAD_BYTES, sniff } from './sniff.ts'
 
 export function stashIn(dir: string): Pick<Media, 'stash' | 'stashOf' | 'openStash'> {
@@ -36,6 +36,7 @@ export function stashIn(dir: string): Pick<Media, 'stash' | 'stashOf' | 'openSta
       const match = /^stash:([\w-]+)\/(\d+)$/.exec(url)
       const path = match?.[1] && match[2] ? join(dir, match[1], match[2]) : null
       if (path === null || !(await exists(path))) return gone(url)
+      await freshen(dirname(path))
       const file = Bun.file(path)
       const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer())
       return { ok: true, stream: file.stream(), mime: sniff(head)?.mime ?? null, length: file.size }
