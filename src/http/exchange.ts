@@ -89,9 +89,7 @@ export async function authenticate(deps: ApiDeps, exchange: Exchange, scope: Sco
   if (key === undefined) throw unauthenticated('The Authorization header is not `Bearer <key>`.')
   const principal = await deps.auth(key)
   if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
-  const shown = request.headers.get('x-babychain-key-id')
-  if (sealed && shown !== null && shown !== principal.apiKeyId)
-    throw unauthenticated('Another key has signed in since, in another tab.')
+  if (sealed) assertShown(request, principal)
   exchange.charge(principal)
   exchange.isStillAllowed = async () => (await deps.auth(key)) !== null
   if (!principal.scopes.includes(scope)) {
@@ -100,6 +98,12 @@ export async function authenticate(deps: ApiDeps, exchange: Exchange, scope: Sco
     })
   }
   return principal
+}
+
+/** The session is of the key that the page shows, where it names one. @throws ApiProblem 401 */
+export function assertShown(request: Request, { apiKeyId }: Principal): void {
+  const shown = request.headers.get('x-babychain-key-id')
+  if (shown !== null && shown !== apiKeyId) throw unauthenticated('Another key has signed in since, in another tab.')
 }
 
 const CHALLENGE = 'Bearer realm="babychain"'

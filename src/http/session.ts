@@ -7,7 +7,8 @@
  *    that our own pages made: the browser says `Sec-Fetch-Site: same-origin`, or `Origin` names our host.
  * 3. A token signs in once, and only for a quarter of an hour.
  * 4. Tabs share one cookie: a page names the key that it shows (`X-Babychain-Key-Id`, of `key_id`), and a session that is
- *    another's by now counts for nothing there. So no request is made, or paid, by a key that the page does not show.
+ *    another's by now counts for nothing there. So no request is made, or paid, by a key that the page does not show, and
+ *    nobody is signed out by it.
  */
 import { randomBytes } from 'node:crypto'
 import { Elysia } from 'elysia'
@@ -15,7 +16,7 @@ import { isObject, type Json } from '../core/json.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { presentSession, type SessionDto } from './dto/session.ts'
-import { type Context, type Exchange, json, open, unauthenticated } from './exchange.ts'
+import { assertShown, type Context, type Exchange, json, open, unauthenticated } from './exchange.ts'
 import { ApiProblem, type RequestError } from './problem.ts'
 
 export interface Sessions {
@@ -118,16 +119,26 @@ export function sessionRoutes(context: Context) {
     )
     .delete(
       '/api/v1/session',
-      open(context, () => json(200, shown(context.deps, null), { 'set-cookie': setCookie('', 0, false) })),
+      open(context, exchange => signOut(context, exchange)),
       hidden,
     )
 }
 
 /** What the page needs before anybody has signed in; strangers learn the mode and the version, as from /healthz. */
 async function state({ deps }: Context, { request }: Exchange): Promise<Response> {
+  return json(200, shown(deps, await signedIn(deps, request)))
+}
+
+/** @throws ApiProblem 401 where the session is another's by now: that one goes on */
+async function signOut({ deps }: Context, { request }: Exchange): Promise<Response> {
+  const principal = await signedIn(deps, request)
+  if (principal) assertShown(request, principal)
+  return json(200, shown(deps, null), { 'set-cookie': setCookie('', 0, false) })
+}
+
+async function signedIn(deps: ApiDeps, request: Request): Promise<Principal | null> {
   const key = deps.sessions?.keyOf(request) ?? null
-  const principal = key === null ? null : await deps.auth(key)
-  return json(200, shown(deps, principal))
+  return key === null ? null : deps.auth(key)
 }
 
 function shown(deps: ApiDeps, principal: Principal | null): SessionDto {

@@ -32,6 +32,27 @@ test('a tab does nothing with the key of another one: it says that its session h
   await leave(here)
 }, 60_000)
 
+test('a tab whose session another one has taken over signs out itself, and not the other', async () => {
+  const { key } = (await (await server.post('/api/v1/keys', { name: 'next', scopes: ['runs:read'] })).json()) as {
+    key: string
+  }
+  const here = await visit('/settings')
+  const { page } = here
+  // Nothing that it asks for on its own tells it of the other.
+  await page.waitForLoadState('networkidle')
+  const other = await page.context().newPage()
+  await other.goto(`${server.url}/settings`)
+  await other.getByRole('button', { name: 'sign out' }).click()
+  await other.getByLabel('API key', { exact: true }).fill(key)
+  await other.getByRole('button', { name: 'Sign in' }).click()
+  await other.getByRole('button', { name: 'sign out' }).waitFor()
+  await page.getByRole('button', { name: 'sign out' }).click()
+  await page.getByRole('alert').getByText('Your session has ended. Sign in to go on here.').waitFor()
+  await other.reload()
+  await other.getByRole('button', { name: 'sign out' }).waitFor()
+  await leave(here)
+}, 60_000)
+
 test('a tab keeps its own draft over a reload, and a new one begins with what was written last', async () => {
   const here = await visit()
   const { page } = here

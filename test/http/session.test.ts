@@ -108,6 +108,27 @@ test('a session that is of another key than its page shows counts for nothing th
   await world.close()
 })
 
+test('a sign-out ends the session that its page shows, and no other one', async () => {
+  const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
+  const signOut = (cookie: string, shown: Record<string, string> = {}) =>
+    world.ask('DELETE', '/api/v1/session', {
+      key: null,
+      headers: { cookie, 'sec-fetch-site': 'same-origin', ...shown },
+    })
+  const bob = cookieOf(sessions.cookie('key-of-bob'))
+  const stale = await signOut(bob, { 'x-babychain-key-id': 'ada' })
+  expect([stale.status, stale.headers.get('set-cookie')]).toEqual([401, null])
+  expect(await stale.json()).toMatchObject({ detail: 'Another key has signed in since, in another tab.' })
+  const revoked = cookieOf(sessions.cookie('key-of-nobody'))
+  for (const own of [
+    await signOut(bob, { 'x-babychain-key-id': 'bob' }),
+    await signOut(bob),
+    await signOut(revoked, { 'x-babychain-key-id': 'ada' }),
+  ])
+    expect([own.status, own.headers.get('set-cookie')]).toEqual([200, expect.stringContaining('Max-Age=0')])
+  await world.close()
+})
+
 test('of the body of a sign-in 4 KiB are taken, and no more is read of a stranger', async () => {
   const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
   const key = 'key-of-a-reader'
