@@ -1,52 +1,21 @@
-/** Every callback: filters in the address, attempts, resend, recover after an outage, a test ping. */
-import { signal, useSignal } from '@preact/signals'
-import { useEffect, useMemo } from 'preact/hooks'
+/** Every callback as it is now: filters in the address, attempts, resend, recover after an outage, a test ping. */
+import { useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import type { DeliveryDto } from '../http/dto/deliveries.ts'
-import { untilAnswered } from './again.ts'
 import { ApiFailure, session } from './api.ts'
 import { DeliveryLog } from './callback-pane.tsx'
-import { deliveries, deliveryOf, ping, recover } from './delivery.ts'
+import { ping, recover } from './delivery.ts'
 import { age, plural, shortId, span } from './format.ts'
-import { More } from './more.tsx'
+import { createList, useList } from './listed.ts'
+import { More, News } from './more.tsx'
 import { go, place } from './nav.ts'
 import { now, slowNow } from './now.ts'
 
 const STATUSES = ['pending', 'delivered', 'exhausted', 'gone']
-const shown = signal<readonly DeliveryDto[] | null>(null)
-const cursor = signal<string | null>(null)
-const failure = signal<ApiFailure | null>(null)
-
-/** What comes when the reader has gone on to another query is dropped. */
-async function load(query: string, gone: AbortSignal, after: string | null = null): Promise<void> {
-  const page = new URLSearchParams(query)
-  if (after) page.set('cursor', after)
-  const failing = (problem: ApiFailure) => {
-    failure.value = problem
-  }
-  try {
-    const list = await untilAnswered(() => deliveries(page.toString(), gone), { gone, failing })
-    shown.value = after ? [...(shown.value ?? []), ...list.data] : list.data
-    cursor.value = list.next_cursor
-    failure.value = null
-  } catch (error) {
-    if (!gone.aborted && error instanceof ApiFailure) failing(error)
-  }
-}
-
-const FOLLOW_MS = 2_000
-/** Pending ones that are asked for again at a time; a page of failing ones must not use up the key's rate. */
-const FOLLOWED = 5
-
-/** What is on its way comes to its end while somebody looks: those that are due, the newest first. */
-async function follow(gone: AbortSignal): Promise<void> {
-  if (document.hidden) return
-  const isDue = ({ status, next_attempt_at }: DeliveryDto) =>
-    status === 'pending' && Date.parse(next_attempt_at ?? '') <= Date.now()
-  const due = shown.value?.filter(isDue).slice(0, FOLLOWED) ?? []
-  const found = await Promise.all(due.map(({ id }) => deliveryOf(id).catch(() => null)))
-  if (gone.aborted || found.length === 0) return
-  shown.value = shown.value?.map(each => found.find(fresh => fresh?.id === each.id) ?? each) ?? null
-}
+/** What is not delivered may be yet, also by a resend or a recover after it was given up. */
+const deliveries = createList<DeliveryDto>('/api/v1/deliveries', ({ status }) =>
+  ['pending', 'exhausted'].includes(status),
+)
 
 /** On its own, so that a second more does not draw the list anew. */
 function Next({ at }: { at: string }) {
@@ -57,26 +26,20 @@ function Next({ at }: { at: string }) {
 export function Deliveries() {
   const params = place.value.searchParams
   const query = params.toString()
-  const left = useMemo(() => new AbortController(), [query])
-  const reload = () => void load(query, left.signal)
+  const gone = useList(deliveries, query)
+  const refresh = (id?: string) => void deliveries.look(query, id)
   useEffect(() => {
     document.title = 'Deliveries · BabyChain Lab'
-    shown.value = null
-    failure.value = null
-    reload()
-    const following = setInterval(() => void follow(left.signal), FOLLOW_MS)
-    return () => {
-      clearInterval(following)
-      left.abort()
-    }
-  }, [left])
+  }, [])
+  const list = deliveries.listed.value
+  const failure = deliveries.failed.value
   const pick = (status: string) => {
     const next = new URLSearchParams(params)
     if (next.get('status') === status) next.delete('status')
     else next.set('status', status)
     go(`/deliveries${next.size ? `?${next}` : ''}`, true)
   }
-  if (failure.value?.missing) return <NotHere />
+  if (failure?.missing) return <NotHere />
   return (
     <div class="listpage">
       <header class="page-head">
@@ -103,16 +66,22 @@ export function Deliveries() {
           )}
         </fieldset>
       </header>
-      {failure.value && <p class="notice">{failure.value.message}</p>}
-      <Tools reload={reload} />
-      {shown.value?.length === 0 && (
+      {failure && <p class="notice">{failure.message}</p>}
+      <Tools refresh={refresh} />
+      <News
+        count={list?.news.length ?? 0}
+        one="new delivery"
+        many="new deliveries"
+        load={() => deliveries.load(query, gone)}
+      />
+      {list?.rows.length === 0 && (
         <div class="empty">
           <p>{query ? 'No delivery fits these filters.' : 'No callback was sent yet.'}</p>
           {!query && <p class="dim">A run with a webhook_url gets one signed message when it ends.</p>}
         </div>
       )}
       <ul class="deliverylist">
-        {shown.value?.map(each => (
+        {list?.rows.map(each => (
           <li key={each.id} class="pane">
             <p>
               <span class={`badge ${each.status}`}>{each.status}</span>
@@ -131,11 +100,11 @@ export function Deliveries() {
               {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
               <time dateTime={each.created_at}>{age(each.created_at, slowNow.value)}</time>
             </p>
-            <DeliveryLog id={each.id} version={each.updated_at} refresh={reload} />
+            <DeliveryLog id={each.id} version={each.updated_at} refresh={() => refresh(each.id)} />
           </li>
         ))}
       </ul>
-      {cursor.value && <More what="deliveries" load={() => load(query, left.signal, cursor.value)} />}
+      {list?.cursor && <More what="deliveries" load={() => deliveries.load(query, gone, list.cursor)} />}
     </div>
   )
 }
@@ -149,14 +118,14 @@ function NotHere() {
   )
 }
 
-function Tools({ reload }: { reload(): void }) {
+function Tools({ refresh }: { refresh(): void }) {
   const url = useSignal('')
   const hours = useSignal('1')
   const said = useSignal<string | null>(null)
   const act = async (what: () => Promise<string>) => {
     try {
       said.value = await what()
-      reload()
+      refresh()
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
       said.value = error.missing ? 'This is not available on this server.' : error.words

@@ -4,17 +4,8 @@ import { api } from './api.ts'
 
 export type DeliveryDetail = DeliveryDto & { attempt_log: readonly DeliveryAttemptDto[]; payload: unknown }
 
-export interface DeliveryPage {
-  data: readonly DeliveryDto[]
-  next_cursor: string | null
-}
-
 export function deliveryOf(id: string): Promise<DeliveryDetail> {
   return api('GET', `/api/v1/deliveries/${id}`)
-}
-
-export function deliveries(query: string, signal: AbortSignal): Promise<DeliveryPage> {
-  return api('GET', `/api/v1/deliveries${query ? `?${query}` : ''}`, { signal })
 }
 
 /** The same message with the same webhook-id, once more; the attempt itself comes after the answer. */

@@ -46,6 +46,6 @@ export function shortId(id: string): string {
   return id.slice(-8)
 }
 
-export function plural(n: number, one: string): string {
-  return `${n} ${one}${n === 1 ? '' : 's'}`
+export function plural(n: number, one: string, many = `${one}s`): string {
+  return `${n} ${n === 1 ? one : many}`
 }

@@ -1,34 +1,20 @@
 /** All runs, newest first: filters in the address, pages by cursor, new ones announced and not thrust in. */
-import { signal, useComputed } from '@preact/signals'
+import { useComputed } from '@preact/signals'
 import type { VNode } from 'preact'
-import { useEffect, useMemo } from 'preact/hooks'
-import type { RunDto, RunListDto } from '../http/dto.ts'
-import { untilAnswered } from './again.ts'
-import { ApiFailure, api, local } from './api.ts'
+import { useEffect } from 'preact/hooks'
+import type { RunDto } from '../http/dto.ts'
+import { local } from './api.ts'
 import { chains } from './catalog.ts'
-import { age, money, plural, shortId, span } from './format.ts'
+import { age, money, shortId, span } from './format.ts'
+import { createList, useList } from './listed.ts'
 import { elapsed, isOver } from './live.ts'
-import { More } from './more.tsx'
-import { go, isBack, place } from './nav.ts'
+import { More, News } from './more.tsx'
+import { go, place } from './nav.ts'
 import { now, slowNow } from './now.ts'
 
 const STATUSES = ['queued', 'running', 'succeeded', 'failed', 'canceled'] as const
-const PAGE = 50
-/** How often the top of the list is compared; only while somebody looks. */
-const LOOK_MS = 3000
-/** How many runs that left the newest page are asked for by id at each look: in turn, so that every one comes to it. */
-const BY_ID = 8
 
-interface Listed {
-  query: string
-  runs: readonly RunDto[]
-  cursor: string | null
-  /** Runs that came since, not yet shown. */
-  news: readonly RunDto[]
-}
-
-const listed = signal<Listed | null>(null)
-const failed = signal<ApiFailure | null>(null)
+const runs = createList<RunDto>('/api/v1/runs', run => !isOver(run))
 
 function queryOf(url: URL): string {
   const query = new URLSearchParams()
@@ -36,93 +22,22 @@ function queryOf(url: URL): string {
   return query.toString()
 }
 
-/** What comes when the reader has gone on to another query is dropped. */
-async function load(query: string, gone: AbortSignal, cursor: string | null = null): Promise<void> {
-  const page = new URLSearchParams(query)
-  page.set('limit', String(PAGE))
-  if (cursor) page.set('cursor', cursor)
-  const failing = (failure: ApiFailure) => {
-    failed.value = failure
-  }
-  try {
-    const list = await untilAnswered(() => api<RunListDto>('GET', `/api/v1/runs?${page}`, { signal: gone }), {
-      gone,
-      failing,
-    })
-    const before = cursor && listed.value?.query === query ? listed.value.runs : []
-    listed.value = { query, runs: [...before, ...list.data], cursor: list.next_cursor, news: [] }
-    failed.value = null
-  } catch (error) {
-    if (!gone.aborted && error instanceof ApiFailure) failing(error)
-  }
-}
-
-/** Updates the runs that are shown and announces those that are not. */
-async function look(query: string, turn: number): Promise<void> {
-  const shown = listed.value
-  if (shown?.query !== query || document.hidden) return
-  const page = new URLSearchParams(query)
-  page.set('limit', String(PAGE))
-  const list = await api<RunListDto>('GET', `/api/v1/runs?${page}`).catch(() => null)
-  if (!list) return
-  const newest = new Set(list.data.map(run => run.id))
-  const left = shown.runs.filter(run => !newest.has(run.id) && !isOver(run))
-  const later = await Promise.all(
-    inTurn(left, turn).map(run => api<RunDto>('GET', `/api/v1/runs/${run.id}`).catch(() => null)),
-  )
-  const current = listed.value
-  if (current?.query !== query) return
-  const fresh = new Map([...list.data, ...later.filter(run => run !== null)].map(run => [run.id, run]))
-  const known = new Set(current.runs.map(run => run.id))
-  const top = current.runs[0]?.created_at ?? ''
-  listed.value = {
-    ...current,
-    runs: current.runs.map(run => changed(run, fresh.get(run.id))),
-    news: list.data.filter(run => !known.has(run.id) && run.created_at >= top),
-  }
-}
-
-function inTurn<T>(all: readonly T[], turn: number): readonly T[] {
-  if (all.length <= BY_ID) return all
-  const from = (turn * BY_ID) % all.length
-  return [...all, ...all].slice(from, from + BY_ID)
-}
-
-/** A run that is as it was stays the object that it was. */
-function changed(before: RunDto, now: RunDto | undefined): RunDto {
-  return now && (now.updated_at !== before.updated_at || now.status !== before.status) ? now : before
-}
-
 export function Runs() {
   const query = queryOf(place.value)
-  const left = useMemo(() => new AbortController(), [query])
+  const gone = useList(runs, query)
   useEffect(() => {
     document.title = 'Runs · BabyChain Lab'
-    if (listed.value?.query !== query) listed.value = null
-    failed.value = null
-    let turn = 0
-    // Who comes back finds all that they had loaded, and their place in it.
-    void (isBack && listed.value ? look(query, turn++) : load(query, left.signal))
-    const timer = setInterval(() => void look(query, turn++), LOOK_MS)
-    return () => {
-      left.abort()
-      clearInterval(timer)
-    }
-  }, [left])
-  const list = listed.value
+  }, [])
+  const list = runs.listed.value
   return (
     <div class="listpage">
       <header class="page-head">
         <h1>Runs</h1>
         <Filters />
       </header>
-      {failed.value && <p class="notice">{failed.value.message}</p>}
-      {list && list.news.length > 0 && (
-        <button type="button" class="pill" onClick={() => void load(query, left.signal)}>
-          ↑ {plural(list.news.length, 'new run')}
-        </button>
-      )}
-      {list?.runs.length === 0 && (
+      {runs.failed.value && <p class="notice">{runs.failed.value.message}</p>}
+      <News count={list?.news.length ?? 0} one="new run" load={() => runs.load(query, gone)} />
+      {list?.rows.length === 0 && (
         <div class="empty">
           <p>{query ? 'No run fits these filters.' : 'Nothing has run yet.'}</p>
           <p>
@@ -130,8 +45,8 @@ export function Runs() {
           </p>
         </div>
       )}
-      <ul class="runlist">{list?.runs.map(rowOf)}</ul>
-      {list?.cursor && <More what="runs" load={() => load(query, left.signal, list.cursor)} />}
+      <ul class="runlist">{list?.rows.map(rowOf)}</ul>
+      {list?.cursor && <More what="runs" load={() => runs.load(query, gone, list.cursor)} />}
     </div>
   )
 }

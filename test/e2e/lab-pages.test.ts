@@ -1,4 +1,4 @@
-/** The pages of the Lab beside composing: they heal after an outage, tell the truth about what they list, and keep keys apart. */
+/** The pages of the Lab beside composing: they heal after an outage, tell the truth about a callback, and keep keys apart. */
 import { describe, expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
@@ -229,92 +229,6 @@ describe('the attempts of a delivery', () => {
     await pane.getByRole('button', { name: 'show the attempts' }).click()
     await pane.getByText('Sent again').waitFor({ timeout: 5_000 })
     expect(await pane.getByText('The database is busy.').count()).toBe(0)
-    await leave(here)
-  }, 60_000)
-})
-
-describe('the list of runs', () => {
-  test('asks for no picture that has been removed', async () => {
-    const id = await createRun()
-    await done(id)
-    const here = await visit('/settings')
-    const { page } = here
-    await page.route(/\/api\/v1\/runs\?/, async route => {
-      const answer = await route.fetch()
-      const list = (await answer.json()) as { data: RunDto[] }
-      for (const output of list.data.flatMap(run => run.steps.flatMap(step => step.outputs ?? [])))
-        output.available = false
-      await route.fulfill({ json: list })
-    })
-    await page.goto(`${server.url}/runs`)
-    await page.locator(`a[href="/runs/${id}"] .thumb`).waitFor({ state: 'attached' })
-    expect(await page.locator('.thumb img').count()).toBe(0)
-    await leave(here)
-  }, 60_000)
-
-  test('follows a run that has left its filter to its end', async () => {
-    const id = await createRun('A pier in fog #slow=3s')
-    const here = await visit('/runs?status=running')
-    const row = here.page.locator(`a[href="/runs/${id}"]`)
-    await row.locator('.badge.running').waitFor()
-    await row.locator('.badge.succeeded').waitFor({ timeout: 20_000 })
-    await leave(here)
-  }, 60_000)
-
-  test('shows what its address asks for, however late the answer before comes', async () => {
-    const id = await createRun('A pier')
-    await done(id)
-    const here = await visit('/runs')
-    const { page } = here
-    await page.locator(`a[href="/runs/${id}"]`).waitFor()
-    const held = Promise.withResolvers<void>()
-    const answered = Promise.withResolvers<void>()
-    await page.route(/\/api\/v1\/runs\?status=failed/, async route => {
-      await held.promise
-      await route.continue().catch(() => {}) // the page may have let go of it
-      answered.resolve()
-    })
-    await page.getByRole('button', { name: 'failed' }).click()
-    await page.getByRole('button', { name: 'failed' }).click()
-    await page.getByRole('button', { name: 'succeeded' }).click()
-    await page.locator(`a[href="/runs/${id}"]`).waitFor()
-    held.resolve()
-    await answered.promise
-    await page.waitForResponse(/\/api\/v1\/runs\?status=succeeded/)
-    expect(await page.locator(`a[href="/runs/${id}"]`).count()).toBe(1)
-    expect(await page.locator('.empty').count()).toBe(0)
-    await leave(here)
-  }, 60_000)
-})
-
-describe('the list of deliveries', () => {
-  test('says that nothing fits, where something was sent', async () => {
-    await done(await createRun('A pier', { webhook_url: `${server.url}/lab/inbox/bootstrap` }))
-    const here = await visit('/deliveries?status=gone')
-    await here.page.getByText('No delivery fits these filters.').waitFor()
-    await leave(here)
-  }, 60_000)
-
-  test('shows what its address asks for, however late the answer before comes', async () => {
-    await done(await createRun('A pier', { webhook_url: `${server.url}/lab/inbox/bootstrap` }))
-    const here = await visit('/deliveries')
-    const { page } = here
-    await page.locator('.deliverylist > li').first().waitFor()
-    const held = Promise.withResolvers<void>()
-    const answered = Promise.withResolvers<void>()
-    await page.route(/\/api\/v1\/deliveries\?status=gone/, async route => {
-      await held.promise
-      await route.continue().catch(() => {})
-      answered.resolve()
-    })
-    await page.getByRole('button', { name: 'gone' }).click()
-    await page.getByRole('button', { name: 'gone' }).click()
-    await page.locator('.deliverylist > li').first().waitFor()
-    held.resolve()
-    await answered.promise
-    await page.getByRole('button', { name: 'show' }).first().click()
-    await page.locator('.tries li').first().waitFor()
-    expect(await page.locator('.empty').count()).toBe(0)
     await leave(here)
   }, 60_000)
 })
