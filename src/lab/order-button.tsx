@@ -1,4 +1,7 @@
-/** A button that gives an order: it shows that the order is under way, and what came of it. */
+/**
+ * A button that gives an order: it shows that the order is under way, and what came of it. The second click of a double
+ * click is none: by then another button may stand there, such as the one that buys what was just canceled.
+ */
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { ApiFailure } from './api.ts'
@@ -20,8 +23,8 @@ export function Order({ act, children, primary, note }: Props) {
         type="button"
         class={primary ? 'primary' : 'secondary'}
         disabled={busy.value}
-        onClick={() => {
-          if (busy.value) return
+        onClick={({ detail }) => {
+          if (busy.value || detail > 1) return
           busy.value = true
           wrong.value = []
           act()

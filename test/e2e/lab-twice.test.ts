@@ -48,17 +48,42 @@ test('on revoke asks, and revokes nothing before a later click', async () => {
   await leave(here)
 }, 60_000)
 
-test('on older deliveries gets one page of them', async () => {
+async function createRun(film: string): Promise<string> {
   const input = {
     chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
     text_to_image_params: { prompt: 'A pier', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
+    image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
   }
-  for (let i = 0; i < 3; i += 1) {
-    const order = { input, webhook_url: `${server.url}/lab/inbox/bootstrap` }
-    const { id } = (await (await server.post('/api/v1/chains/chain101/runs', order)).json()) as { id: string }
-    await server.json(`/api/v1/runs/${id}?wait=30`)
-  }
+  const order = { input, webhook_url: `${server.url}/lab/inbox/bootstrap` }
+  return ((await (await server.post('/api/v1/chains/chain101/runs', order)).json()) as { id: string }).id
+}
+
+test('on Cancel cancels, and buys nothing by the Resume that stands there by then', async () => {
+  const id = await createRun('It turns #slow=30s')
+  const here = await visit(`/runs/${id}`)
+  const { page } = here
+  await page.locator('[data-step=image_to_video][data-state=running]').waitFor({ timeout: 20_000 })
+  const { x, y } = (await page.getByRole('button', { name: 'Cancel', exact: true }).boundingBox()) ?? { x: 0, y: 0 }
+  const { held, release } = await hold(page, /\/resume$/, 'POST')
+  release()
+  await page.mouse.click(x + 30, y + 15)
+  const resume = page.getByRole('button', { name: 'Resume', exact: true })
+  const now = await resume.boundingBox()
+  expect(now && now.x < x + 30 && now.x + now.width > x + 30).toBe(true)
+  await page.mouse.down({ clickCount: 2 })
+  await page.mouse.up({ clickCount: 2 })
+  await page.evaluate('new Promise(done => requestAnimationFrame(() => setTimeout(done)))')
+  // An order that is under way holds its button.
+  expect([await resume.isEnabled(), held]).toEqual([true, []])
+  await page.mouse.click(x + 30, y + 15)
+  await page.locator(`[data-run]:not([data-run="${id}"])`).waitFor()
+  expect(held).toHaveLength(1)
+  await leave(here)
+}, 60_000)
+
+test('on older deliveries gets one page of them', async () => {
+  for (const film of ['It turns', 'It drifts', 'It stops'])
+    await server.json(`/api/v1/runs/${await createRun(film)}?wait=30`)
   const here = await visit('/settings')
   const { page } = here
   await page.route(/\/api\/v1\/deliveries(\?|$)/, route => {
