@@ -66,6 +66,8 @@ interface LogProps {
 /** Asked for by hand: who only watches a run need not load its deliveries. */
 export function DeliveryLog({ id, version, refresh }: LogProps) {
   const detail = useSignal<DeliveryDetail | null>(null)
+  /** Only when asked for: what comes with a resend would move the rows below. */
+  const open = useSignal(false)
   /** What the newest resend was answered with: attempts that began later tell what became of it. */
   const asked = useSignal<DeliveryDto | null>(null)
   /** Of the newest thing that was tried: what works now needs no word about before. */
@@ -108,19 +110,17 @@ export function DeliveryLog({ id, version, refresh }: LogProps) {
   return (
     <>
       <p class="adds">
-        <button type="button" class="quiet" onClick={() => void show()}>
+        <button type="button" class="quiet" onClick={() => void show().then(() => (open.value = true))}>
           show the attempts
         </button>
         <button type="button" class="quiet" onClick={() => void again()}>
           resend
         </button>
-      </p>
-      {(failure.value ?? said) && (
-        <p class="note" role="status">
+        <span class="told" role="status">
           {failure.value ?? said}
-        </p>
-      )}
-      {detail.value && (
+        </span>
+      </p>
+      {open.value && detail.value && (
         <ol class="tries">
           {detail.value.attempt_log.map(each => (
             <li key={each.started_at}>

@@ -185,7 +185,7 @@ function StepCard({ step }: { step: TemplateStep }) {
       {asJson.value ? (
         <JsonEditor key={chosen} step={key} pointer={base} value={params} />
       ) : !detail ? (
-        <p class="dim">loading its parameters …</p>
+        <p class="dim loading">loading its parameters …</p>
       ) : (
         <Form
           key={chosen}

@@ -93,12 +93,15 @@ export function Deliveries() {
                   only this host
                 </a>
               )}
+              <time dateTime={each.created_at}>{age(each.created_at, slowNow.value)}</time>
+            </p>
+            {/* What changes has a line of its own, so that the rows below stay where they are. */}
+            <p class="stand">
               <span class="dim">
                 {plural(each.attempts, 'scheduled attempt')}
                 {each.next_attempt_at && <Next at={each.next_attempt_at} />}
               </span>
               {each.last_error && each.status !== 'delivered' && <span class="wrong">{each.last_error}</span>}
-              <time dateTime={each.created_at}>{age(each.created_at, slowNow.value)}</time>
             </p>
             <DeliveryLog id={each.id} version={each.updated_at} refresh={() => refresh(each.id)} />
           </li>
@@ -178,11 +181,9 @@ function Tools({ refresh }: { refresh(): void }) {
           </button>
         </span>
       </form>
-      {said.value && (
-        <p class="note" role="status">
-          {said.value}
-        </p>
-      )}
+      <p class="note" role="status">
+        {said.value}
+      </p>
     </section>
   )
 }

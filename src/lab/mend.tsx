@@ -119,7 +119,7 @@ function WithModel({ id, children }: { id: string; children(model: ModelDto): Co
   }, [id])
   const model = details.value.get(id)
   if (model) return children(model)
-  return failure.value ? <p class="wrong">{failure.value}</p> : <p class="dim">loading its parameters …</p>
+  return failure.value ? <p class="wrong">{failure.value}</p> : <p class="dim loading">loading its parameters …</p>
 }
 
 const KEPT = 'babychain.mend'

@@ -18,6 +18,7 @@ export function Settings() {
     <div class="listpage">
       <header class="page-head">
         <h1>Settings</h1>
+        <SignOut />
       </header>
       <div class="columns">
         <div>
@@ -30,6 +31,23 @@ export function Settings() {
         </div>
       </div>
     </div>
+  )
+}
+
+/** Above all that comes with an answer, which would move it away from a click. */
+function SignOut() {
+  const note = useSignal<string | null>(null)
+  return (
+    <span class="order">
+      <button type="button" class="secondary" onClick={() => void signOut().catch(error => (note.value = said(error)))}>
+        sign out
+      </button>
+      {note.value && (
+        <small class="wrong" role="alert">
+          {note.value}
+        </small>
+      )}
+    </span>
   )
 }
 
@@ -123,12 +141,9 @@ function Server() {
         <a class="quiet as-button" href="/swagger/json" target="_blank" rel="noreferrer">
           OpenAPI
         </a>
-        <button type="button" class="quiet" onClick={() => void signOut().catch(error => (note.value = said(error)))}>
-          sign out
-        </button>
       </p>
       {note.value && <p class="note">{note.value}</p>}
-      {/* Below the buttons: an answer that comes while somebody presses one does not move it away. */}
+      {/* Below the links: an answer that comes while somebody presses one does not move it away. */}
       {ready.value && (
         <dl class="facts">
           {ready.value.checks.map(check => (
