@@ -8,6 +8,7 @@ import { loadCatalog } from './catalog.ts'
 import { Compose } from './compose.tsx'
 import { Deliveries } from './deliveries.tsx'
 import { completeModels } from './draft.ts'
+import { keepFocus } from './focus.ts'
 import { Inbox } from './inbox.tsx'
 import type { Line, LiveRun } from './live.ts'
 import { onLink, place } from './nav.ts'
@@ -45,6 +46,7 @@ function Lab() {
     document.addEventListener('click', onLink)
     return () => document.removeEventListener('click', onLink)
   }, [])
+  useEffect(keepFocus, [])
   return (
     <>
       <a class="skip" href="#main">
