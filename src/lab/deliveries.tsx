@@ -66,7 +66,11 @@ export function Deliveries() {
           )}
         </fieldset>
       </header>
-      {failure && <p class="notice">{failure.message}</p>}
+      {failure && (
+        <p class="notice" role="alert">
+          {failure.message}
+        </p>
+      )}
       <Tools refresh={refresh} />
       <News
         count={list?.news.length ?? 0}

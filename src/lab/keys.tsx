@@ -7,7 +7,7 @@ import { age, money } from './format.ts'
 import { isUnreadable } from './json-text.ts'
 import { now } from './now.ts'
 import { NumberField } from './number-field.tsx'
-import { Once, Pane, type Secret, said, Twice } from './pane.tsx'
+import { Once, Pane, Said, type Secret, said, Twice } from './pane.tsx'
 
 const SCOPES = ['runs:read', 'runs:write', 'callbacks:manage', 'keys:manage']
 /** The limits of a key, and what a new one has where nothing is given. */
@@ -70,7 +70,7 @@ export function Keys() {
   return (
     <Pane title="API keys">
       <Once secrets={made.value} />
-      {keysSaid.value && <p class="note">{keysSaid.value}</p>}
+      <Said words={keysSaid.value} />
       <ul class="rows">
         {keys.value?.map(key => (
           <KeyRow key={key.id} apiKey={key} revoke={() => void revoke(key.id)} />

@@ -21,6 +21,16 @@ export const said = (error: unknown): string => {
   return error.missing ? 'Not available on this server.' : error.words
 }
 
+/** A refusal, told as soon as it comes. */
+export function Said({ words }: { words: string | null }) {
+  if (words === null) return null
+  return (
+    <p class="note" role="alert">
+      {words}
+    </p>
+  )
+}
+
 export interface Secret {
   /** What it is, or what it does. */
   label: string

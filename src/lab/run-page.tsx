@@ -57,6 +57,7 @@ export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | nul
           </h1>
         </div>
         <Actions run={run} live={live} />
+        <Told run={run} />
       </header>
       {live.failure.value && <Behind failure={live.failure.value} over={isOver(run)} />}
       {run.error && <Trouble run={run} failure={run.error} />}
@@ -87,7 +88,17 @@ export function RunPage({ id, onLine }: { id: string; onLine(live: LiveRun | nul
 
 /** On its own, so that a second more draws a sentence anew and not the page. */
 function Sentence({ run }: { run: RunDto }) {
-  return <span aria-live="polite">{sentence(run, isOver(run) ? 0 : now.value)}</span>
+  return <span>{sentence(run, isOver(run) ? 0 : now.value)}</span>
+}
+
+/** For who does not see it: what begins and what ends, and not every second and percent of it. */
+function Told({ run }: { run: RunDto }) {
+  const step = run.steps.find(each => each.status === 'running')
+  return (
+    <span class="offscreen" role="status">
+      {step ? `${roleName(step.step_key)} ${step.phase ?? 'running'}` : `run ${run.status}`}
+    </span>
+  )
 }
 
 /** Why the page does not show what is, and whether that mends itself. */

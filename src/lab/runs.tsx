@@ -35,7 +35,11 @@ export function Runs() {
         <h1>Runs</h1>
         <Filters />
       </header>
-      {runs.failed.value && <p class="notice">{runs.failed.value.message}</p>}
+      {runs.failed.value && (
+        <p class="notice" role="alert">
+          {runs.failed.value.message}
+        </p>
+      )}
       <News count={list?.news.length ?? 0} one="new run" load={() => runs.load(query, gone)} />
       {list?.rows.length === 0 && (
         <div class="empty">

@@ -8,7 +8,7 @@ import { models } from './catalog.ts'
 import { age, plural, span } from './format.ts'
 import { Keys } from './keys.tsx'
 import { now } from './now.ts'
-import { Once, Pane, type Secret, said, Twice } from './pane.tsx'
+import { Once, Pane, Said, type Secret, said, Twice } from './pane.tsx'
 
 export function Settings() {
   useEffect(() => {
@@ -79,7 +79,7 @@ function Secrets() {
   return (
     <Pane title="Callback secret">
       <Once secrets={made.value} />
-      {note.value && <p class="note">{note.value}</p>}
+      <Said words={note.value} />
       <ul class="rows">
         {list.value?.map(secret => (
           <li key={secret.id}>
@@ -142,7 +142,7 @@ function Server() {
           OpenAPI
         </a>
       </p>
-      {note.value && <p class="note">{note.value}</p>}
+      <Said words={note.value} />
       {/* Below the links: an answer that comes while somebody presses one does not move it away. */}
       {ready.value && (
         <dl class="facts">

@@ -161,7 +161,7 @@ function Progress({ step }: { step: StepDto }) {
   if (step.status === 'running' && step.phase === 'waiting' && step.retry_at) {
     const left = Date.parse(step.retry_at) - now.value
     return (
-      <p class="note" role="status">
+      <p class="note">
         {step.error?.message ?? 'waits'} · {left > 0 ? `again in ${span(left)}` : 'again now'}
       </p>
     )

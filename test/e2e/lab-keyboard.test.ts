@@ -1,9 +1,9 @@
-/** By the keyboard alone, with a reader of the screen: whoever acts stays where they acted. */
+/** By the keyboard alone, with a reader of the screen: whoever acts stays where they acted, and is told what came of it. */
 import { expect, test } from 'bun:test'
 import type { Locator, Page } from 'playwright-core'
 import { clickLater, leave, openLab } from '../support/lab.ts'
 
-const { visit } = openLab()
+const { server, visit } = openLab()
 
 /** Presses it as the keyboard does, waits for what comes of it, and says where the focus is then. */
 async function press(page: Page, control: Locator, then: Locator): Promise<string> {
@@ -55,3 +55,35 @@ test('the way from composing to settings never drops the focus', async () => {
   expect(lost).toEqual([])
   await leave(here)
 }, 60_000)
+
+test('a run tells its steps and its end, and no second that passes', async () => {
+  const here = await visit('/settings')
+  const { page } = here
+  const input = {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
+    image_to_video_params: { content: [{ type: 'text', text: 'It turns #slow=4s' }], ratio: '1:1', duration: 2 },
+  }
+  const { id } = (await (await server.post('/api/v1/chains/chain101/runs', { input })).json()) as { id: string }
+  await page.goto(`${server.url}/runs/${id}`)
+  await page.locator('.runpage').waitFor()
+  await page.evaluate(HEARD)
+  await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
+  const heard = await page.evaluate<string[]>('heard')
+  expect(heard.at(-1)).toBe('run succeeded')
+  expect(heard.filter(each => /\d+ (s|%)/.test(each))).toEqual([])
+  expect(heard.length).toBeLessThan(12)
+  await leave(here)
+}, 60_000)
+
+/** What is read out of the page when it changes. */
+const HEARD = `
+  window.heard = []
+  new MutationObserver(changes => {
+    for (const { target } of changes) {
+      const live = (target.nodeType === 1 ? target : target.parentElement)?.closest('.runpage :is([aria-live], [role=status])')
+      if (live) heard.push(live.textContent)
+    }
+  }).observe(document.body, { subtree: true, childList: true, characterData: true })
+  0
+`
