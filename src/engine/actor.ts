@@ -322,8 +322,9 @@ export class Actor {
       if (this.#birth || error instanceof RevisionConflict) throw error
       this.#deps.observer.fault('commit', error, { runId: before.id })
       for (const { reply } of mail) reply?.reject(error)
-      // What happened stays true: it is tried again. A caller was refused, so its wish is dropped.
-      this.#mail.unshift(...mail.filter(each => !each.reply))
+      // A caller was refused, so its wish is dropped. What happened stays true, and is tried again, as is what was routed by it.
+      const isWish = ({ event, reply }: Mail): boolean => reply !== undefined && event.type !== 'attempt.came_late'
+      this.#mail.unshift(...mail.flatMap(each => (isWish(each) ? [] : { event: each.event })))
       if (this.#mail.length > 0) this.#dueAt = Math.min(this.#dueAt ?? clock.now(), clock.now())
       this.#failures += 1
       await this.#pause(retryAfterMs(error, this.#failures, clock.random()))

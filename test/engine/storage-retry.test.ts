@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from 'bun:test'
 import { stepError } from '../../src/core/errors.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
-import { RemoteProvider } from '../support/remote-provider.ts'
+import { type Behavior, RemoteProvider } from '../support/remote-provider.ts'
 import { World } from '../support/world.ts'
 
 let world: World | null = null
@@ -77,5 +77,34 @@ test('a rate limit whose commit fails once is held against who named it, and not
   for (const { id } of [first, second]) {
     const run = await w.finish(id)
     expect((run.steps[0]?.completedAt ?? 0) - run.createdAt).toBeLessThan(10_000)
+  }
+})
+
+test('a late result whose commit fails once ends its step all the same, and the place that the next step took is used', async () => {
+  const busy = stepError('provider_overloaded', 'busy', { retryAfterMs: 6 * 3_600_000 })
+  const script = (n: number): Behavior =>
+    n === 0 ? { type: 'swallow' } : n === 1 ? { type: 'refuse', error: busy } : { type: 'work' }
+  const w = new World({ concurrency: () => 1, providers: now => [new RemoteProvider('p', now, script)] })
+  world = w
+  await w.start()
+  const [p] = w.providers
+  const { store, registry } = w.process
+  if (p) p.find = async () => ({ type: 'none' })
+  // It is thought unsent, sent again, and refused for six hours.
+  const run = await w.create({ a: [], b: ['a'] })
+  await w.settle(() => p?.arrived.length === 2)
+  w.clock.advance(5_000)
+  expect((await registry.run(run.id))?.steps.map(step => step.status)).toEqual(['waiting', 'queued'])
+  const { commit } = store
+  store.commit = async () => {
+    store.commit = commit
+    throw new StorageUnavailable('the disk is busy')
+  }
+  const token = p?.jobs[0]?.token ?? ''
+  await expect(registry.hint(token, { job: token })).rejects.toThrow('the disk is busy')
+  const other = await w.create({ a: [] })
+  for (const { id, createdAt } of [run, other]) {
+    const { status, updatedAt } = await w.finish(id)
+    expect([status, updatedAt - createdAt < 3_600_000]).toEqual(['succeeded', true])
   }
 })

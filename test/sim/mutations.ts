@@ -508,7 +508,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what happened while storage refused is forgotten',
     file: 'src/engine/actor.ts',
-    from: '      this.#mail.unshift(...mail.filter(each => !each.reply))\n',
+    from: '      this.#mail.unshift(...mail.flatMap(each => (isWish(each) ? [] : { event: each.event })))\n',
     to: '',
     by: 'sim',
   },
