@@ -327,7 +327,8 @@ export class Actor {
       this.#mail.unshift(...mail.flatMap(each => (isWish(each) ? [] : { event: each.event })))
       if (this.#mail.length > 0) this.#dueAt = Math.min(this.#dueAt ?? clock.now(), clock.now())
       this.#failures += 1
-      await this.#pause(retryAfterMs(error, this.#failures, clock.random()))
+      // Nobody who asked meanwhile is held up.
+      if (!this.#mail.some(({ reply }) => reply)) await this.#pause(retryAfterMs(error, this.#failures, clock.random()))
       return false
     }
   }

@@ -80,6 +80,26 @@ test('a rate limit whose commit fails once is held against who named it, and not
   }
 })
 
+test('a caller who asks while a write is under way that then fails is not held up by the pause either', async () => {
+  const { w, id, times } = await refusing()
+  await w.settle(() => times.length >= 8)
+  const { store, registry } = w.process
+  const refused = store.commit
+  const answers: string[] = []
+  store.commit = async what => {
+    store.commit = refused
+    registry.cancel(id).catch(error => answers.push(error.message))
+    // It has been heard by then.
+    await new Promise(resolve => setImmediate(resolve))
+    return refused(what)
+  }
+  await w.settle(() => store.commit === refused)
+  const at = w.clock.now()
+  await w.settle(() => true)
+  expect(answers).toEqual(['the disk is full'])
+  expect(w.clock.now()).toBe(at)
+})
+
 test('a late result whose commit fails once ends its step all the same, and the place that the next step took is used', async () => {
   const busy = stepError('provider_overloaded', 'busy', { retryAfterMs: 6 * 3_600_000 })
   const script = (n: number): Behavior =>
