@@ -7,8 +7,9 @@
  *    that have begun take theirs beyond the limit.
  * 3. Who waits is served in the order of asking, each key by itself: a run that was called in vain, or left the line, comes back
  *    to its turn. A place is kept for who was called, until it has routed.
- * 4. Who was called and cannot begin, as its providers are full or closed, makes way for those that could go elsewhere: who
- *    could go to the same providers only is not asked in vain too, for that would cost a long line each time.
+ * 4. Who was called and cannot begin, as its providers are full or closed, makes way for those that could go elsewhere: of
+ *    those that could go to the same providers only, no more are asked in vain than have room, for a long line would cost
+ *    much each time.
  */
 import type { KeyLimits } from '../core/keys.ts'
 import { QueueFull } from '../core/ports.ts'
@@ -129,15 +130,17 @@ export class Admission {
     if (runs.isServed) return
     runs.isServed = true
     try {
-      const inVain = new Set<string>()
-      while (this.#room(apiKeyId, runs) > 0) {
-        const next = firstOf(runs, inVain)
+      const inVain = new Map<string, number>()
+      for (;;) {
+        const room = this.#room(apiKeyId, runs)
+        const next = firstOf(runs, way => (inVain.get(way) ?? 0) < room)
         if (!next) return
         leaveLine(runs, next)
         runs.called.set(next.runId, next.stepId)
         next.call()
         // Whose actor is at work answers later.
-        if (!runs.running.has(next.runId) && !runs.called.has(next.runId)) inVain.add(next.way)
+        if (!runs.running.has(next.runId) && !runs.called.has(next.runId))
+          inVain.set(next.way, (inVain.get(next.way) ?? 0) + 1)
       }
     } finally {
       runs.isServed = false
@@ -162,12 +165,12 @@ export class Admission {
   }
 }
 
-/** Who asked first, of those that were not found to be asked in vain. */
-function firstOf({ lines }: Runs, inVain: ReadonlySet<string>): Waiter | undefined {
+/** Who asked first, of those whose way is still worth asking for. */
+function firstOf({ lines }: Runs, isWorthIt: (way: string) => boolean): Waiter | undefined {
   let first: Waiter | undefined
   for (const [way, line] of lines) {
     const head = line.first
-    if (head && !inVain.has(way) && (!first || head.no < first.no)) first = head
+    if (head && isWorthIt(way) && (!first || head.no < first.no)) first = head
   }
   return first
 }

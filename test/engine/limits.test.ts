@@ -350,6 +350,28 @@ describe('the places of a key', () => {
     )
   })
 
+  test('a limit that is raised calls as many as it makes room for, also when all of them can only stand in the line of one provider', () => {
+    let maxRunning: number | null = 1
+    const admission = new Admission(() => ({ maxRunning, maxQueued: null }))
+    const [first, ...others] = Array.from({ length: 20 }, () => runOf({ a: [] })) as [Run, ...Run[]]
+    for (const run of [first, ...others]) admission.enter(run)
+    admission.begin(first)
+    const called: number[] = []
+    others.forEach((run, i) => {
+      const isFull = (): void => {
+        called.push(i)
+        admission.answered(run, 'a')
+      }
+      admission.wait(run, 'a', isFull, 'p')
+    })
+    maxRunning = 5
+    admission.look('key')
+    expect(called).toEqual([0, 1, 2, 3])
+    maxRunning = null
+    admission.look('key')
+    expect(called).toEqual([...others.keys()])
+  })
+
   test('who leaves the line comes back to its turn, unless it was not created after all', () => {
     const { admission, others, free } = line(4)
     const [one, two, three] = others as [Run, Run, Run]
