@@ -296,7 +296,7 @@ export class Actor {
       routing.queue === 'storage'
         ? gate.wait(again)
         : routing.queue === 'key'
-          ? admission.wait(this.run, stepId, again, routing.way)
+          ? admission.wait(this.run, stepId, again, routing.way, routing.wasServed)
           : capacity.wait(routing.queue, way, stepId, placed)
     this.#lines.set(stepId, { at, until, leave })
   }

@@ -10,6 +10,9 @@
  * 4. Who was called and cannot begin, as its providers are full or closed, makes way for those that could go elsewhere: of
  *    those that could go to the same providers only, no more are asked in vain than have room, for a long line would cost
  *    much each time.
+ * 5. Who could not begin at a provider that had a place for it, as its key had none, keeps the next place of its key until the
+ *    provider has one again: else a run would never begin where both are always taken. One run of a key at most, the oldest
+ *    that was called, and only while its provider is open.
  */
 import type { KeyLimits } from '../core/keys.ts'
 import { QueueFull } from '../core/ports.ts'
@@ -24,7 +27,14 @@ interface Waiter {
   runId: string
   stepId: string
   way: string
+  /** A provider had a place for it. */
+  wasServed: boolean
   call: () => void
+}
+
+interface Call extends Pick<Waiter, 'no' | 'stepId' | 'wasServed'> {
+  /** It stands in line at its providers, and keeps the place. */
+  keeps: boolean
 }
 
 interface Runs {
@@ -36,8 +46,8 @@ interface Runs {
   waiters: Map<string, Set<Waiter>>
   /** The turns of runs that asked, until they begin or end. */
   turns: Map<string, number>
-  /** Runs that were called, with the step that has not routed yet. */
-  called: Map<string, string>
+  /** Runs that were called, and have not begun. */
+  called: Map<string, Call>
   /** A line that is being served is not served within. */
   isServed: boolean
 }
@@ -103,24 +113,39 @@ export class Admission {
 
   /**
    * Calls once, when it is worth asking again; `answered` is to be told of that. `way` is the same for all steps that could go
-   * to the same providers. Gives a way to leave the line; the turn of the run is kept.
+   * to the same providers. `wasServed`: one of them had a place for it. Gives a way to leave the line; the turn of the run is kept.
    */
-  wait(run: Run, stepId: string, call: () => void, way = ''): () => void {
+  wait(run: Run, stepId: string, call: () => void, way = '', wasServed = false): () => void {
     const runs = this.#of(run.apiKeyId)
     this.#asked += 1
     const no = runs.turns.get(run.id) ?? this.#asked
     runs.turns.set(run.id, no)
-    const waiter = { no, runId: run.id, stepId, way, call }
+    const waiter = { no, runId: run.id, stepId, way, wasServed, call }
     addTo(runs.lines, way, waiter, new Line())
     addTo(runs.waiters, run.id, waiter, new Set())
     return () => leaveLine(runs, waiter)
   }
 
-  /** A step was routed: if it was called, and its run has not begun, the place is another's. */
+  /**
+   * Whether a run that was called keeps the place, as it stands in line at providers that are full. It is to ask again before
+   * long: they may have closed.
+   */
+  keep(run: Run, stepId: string, areFull: boolean): boolean {
+    const called = this.#keys.get(run.apiKeyId)?.called
+    const call = called?.get(run.id)
+    if (!called || call?.stepId !== stepId) return false
+    const others = [...called].filter(([runId, { keeps }]) => keeps && runId !== run.id)
+    call.keeps = areFull && call.wasServed && others.every(([, { no }]) => call.no < no)
+    if (call.keeps) for (const [runId] of others) called.delete(runId)
+    return call.keeps
+  }
+
+  /** A step was routed: if it was called, and its run has neither begun nor keeps the place, that is another's. */
   answered(run: Run, stepId: string): void {
     const called = this.#keys.get(run.apiKeyId)?.called
-    if (called?.get(run.id) !== stepId) return
-    called.delete(run.id)
+    const call = called?.get(run.id)
+    if (call?.stepId !== stepId) return
+    if (!call.keeps) called?.delete(run.id)
     this.look(run.apiKeyId)
   }
 
@@ -136,7 +161,7 @@ export class Admission {
         const next = firstOf(runs, way => (inVain.get(way) ?? 0) < room)
         if (!next) return
         leaveLine(runs, next)
-        runs.called.set(next.runId, next.stepId)
+        runs.called.set(next.runId, { ...next, keeps: false })
         next.call()
         // Whose actor is at work answers later.
         if (!runs.running.has(next.runId) && !runs.called.has(next.runId))

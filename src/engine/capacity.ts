@@ -94,9 +94,14 @@ export class Capacity {
   hasPlace(way: Way, holder: string): boolean {
     const { provider } = way
     if (this.#shut || this.#breakers.isKeptFrom(way, holder)) return false
-    if (this.#held.get(provider)?.has(holder)) return true
+    if (this.holds(provider, holder)) return true
     if (!this.#isFree(way) || this.#lines.get(provider)?.has(lineOf(way))) return false
     return this.#nextInLine(provider) === null
+  }
+
+  /** Whether `holder` has a place there: it was served in the line, or its job is under way. */
+  holds(provider: string, holder: string): boolean {
+    return this.#held.get(provider)?.has(holder) ?? false
   }
 
   /** When the way there opens: the latest of a rate limit, a refusal's pause and an open breaker; null when it is open. */

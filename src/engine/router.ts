@@ -40,10 +40,13 @@ export type Routing =
   | { event: Event; place: Way | null; booking?: Booking }
   /** Wait for a place at one of these providers, and ask again at that time: another may do too. */
   | { queue: readonly string[]; until: number | null }
-  /** Wait for a place among the runs of the key. `way`: where the step could go. */
-  | { queue: 'key'; way: string }
+  /** Wait for a place among the runs of the key. `way`: where the step could go; `wasServed`: it has a place there, and gives it back. */
+  | { queue: 'key'; way: string; wasServed: boolean }
   /** Wait until outputs can be stored. */
   | { queue: 'storage' }
+
+/** Who keeps a place of its key while its providers are full looks whether they are still open: others could use that place. */
+const LOOK_MS = 30_000
 
 export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const { clock, capacity } = deps
@@ -58,11 +61,15 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
   const incoming = incomingOf(step, run.steps, () => [])
   const offers = model ? routes.map(route => offerOf(deps, { run, step, model, route, incoming, booking })) : []
   const choice = chooseRoute(offers, step.attempts, run.providerOrder[step.key] ?? [], at)
+  const lookAt = deps.admission.keep(run, step.id, choice.type === 'queue') ? at + LOOK_MS : null
   switch (choice.type) {
     case 'none':
       return { event: { type: 'step.unroutable', error: choice.error, ...base }, place: null }
     case 'queue':
-      return { queue: choice.providers, until: choice.until }
+      return {
+        queue: choice.providers,
+        until: lookAt === null ? choice.until : Math.min(lookAt, choice.until ?? lookAt),
+      }
     case 'wait': {
       const last = step.attempts.findLast(attempt => attempt.error !== null)?.error
       const error = last ?? stepError('provider_overloaded', whyClosed(deps, run, step, offers))
@@ -73,7 +80,8 @@ export function routeStep(deps: RouterDeps, run: Run, step: Step): Routing {
       if (!deps.gate.isOpen) return { queue: 'storage' }
       if (!deps.admission.begin(run)) {
         const open = offers.filter(offer => offer.obstacle === null && offer.overBudget === null)
-        return { queue: 'key', way: [step.model, ...open.map(offer => offer.provider)].join(' ') }
+        const way = [step.model, ...open.map(offer => offer.provider)].join(' ')
+        return { queue: 'key', way, wasServed: capacity.holds(provider, step.id) }
       }
       deps.budget.book(booking, cost.estimatedUsd ?? 0)
       const place = { provider, model: step.model, apiKeyId: run.apiKeyId }
