@@ -21,6 +21,7 @@ export function parseRange(header: string | null, length: number): Range {
     return wanted === 0 ? { type: 'unsatisfiable' } : { type: 'part', start: length - wanted, end: length - 1 }
   }
   const start = Number(first)
+  // Never behind the last byte, so that a start which is lies behind it.
   const end = last === '' ? length - 1 : Math.min(Number(last), length - 1)
-  return start > end || start >= length ? { type: 'unsatisfiable' } : { type: 'part', start, end }
+  return start > end ? { type: 'unsatisfiable' } : { type: 'part', start, end }
 }

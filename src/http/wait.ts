@@ -41,9 +41,8 @@ export function createWaiters({ store, engine, clock, draining }: ApiDeps): Wait
       const forget = clock.at(clock.now() + seconds * 1000, () => over.abort())
       const signal = AbortSignal.any([over.signal, exchange.request.signal, draining])
       try {
-        for await (const event of store.watch(run.id, run.lastSeq, signal)) {
-          if (signal.aborted) break
-          if (END.has(event.type)) break
+        for await (const _ of store.watch(run.id, run.lastSeq, signal)) {
+          // It ends with the run, or with the signal.
         }
       } finally {
         place.free()
@@ -53,8 +52,6 @@ export function createWaiters({ store, engine, clock, draining }: ApiDeps): Wait
     },
   }
 }
-
-const END: ReadonlySet<string> = new Set(['run.succeeded', 'run.failed', 'run.canceled'])
 
 /** Seconds of `?wait=N`: 0 when absent. @throws ApiProblem 400 when it is no whole number from 0 to 60 */
 export function waitOf(url: URL): number {

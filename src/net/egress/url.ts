@@ -64,7 +64,7 @@ export function judgeUrl(raw: string, rules: UrlRules): Judged | Refused {
 function isWrittenPlainly(written: string, hostname: string): boolean {
   if (written.startsWith('[')) return true
   const plain = written.normalize('NFC').toLowerCase()
-  return plain === hostname || (plain === domainToUnicode(hostname) && plain !== '')
+  return plain === hostname || plain === domainToUnicode(hostname)
 }
 
 function judgeName(url: URL, host: string, port: number, rules: UrlRules): Judged | Refused {
@@ -102,8 +102,9 @@ const INTERNAL_SUFFIXES: readonly string[] = [
   'svc',
 ]
 
+/** Of a name with a dot. */
 function isInternalName(host: string): boolean {
-  return INTERNAL_SUFFIXES.some(suffix => host === suffix || host.endsWith(`.${suffix}`))
+  return INTERNAL_SUFFIXES.some(suffix => host.endsWith(`.${suffix}`))
 }
 
 function refuse(reason: string): Refused {
