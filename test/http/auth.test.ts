@@ -1,5 +1,6 @@
 /** Who may do what, and how little strangers learn. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { SCOPES, type Scope } from '../../src/core/keys.ts'
 import { StorageUnavailable } from '../../src/core/ports.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
@@ -126,6 +127,37 @@ test('a key without the scope is 403 everywhere, and twice a key is 400, as the 
     expect([path, unclear.status]).toEqual([path, 400])
   }
   await other.close()
+})
+
+/** The scope that each route asks for, and no other. */
+const scopeOf = (method: string, path: string): Scope => {
+  if (/keys/.test(path)) return 'keys:manage'
+  if (/deliveries|webhook/.test(path)) return 'callbacks:manage'
+  return method === 'GET' || path.endsWith('estimate') ? 'runs:read' : 'runs:write'
+}
+
+test('every route opens for the one scope that it needs, and for none of the others', async () => {
+  const other = await HttpWorld.open(deps => ({
+    ...deps,
+    auth: async scope => ({ apiKeyId: 'ada', scopes: SCOPES.filter(each => each === scope) }),
+    inbox: { urlOf: () => '', messagesOf: () => [] },
+  }))
+  for (const [method, path] of [...GUARDED, ['GET', '/api/v1/inbox'] as const])
+    for (const scope of SCOPES) {
+      const { status } = await other.ask(method, path, { key: scope })
+      expect([path, scope, status === 403]).toEqual([path, scope, scope !== scopeOf(method, path)])
+    }
+  await other.close()
+})
+
+test('the metrics are open to this machine alone: to who only says that he is it they are not', async () => {
+  const request = () => new Request('http://localhost/metrics', { headers: { host: 'localhost' } })
+  const statusOf = async (address: string) =>
+    (await world.api.fetch(request(), { timeout() {}, requestIP: () => ({ address }) })).status
+  for (const peer of ['127.0.0.1', '127.8.0.1', '::1', '::ffff:127.0.0.1'])
+    expect([peer, await statusOf(peer)]).toEqual([peer, 200])
+  for (const peer of ['192.0.2.7', '::ffff:192.0.2.7', '::1:1', '1127.0.0.1', ''])
+    expect([peer, await statusOf(peer)]).toEqual([peer, 401])
 })
 
 test('while keys cannot be looked up nobody is turned away as a stranger', async () => {

@@ -104,6 +104,14 @@ describe('a limit', () => {
     expect(await refusals(unpriced)).toEqual([])
   })
 
+  test('says nothing of a step that no provider can take: that is told by itself', async () => {
+    const errors = await refusals({
+      ...filmedBy('google/veo-3.1-lite', { prompt: 'a boat drifts' }),
+      max_cost_usd: 100,
+    })
+    expect(errors.map(({ code }) => code)).toEqual(['no_route'])
+  })
+
   test('that is wrong itself is told once', async () => {
     expect((await refusals({ ...unpriced, max_cost_usd: -1 })).map(error => error.code)).toEqual(['minimum'])
   })
@@ -158,6 +166,9 @@ describe('the daily budget of a key', () => {
     const film = await again('image_to_video')
     expect(film).toMatchObject({ resumed_from: run.id })
     expect((await own.runToEnd(film.id as string)).status).toBe('succeeded')
+    // A budget below what is spent leaves nothing, and not less.
+    await own.ask('PATCH', `/api/v1/keys/${id}`, { body: { daily_budget_usd: 0.12 } })
+    expect(await create()).toMatchObject(told(0, 0.12))
     own.clock.advance(86_400_000)
     expect((await own.runToEnd(await own.run(seed, 'chain101', { key }))).status).toBe('succeeded')
     await own.close()

@@ -197,7 +197,11 @@ describe('a list of deliveries', () => {
   })
 
   test('knows no wrong filters', async () => {
+    for (const limit of [1, 100]) expect((await world.ask('GET', `/api/v1/deliveries?limit=${limit}`)).status).toBe(200)
     for (const query of [
+      `host=${'a'.repeat(301)}`,
+      'host=a%5Cb',
+      'host=a:99999',
       'status=done',
       'limit=0',
       'limit=x',
@@ -244,6 +248,9 @@ describe('a recovery', () => {
       {},
       { since: 'yesterday' },
       { since: '2026-01-02T00:00:00Z', until: '2026-01-01T00:00:00Z' },
+      { since: '2026-01-01T00:00:00Z', until: '2026-01-01T00:00:00Z' },
+      { since: '2026-01-01T00:00:00Z', until: 'tomorrow' },
+      { since: '2026-01-01T25:00:00Z' },
       { since: '2026-01-01T00:00:00Z', host: 'a/b' },
       { since: '2026-01-01T00:00:00Z', untill: 'x' },
     ])
@@ -344,6 +351,8 @@ describe('a test ping', () => {
   test('goes nowhere where a callback may not go', async () => {
     const response = await world.ask('POST', '/api/v1/deliveries/test', { body: { url: 'https://127.0.0.1/x' } })
     expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([422, 'url_not_allowed'])
+    for (const body of [{}, { url: 7 }, { url: `${END}/${'x'.repeat(2_048)}` }, { url: END, urls: [END] }])
+      expect((await world.ask('POST', '/api/v1/deliveries/test', { body })).status).toBe(400)
     expect(world.posted).toEqual([])
   })
 })

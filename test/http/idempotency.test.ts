@@ -167,6 +167,28 @@ test('a resume with a key makes one run, too (ID-7)', async () => {
   expect(answers[0]?.resumed_from).toBe(id)
 })
 
+test('a repeat gets the first answer although the same request would be refused by now (ID-4)', async () => {
+  const made = await world.json<{ id: string; key: string }>('POST', '/api/v1/keys', { body: { name: 'shop' } })
+  const { key } = made
+  const id = await world.run(seed, 'chain1', { key })
+  await world.ask('POST', `/api/v1/runs/${id}/cancel`, { key })
+  await world.runToEnd(id)
+  const asked = [
+    { path: PATH, key, body: seed },
+    { path: `/api/v1/runs/${id}/resume`, key, body: {} },
+  ].map(more => ({ ...more, name: newKey() }))
+  const answers = () => Promise.all(asked.map(({ name, body, ...more }) => post(name, body, more)))
+  const first = await Promise.all((await answers()).map(answer => answer.text()))
+  await world.ask('PATCH', `/api/v1/keys/${made.id}`, { body: { daily_budget_usd: 0 } })
+  for (const [i, again] of (await answers()).entries())
+    expect([again.status, again.headers.get('idempotent-replayed'), await again.text()]).toEqual([
+      202,
+      'true',
+      first[i] ?? '',
+    ])
+  for (const { path, body } of asked) expect((await post(newKey(), body, { path, key })).status).toBe(400)
+})
+
 describe('a malformed key is 400 (ID-1):', () => {
   for (const key of ['', ' ', '""', 'a b', 'a,b', 'ä', 'a'.repeat(256), '"open', 'a/b', '{}']) {
     test(JSON.stringify(key.slice(0, 20)), async () => {

@@ -51,6 +51,16 @@ describe('a webhook', () => {
     await world.runToEnd(id)
   })
 
+  test('of a provider that sends none is 404, although its attempt is known', async () => {
+    const none = await HttpWorld.open(deps => ({ ...deps, inbound: async () => null }))
+    none.provider.instant = false
+    const id = await none.run(seed)
+    await none.until(async () => (await none.engine.run(id))?.steps[0]?.status === 'running')
+    const path = `/api/v1/inbound/studio/${none.provider.started[0]?.token}`
+    expect((await none.ask('POST', path, { key: null, body: 'signed' })).status).toBe(404)
+    await none.close()
+  })
+
   test('twice, or after the end, is taken and changes nothing (IN-5)', async () => {
     const { id, token } = await running()
     world.provider.instant = true

@@ -50,6 +50,16 @@ describe('a new key', () => {
     }
   })
 
+  test('of which nothing else is said may read and write runs, and no more', async () => {
+    expect(await make()).toMatchObject({ scopes: ['runs:read', 'runs:write'], expires_at: null })
+    for (const expires_at of ['tomorrow', '2027-01-01', '2027-02-30T00:00:00Z', '2027-01-01T25:00:00Z']) {
+      const { errors } = await world.json<{ errors: object[] }>('POST', '/api/v1/keys', {
+        body: { name: 'x', expires_at },
+      })
+      expect(errors).toMatchObject([{ pointer: '/expires_at', detail: expect.stringContaining('ISO 8601') }])
+    }
+  })
+
   test('with a scope that there is not is told which there are', async () => {
     const refused = await world.ask('POST', '/api/v1/keys', { body: { name: 'x', scopes: ['runs:read', 'run:write'] } })
     const { errors } = (await refused.json()) as { errors: { pointer: string; detail: string }[] }

@@ -129,6 +129,47 @@ test('a sign-out ends the session that its page shows, and no other one', async 
   await world.close()
 })
 
+test('a one-time token signs in once, and for a quarter of an hour', async () => {
+  const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
+  const signIn = (token: string) => world.ask('POST', '/api/v1/session', { key: null, body: { token } })
+  const began = now
+  const [first, second] = [sessions.token('key-of-bob'), sessions.token('key-of-ada')]
+  now += 15 * 60_000 - 1
+  const signedIn = await signIn(first)
+  expect([signedIn.status, await signedIn.json()]).toEqual([201, expect.objectContaining({ key_id: 'bob' })])
+  expect(sessions.keyOf(asked(cookieOf(signedIn.headers.get('set-cookie') ?? '')))).toBe('key-of-bob')
+  now += 1
+  for (const token of [first, second, 'never-made', '']) {
+    const refused = await signIn(token)
+    expect([token, refused.status, refused.headers.get('set-cookie')]).toEqual([token, 401, null])
+    expect(await refused.json()).toMatchObject({ detail: expect.stringContaining('older than 15 minutes') })
+  }
+  now = began
+  await world.close()
+})
+
+test('signing out takes the cookie away', async () => {
+  const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
+  const left = await world.ask('DELETE', '/api/v1/session', { key: null })
+  expect([left.status, ((await left.json()) as { signed_in: boolean }).signed_in]).toEqual([200, false])
+  expect(left.headers.get('set-cookie')).toBe('babychain_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0')
+  await world.close()
+})
+
+test('what is no key signs nobody in, and a body holds one credential and nothing else', async () => {
+  const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
+  const refused = async (body: unknown) => {
+    const answer = await world.ask('POST', '/api/v1/session', { key: null, body })
+    expect(answer.headers.get('set-cookie')).toBeNull()
+    return answer.status
+  }
+  for (const key of ['key-of-nobody', '', 'k'.repeat(512)]) expect([key, await refused({ key })]).toEqual([key, 401])
+  const key = 'key-of-ada'
+  for (const body of [{}, [key], 'key', { key: 1 }, { key, token: key }, { secret: key }, { key: 'k'.repeat(513) }])
+    expect([body, await refused(body)]).toEqual([body, 400])
+  await world.close()
+})
+
 test('of the body of a sign-in 4 KiB are taken, and no more is read of a stranger', async () => {
   const world = await HttpWorld.open(deps => ({ ...deps, sessions }))
   const key = 'key-of-a-reader'
@@ -153,7 +194,7 @@ test('of the body of a sign-in 4 KiB are taken, and no more is read of a strange
   await world.close()
 })
 
-test('the page of the inbox is told what came, and no more than that', async () => {
+test('the page of the inbox is told what came, and no more than that; where there is no inbox there is no page', async () => {
   const message = { id: 'msg_1', at: now, verified: true, headers: { 'webhook-id': 'msg_1' }, body: '{"type":"a.b"}' }
   const inbox: Inbox = { urlOf: id => `http://x.test/${id}`, messagesOf: () => [{ ...message, ...{ secret: 'no' } }] }
   const world = await HttpWorld.open(deps => ({ ...deps, inbox }))
@@ -161,4 +202,7 @@ test('the page of the inbox is told what came, and no more than that', async () 
   const data = [{ ...message, at, body: { type: 'a.b' } }]
   expect(await world.json('GET', '/api/v1/inbox')).toEqual({ object: 'list', url: 'http://x.test/ada', data })
   await world.close()
+  const without = await HttpWorld.open()
+  expect((await without.ask('GET', '/api/v1/inbox')).status).toBe(404)
+  await without.close()
 })
