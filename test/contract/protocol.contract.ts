@@ -96,6 +96,12 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
       return checked
     }
     const end = () => bench.clock.advance(LATENCY_MS)
+    /** Refuses the n-th call from here on, and says how many came. */
+    const refuse = (n: number, reply: Reply): { calls: number } => {
+      const seen = { calls: 0 }
+      bench.standIn.refuses = () => (seen.calls++ === n ? reply : null)
+      return seen
+    }
     const taken = () => bench.standIn.submits().length
 
     describe('a submit that is answered', () => {
@@ -311,6 +317,7 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         ['a page with status 200', { status: 200, body: '<html>hello</html>' }],
         ['an empty object', { status: 200, json: {} }],
         ['a list', { status: 200, json: [] }],
+        ['more than a status ever is', { status: 200, json: 'x'.repeat(33 << 20) }],
         ['a number', { status: 200, json: 7 }],
         ['a limit of our rate', { status: 429, json: { detail: 'slow down' }, headers: { 'retry-after': '40' } }],
         ['a wish for an hour', { status: 503, body: '<html>Maintenance</html>', headers: { 'retry-after': '3600' } }],
@@ -442,6 +449,17 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
           const ref = await accepted()
           await bench.standIn.stop()
           expect(await bench.provider.cancel(ref, bench.signal)).toBe('failed')
+        })
+
+        test('a cancel that the provider does not take has failed: the job runs on, and is billed', async () => {
+          const ref = await accepted()
+          const replies: readonly Reply[] = [{ status: 500, json: { detail: 'no' } }, { status: 403, json: {} }, CUT]
+          for (const reply of replies) {
+            bench.standIn.refuses = ({ method }) => (method === 'GET' ? null : reply)
+            expect([reply.status, await bench.provider.cancel(ref, bench.signal)]).toEqual([reply.status, 'failed'])
+          }
+          end()
+          expect((await check(ref)).type).toBe('succeeded')
         })
       }
     }
@@ -621,6 +639,19 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         }
       })
 
+      test('a file that is gone may have another link; one that is too large, or packed, never gets better', async () => {
+        const open = async (reply: Reply) => {
+          bench.standIn.refuses = () => reply
+          return bench.provider.open({ url: `${bench.standIn.filesUrl}/x.png` }, bench.signal)
+        }
+        for (const status of [403, 404, 410])
+          expect(await open({ status })).toMatchObject({ ok: false, expired: true, error: { retryable: true } })
+        expect(await open({ status: 500 })).toMatchObject({ ok: false, expired: false, error: { retryable: true } })
+        const packed = { 'content-encoding': 'gzip' }
+        for (const headers of [{ 'content-length': String(2 ** 30 + 1) }, packed])
+          expect(await open({ status: 200, headers })).toMatchObject({ expired: false, error: { retryable: false } })
+      })
+
       test('a link that leads round in circles is as good as dead', async () => {
         const opened = await bench.provider.open({ url: bench.trap.url + ROUND }, bench.signal)
         expect(opened).toMatchObject({ ok: false, expired: true, error: { retryable: true } })
@@ -653,6 +684,19 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         told.push(uploaded)
         expect(uploaded).toMatchObject({ ok: true })
         expect(bench.standIn.uploads()).toEqual([picture.bytes])
+        const broken = { status: 500, json: { detail: 'no' } }
+        for (const [n, reply] of [
+          [0, broken],
+          [0, { status: 200, json: {} }],
+          [0, CUT],
+          [1, broken],
+        ] as const) {
+          const seen = refuse(n, reply)
+          const again = await bench.provider.upload?.(picture, bench.signal)
+          told.push(again)
+          expect([n, reply, again?.ok]).toEqual([n, reply, n >= seen.calls])
+        }
+        bench.standIn.refuses = () => null
         await bench.standIn.stop()
         expect(await bench.provider.upload?.(picture, bench.signal)).toMatchObject({ ok: false })
       })

@@ -1,5 +1,14 @@
 import { describe, expect, test } from 'bun:test'
-import { bflDialect, createBfl, pollUrl, readCheck, submitAsk, webhookSecretOf } from '../../src/providers/bfl.ts'
+import type { JsonObject } from '../../src/core/json.ts'
+import {
+  bflDialect,
+  createBfl,
+  pollUrl,
+  readCheck,
+  readWebhook,
+  submitAsk,
+  webhookSecretOf,
+} from '../../src/providers/bfl.ts'
 import type { Answer } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { openBench } from '../support/providers/bench.ts'
@@ -82,7 +91,8 @@ describe('bfl', () => {
     const ready = (cost: number | null) =>
       readCheck(dialect, answer({ status: 'Ready', result: { sample: 'https://x.bfl.ai/a.png' }, cost }), 500)
     expect(ready(5)).toMatchObject({ type: 'succeeded', costUsd: 0.05 })
-    expect(ready(null)).not.toHaveProperty('costUsd')
+    expect(ready(0)).toMatchObject({ costUsd: 0 })
+    for (const none of [null, -5]) expect(ready(none)).not.toHaveProperty('costUsd')
   })
 
   test('says whether the input or the output was refused, in their words, whatever form the details have', () => {
@@ -120,7 +130,26 @@ describe('bfl', () => {
     expect([await check(), await check()]).toEqual(['unreachable', 'unreachable'])
     bench.clock.advance(60_000)
     expect(await check()).toBe('failed')
+    // The webhook that it has as well changes nothing in that.
+    expect(await bench.provider.check({ ...(started.jobRef as JsonObject), hooked: true }, bench.signal)).toMatchObject(
+      {
+        error: { code: 'provider_lost' },
+      },
+    )
     await bench.stop()
+  })
+
+  test('a proof of any length is compared, and a webhook that names no job is a hint all the same', () => {
+    const secret = webhookSecretOf('k')
+    const read = (headers: Record<string, string>, body = '{}') =>
+      readWebhook({ headers, body: Buffer.from(body), at: 7 }, secret)
+    for (const proof of ['', 'sha256=', 'sha256=00', `${secret}0`, secret.slice(1), 'é'.repeat(64)])
+      for (const header of ['x-bfl-signature', 'x-webhook-secret'])
+        expect(read({ [header]: proof }).type).toBe('refused')
+    const proven = { 'x-webhook-secret': secret }
+    for (const body of ['{}', 'x', '{"id":"../x"}', '{"id":7}'])
+      expect(read(proven, body)).toEqual({ type: 'hint', jobRef: null })
+    expect(read(proven, '{"id":"j1"}')).toEqual({ type: 'hint', jobRef: { id: 'j1', poll: null, at: 7, hooked: true } })
   })
 
   test('polls rarely while webhooks work, and as usual when they have stopped', async () => {

@@ -235,6 +235,12 @@ describe('byteplus', () => {
       ['InternalServiceError', 'provider_error'],
     ]
     for (const [name, code] of table) expect([name, codeByName(name)]).toEqual([name, code])
+    // What is new, or has no name, is a failure as any other.
+    const strange: (JsonObject | null)[] = [{ code: 'SomethingNew', message: 'm' }, { message: 'm' }, null]
+    for (const error of strange) {
+      const read = readCheck(dialect, answer({ status: 'failed', error }), 5_000)
+      expect(read).toMatchObject({ type: 'failed', error: { code: 'provider_error' } })
+    }
   })
 
   test('says of a refusal whether it is of the input or of the output, where the code does', () => {
@@ -273,6 +279,11 @@ describe('byteplus', () => {
     expect(read(page(999_999_000, 1_000_000_020, 999_999_000))).toBe('unknown')
     expect(read({ items: [], total: 0 })).toBe('none')
     expect(read({ items: [{ id: 'cgt-1', created_at: 1_000_000_005 }], total: 1 })).toBe('unknown')
+    // Without its times, or without their number, a list says nothing of what it leaves out.
+    expect(read({ items: [], total: null })).toBe('unknown')
+    expect(read({ items: [task(1, 1_000_000_020)] })).toBe('unknown')
+    expect(read({ items: [{ ...task(1, 0), created_at: null }], total: 900 })).toBe('unknown')
+    expect(read({ items: [{ id: 'cgt-1' }], total: 1 })).toBe('unknown')
   })
 
   test("only a whole mark is another attempt's: a caller's own value that looks like one may be on our task", () => {
@@ -328,6 +339,12 @@ describe('byteplus', () => {
     // It may be a Seedance that has two tiers, and each has a list.
     const tiers = bench.standIn.calls.map(call => call.query.get('filter.service_tier'))
     expect(tiers).toEqual(['default', 'flex'])
+    // A Seedance of which it is known that it has one is asked for there.
+    const known = bench.job({ providerModel: 'dreamina-seedance-2-0-260128', role: 'image_to_video' })
+    expect(await bench.provider.find?.({ ...known, startedAt: bench.clock.now() }, bench.signal)).toEqual({
+      type: 'none',
+    })
+    expect(bench.standIn.calls.slice(2).map(call => call.query.get('filter.service_tier'))).toEqual(['default'])
     await bench.stop()
   })
 

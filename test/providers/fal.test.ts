@@ -16,7 +16,7 @@ import { type Answer, errorOf } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { inbound, openBench } from '../support/providers/bench.ts'
 import { FalStandIn } from '../support/providers/fal.ts'
-import type { Reply, StandInOptions } from '../support/providers/stand-in.ts'
+import { CUT, type Hook, type Reply, type StandInOptions } from '../support/providers/stand-in.ts'
 
 const order = {
   providerModel: 'fal-ai/flux-2-flex/edit',
@@ -83,6 +83,7 @@ describe('fal', () => {
     expect(appOf('fal-ai/flux-2-flex/edit')).toBe('fal-ai/flux-2-flex')
     expect(appOf('fal-ai/flux-2-flex')).toBe('fal-ai/flux-2-flex')
     expect(appOf('workflows/me/mine/x')).toBe('workflows/me/mine')
+    expect(appOf('comfy/me/mine/x')).toBe('comfy/me/mine')
   })
 
   test('takes the returned addresses word for word on its own origin, and builds them otherwise', () => {
@@ -280,12 +281,13 @@ describe('fal', () => {
     await bench.provider.start(bench.job({ callbackUrl: 'https://us.example/h' }), bench.signal)
     bench.clock.advance(10_000)
     const [job] = bench.standIn.submits()
-    const hint = async () => {
+    const hint = async (change = (hook: Hook): Hook => hook) => {
       const hook = job && bench.standIn.hookOf(job)
       if (!hook) throw new Error('no webhook')
-      return (await bench.provider.webhook?.(inbound(hook, bench.clock.now())))?.type
+      return (await bench.provider.webhook?.(inbound(change(hook), bench.clock.now())))?.type
     }
     expect(await Promise.all([hint(), hint(), hint()])).toEqual(['hint', 'hint', 'hint'])
+    for (let i = 0; i < 3; i++) expect(await hint()).toBe('hint')
     expect(fetches()).toBe(1)
     bench.standIn.rotate()
     expect(await hint()).toBe('refused')
@@ -296,6 +298,54 @@ describe('fal', () => {
     bench.clock.advance(24 * 3_600_000)
     expect(await hint()).toBe('hint')
     expect(fetches()).toBe(3)
+    // A key set that cannot be had, or holds no key, takes none away before its day is over.
+    const { refuses } = bench.standIn
+    const odd = { keys: [{ kid: 'a' }, { x: 'not a key' }, { x: 7 }, null] }
+    for (const reply of [{ status: 500, json: {} }, { status: 200, json: {} }, { status: 200, json: odd }, CUT]) {
+      bench.standIn.refuses = call => (call.path.endsWith('jwks.json') ? reply : null)
+      bench.clock.advance(60_000)
+      expect(await hint(hook => ({ ...hook, body: `${hook.body} ` }))).toBe('refused')
+      expect(await hint()).toBe('hint')
+    }
+    bench.clock.advance(24 * 3_600_000)
+    expect(await hint()).toBe('refused')
+    bench.standIn.refuses = refuses
+    bench.clock.advance(60_000)
+    expect(await hint()).toBe('hint')
+    await bench.stop()
+  })
+
+  test('a webhook is as old as it says, to the second, and names a job only with its endpoint', async () => {
+    const bench = await openBench(spec)
+    await bench.provider.start(bench.job({ callbackUrl: 'https://us.example/h' }), bench.signal)
+    bench.clock.advance(10_000)
+    const [job] = bench.standIn.submits()
+    const hook = job && bench.standIn.hookOf(job)
+    if (!hook) throw new Error('no webhook')
+    const at = (ms: number) => bench.provider.webhook?.(inbound(hook, bench.clock.now() + ms))
+    const types = await Promise.all([-300_000, 300_000, -300_001, 300_001].map(async ms => (await at(ms))?.type))
+    expect(types).toEqual(['hint', 'hint', 'refused', 'refused'])
+    const request = inbound(hook, bench.clock.now())
+    for (const timestamp of ['', 'soon', '1e9', '-1'])
+      expect(
+        await bench.provider.webhook?.({
+          ...request,
+          headers: { ...request.headers, 'x-fal-webhook-timestamp': timestamp },
+        }),
+      ).toMatchObject({ type: 'refused', reason: expect.stringContaining('malformed') })
+    expect(await bench.provider.webhook?.(request)).toMatchObject({ type: 'hint', jobRef: { id: job?.id } })
+    expect(await bench.provider.webhook?.({ ...request, query: {} })).toEqual({ type: 'hint', jobRef: null })
+    await bench.stop()
+  })
+
+  test('a finished job whose result cannot be asked for now is no failed job', async () => {
+    const bench = await openBench(spec)
+    const started = await bench.provider.start(bench.job(), bench.signal)
+    if (started.type !== 'accepted') throw new Error(started.type)
+    bench.clock.advance(10_000)
+    bench.standIn.refuses = call => (call.path.endsWith('/status') ? null : CUT)
+    const checked = await bench.provider.check(started.jobRef, bench.signal)
+    expect(checked).toMatchObject({ type: 'unreachable', error: { code: 'network_error' } })
     await bench.stop()
   })
 })

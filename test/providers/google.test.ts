@@ -321,7 +321,15 @@ describe('google', () => {
     // A film that is there is a film, whatever stands beside it.
     for (const error of [null, { code: 13, message: 'Internal error' }])
       expect(read({ error, response: { generatedSamples: samples } })).toMatchObject({ type: 'succeeded' })
-    expect(read({ error: null, response: null })).toMatchObject({ type: 'failed', error: { code: 'output_invalid' } })
+    const empty = [null, { generatedSamples: [{ video: { uri: 'javascript:alert(1)' } }], raiMediaFilteredCount: 0 }]
+    for (const response of empty)
+      expect(read({ error: null, response })).toMatchObject({ type: 'failed', error: { code: 'output_invalid' } })
+    const filtered: Json[] = [{ raiMediaFilteredCount: 1 }, { raiMediaFilteredReasons: [7, 'violence'] }]
+    for (const told of filtered)
+      expect(read({ response: { generateVideoResponse: told } })).toMatchObject({ error: { code: 'content_rejected' } })
+    const unnamed: Json[] = [{ code: 99, message: 'new' }, { message: 'none' }, {}]
+    for (const error of unnamed)
+      expect(read({ error })).toMatchObject({ type: 'failed', error: { code: 'provider_error' } })
     const partly = { generatedSamples: samples, raiMediaFilteredCount: 1, raiMediaFilteredReasons: ['r'] }
     expect(read({ response: { generateVideoResponse: partly } })).toMatchObject({ type: 'succeeded' })
   })

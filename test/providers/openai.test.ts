@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import type { ErrorCode } from '../../src/core/errors.ts'
-import type { Json } from '../../src/core/json.ts'
+import type { Json, JsonObject } from '../../src/core/json.ts'
 import { createOpenAi, openAiDialect, readStart, submitAsk } from '../../src/providers/openai.ts'
 import { type Answer, errorOf } from '../../src/providers/protocol.ts'
 import { protocolContract } from '../contract/protocol.contract.ts'
@@ -54,10 +54,43 @@ describe('openai', () => {
     await bench.stop()
   })
 
-  test('a picture that is no data URI is refused before anything is sent', () => {
-    expect(
-      submitAsk('https://api.openai.com/v1', { ...edit, body: { prompt: 'x', images: ['https://x.example/a.png'] } }),
-    ).toBeNull()
+  test('a picture that is no data URI is refused before anything is sent', async () => {
+    const bench = await openBench(spec)
+    const bodies: JsonObject[] = [
+      { images: ['https://x.example/a.png'] },
+      { images: [PNG, 7] },
+      { images: PNG, mask: 'x' },
+    ]
+    for (const body of bodies) {
+      expect(submitAsk('https://api.openai.com/v1', { ...edit, body: { prompt: 'x', ...body } })).toBeNull()
+      const started = await bench.provider.start(bench.job({ body: { prompt: 'x', ...body } }), bench.signal)
+      expect(started).toMatchObject({ type: 'refused', error: { code: 'invalid_input' } })
+    }
+    expect(bench.standIn.calls).toEqual([])
+    await bench.stop()
+  })
+
+  test('a form says what JSON would: nothing for null, an object as JSON; a mask alone makes it an edit', () => {
+    const formOf = (body: JsonObject) => {
+      const ask = submitAsk('https://api.openai.com/v1', { ...edit, body })
+      const form = ask?.body?.type === 'form' ? ask.body.value : new FormData()
+      const entries: string[][] = []
+      form.forEach((value, name) => {
+        entries.push([name, typeof value === 'string' ? value : value.type])
+      })
+      return [ask?.url, entries]
+    }
+    expect(formOf({ prompt: 'x', n: 2, user: null, extra: { a: [1] }, images: PNG })).toEqual([
+      'https://api.openai.com/v1/images/edits',
+      [
+        ['model', 'gpt-image-1.5'],
+        ['prompt', 'x'],
+        ['n', '2'],
+        ['extra', '{"a":[1]}'],
+        ['image[]', 'image/png'],
+      ],
+    ])
+    expect(formOf({ mask: PNG })[1]).toContainEqual(['mask', 'image/png'])
   })
 
   test('keeps every picture of a call, with the type that was asked for', async () => {
@@ -131,6 +164,8 @@ describe('openai', () => {
       [404, 'invalid_request_error', 'model_not_found', 'model_not_enabled'],
       [429, 'requests', 'rate_limit_exceeded', 'provider_rate_limited'],
       [429, 'insufficient_quota', 'insufficient_quota', 'insufficient_credit'],
+      [429, 'insufficient_quota', null, 'insufficient_credit'],
+      [400, 'image_generation_user_error', null, 'content_rejected'],
       [500, 'server_error', null, 'provider_error'],
       [503, 'server_error', null, 'provider_overloaded'],
     ]

@@ -258,6 +258,22 @@ describe('the words of a provider', () => {
   })
 })
 
+test('a share of the work is told only where it is one', () => {
+  const progress = (value: Json) =>
+    CHECKS.runway?.({ status: 200, headers: {}, json: { status: 'RUNNING', progress: value }, at: 0 })
+  for (const share of [0, 0.4, 1]) expect(progress(share)).toMatchObject({ type: 'pending', progress: share })
+  for (const none of [-0.1, 1.1, 40, '0.4', null])
+    expect(progress(none)).toMatchObject({ type: 'pending', progress: null })
+})
+
+test('a link that holds a name or a password is none', () => {
+  const sample = (link: string) =>
+    CHECKS.bfl?.({ status: 200, headers: {}, json: { status: 'Ready', result: { sample: link } }, at: 0 })
+  expect(sample(LINK)).toMatchObject({ type: 'succeeded' })
+  for (const link of ['https://me@x.example/a.png', 'https://:word@x.example/a.png', 'ftp://x.example/a.png'])
+    expect(sample(link)).toMatchObject({ type: 'failed', error: { code: 'output_invalid' } })
+})
+
 describe('how far our clock is ahead of a provider', () => {
   const now = Date.parse('2026-11-22T10:00:00Z')
   const ahead = (date?: string) => aheadMs({ headers: date === undefined ? {} : { date }, at: now })

@@ -13,7 +13,7 @@ import {
 import { protocolContract } from '../contract/protocol.contract.ts'
 import { inbound, openBench } from '../support/providers/bench.ts'
 import { ReplicateStandIn } from '../support/providers/replicate.ts'
-import type { StandInOptions } from '../support/providers/stand-in.ts'
+import { CUT, type Reply, type StandInOptions } from '../support/providers/stand-in.ts'
 
 const order = {
   providerModel: 'black-forest-labs/flux-2-flex',
@@ -111,6 +111,9 @@ describe('replicate', () => {
     expect(urls('https://replicate.delivery/a.mp4')).toEqual(['https://replicate.delivery/a.mp4'])
     expect(urls(['https://replicate.delivery/a.png', 'https://replicate.delivery/b.png'])).toHaveLength(2)
     expect(urls({ video: 'https://replicate.delivery/a.mp4', seed: 7 })).toHaveLength(1)
+    expect(
+      urls({ frames: ['https://replicate.delivery/a.png', null, 'https://replicate.delivery/b.png'] }),
+    ).toHaveLength(2)
     expect(urls('just words')).toBe('failed')
   })
 
@@ -140,8 +143,10 @@ describe('replicate', () => {
   })
 
   test('a cancel that finds it before it begins is free, and one that finds it at work is not', () => {
-    const table = { aborted: 'unbegun', canceled: 'confirmed', processing: 'confirmed', succeeded: 'failed' } as const
+    const table = { aborted: 'unbegun', canceled: 'confirmed', processing: 'confirmed', starting: 'confirmed' } as const
     for (const [status, outcome] of Object.entries(table)) expect(readCancel(answer(200, { status }))).toBe(outcome)
+    for (const status of ['succeeded', 'failed', 'odd']) expect(readCancel(answer(200, { status }))).toBe('failed')
+    expect(readCancel(answer(300, { status: 'aborted' }))).toBe('failed')
   })
 
   test('a page of the list that is not ours to read proves nothing, an older one ends the search', () => {
@@ -161,6 +166,17 @@ describe('replicate', () => {
     expect(read([one('2026-11-22T09:00:00Z')], 'https://x.example')).toBe('none')
     expect(read([one('2026-11-22T10:00:05Z', { model: 'c/d' })], 'https://x.example')).toBe('older')
     expect(read([{ id: 'p1' }])).toBe('unknown')
+    // One without an id is nobody's that we know.
+    expect(read([{ model: 'a/b', created_at: '2026-11-22T10:00:05Z' }])).toBe('unknown')
+  })
+
+  test('of a version that is pinned only its own predictions may be ours', () => {
+    const attempt = { ...LOST, providerModel: 'a/b:v1', startedAt: Date.parse('2026-11-22T10:00:00Z') }
+    const read = (more: Record<string, Json>) => {
+      const results = [{ id: 'p1', model: 'a/b', created_at: '2026-11-22T10:00:05Z', ...more }]
+      return readList(answer(200, { results, next: null }), attempt, () => false).type
+    }
+    expect([read({ version: 'v1' }), read({ version: 'v2' }), read({})]).toEqual(['unknown', 'none', 'unknown'])
   })
 
   test('the job is found by its mark, however old the page says that it and those before it are', () => {
@@ -221,6 +237,11 @@ describe('replicate', () => {
     bench.standIn.disturb({ status: 200, json: page })
     expect((await bench.another().find?.(attempt, bench.signal))?.type).toBe('unknown')
     expect(bench.trap.caught).toEqual([])
+    // Five pages hold all that is younger than the submit, or nobody can tell.
+    const before = bench.standIn.calls.length
+    bench.standIn.refuses = () => ({ status: 200, json: { results: [], next: `${bench.standIn.url}/predictions?x` } })
+    expect(await bench.another().find?.(attempt, bench.signal)).toEqual({ type: 'unknown' })
+    expect(bench.standIn.calls).toHaveLength(before + 5)
     await bench.stop()
   })
 
@@ -242,6 +263,22 @@ describe('replicate', () => {
     bench.clock.advance(60_000)
     expect(await hint()).toBe('hint')
     expect(fetches()).toBe(2)
+    await bench.stop()
+  })
+
+  test('without the webhook secret no webhook is believed, and none breaks', async () => {
+    const bench = await openBench(spec)
+    await bench.provider.start(bench.job({ callbackUrl: 'https://us.example/h' }), bench.signal)
+    bench.clock.advance(10_000)
+    const [job] = bench.standIn.submits()
+    const hook = job && bench.standIn.hookOf(job)
+    if (!job || !hook) throw new Error('no webhook')
+    const replies: readonly Reply[] = [{ status: 500, json: {} }, { status: 200, json: { key: 'whsec_x' } }, CUT]
+    for (const reply of replies) {
+      bench.standIn.refuses = call => (call.path.endsWith('/secret') ? reply : null)
+      bench.clock.advance(60_000)
+      expect((await bench.provider.webhook?.(inbound(hook, bench.clock.now())))?.type).toBe('refused')
+    }
     await bench.stop()
   })
 })

@@ -102,6 +102,18 @@ describe('runway', () => {
     }
   })
 
+  test('a failure without a code is one of theirs, in the words that there are; files that are no links are none', () => {
+    const read = (more: Record<string, Json>) => readCheck(dialect, answer({ status: 'FAILED', ...more }), 5_000)
+    expect(read({ failure: 'went wrong' })).toMatchObject({
+      error: { code: 'provider_error', providerText: 'went wrong' },
+    })
+    expect(read({})).toMatchObject({ error: { code: 'provider_error', providerText: 'FAILED' } })
+    const output = ['javascript:alert(1)', 7]
+    expect(readCheck(dialect, answer({ status: 'SUCCEEDED', output }), 5_000)).toMatchObject({
+      error: { code: 'output_invalid' },
+    })
+  })
+
   test('says whether the input or the output was refused, where the code does', () => {
     const table = [
       ['SAFETY.INPUT.TEXT', 'runway refused the input'],
@@ -133,8 +145,10 @@ describe('runway', () => {
       expect(await bench.provider.upload?.(picture, bench.signal)).toMatchObject({ ok: false })
     }
     await bench.stop()
-    expect(
-      readUpload(answer({ uploadUrl: 'https://s3.example/x', fields: {}, runwayUri: 'https://evil.example' })),
-    ).toBeNull()
+    const place = { uploadUrl: 'https://s3.example/x', fields: { key: 'k', size: 7 }, runwayUri: 'runway://x' }
+    expect(readUpload(answer(place))).toEqual({ url: place.uploadUrl, fields: { key: 'k' }, ref: place.runwayUri })
+    for (const odd of [{ runwayUri: 'https://evil.example' }, { runwayUri: null }, { fields: null }, { fields: 'x' }])
+      expect(readUpload(answer({ ...place, ...odd }))).toBeNull()
+    expect(readUpload(answer(place, 300))).toBeNull()
   })
 })

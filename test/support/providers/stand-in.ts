@@ -126,6 +126,8 @@ export abstract class StandIn {
   #sending = new Set<Promise<unknown>>()
   #held: (() => void)[] = []
   #awaited = Promise.withResolvers<void>()
+  /** What a call gets in place of its answer; null: that. Files are called, too. */
+  refuses: (call: Call) => Reply | null = () => null
   /** What it paints, whatever is asked for: at least as large as any provider wants it for a film. */
   picture: Uint8Array = new Uint8Array()
 
@@ -322,7 +324,8 @@ export abstract class StandIn {
     // The key stands in one header and nowhere else; another provider's stands nowhere at all.
     saw(`a call to ${this.provider}`, `${request.url} ${JSON.stringify(call.headers).replaceAll(this.key, '')}`)
     saw(`the body of a call to ${this.provider}`, call.bytes)
-    const reply = (this.isSubmit(call) ? undefined : this.#disturbances.shift()) ?? (await this.answer(call))
+    const said = this.isSubmit(call) ? undefined : (this.refuses(call) ?? this.#disturbances.shift())
+    const reply = said ?? (await this.answer(call))
     this.calls.push({ ...call, status: reply.held ? 0 : reply.status })
     const say = () => write({ ...reply, headers: { date: this.#date(), ...reply.headers } }, request, response)
     if (!reply.held) return say()
@@ -337,7 +340,7 @@ export abstract class StandIn {
     this.leaks.push(...leaksIn(whole), ...leaksIn(call.bytes))
     saw(`the files' origin of ${this.provider}`, whole)
     saw(`the files' origin of ${this.provider}`, call.bytes)
-    write((await this.file(call)) ?? this.#output(call.path), request, response)
+    write(this.refuses(call) ?? (await this.file(call)) ?? this.#output(call.path), request, response)
   }
 
   #output(path: string): Reply {
