@@ -1,6 +1,18 @@
 /** The part of the Store's contract about keys: what they are, their secrets, what they spent. */
 import { expect, test } from 'bun:test'
-import { apiKey, attempt, creation, leap, nextId, queuedRun, runAt, T0, webhookSecret } from '../support/store-runs.ts'
+import {
+  apiKey,
+  attempt,
+  creation,
+  inState,
+  leap,
+  nextId,
+  output,
+  queuedRun,
+  runAt,
+  T0,
+  webhookSecret,
+} from '../support/store-runs.ts'
 import type { Subject } from './store.contract.ts'
 
 export function keysContract(subject: Subject): void {
@@ -58,6 +70,27 @@ export function keysContract(subject: Subject): void {
     expect(await subject.store.webhookSecrets(nextId())).toEqual([])
   })
 
+  test('a rotation is of one key: the secrets of the others sign on as before', async () => {
+    const { store } = subject
+    const [ada, bob] = [apiKey(), apiKey()]
+    const secrets = [webhookSecret(bob.id), webhookSecret(bob.id, { createdAt: T0 + 1 })] as const
+    await store.saveApiKey(ada, webhookSecret(ada.id))
+    await store.saveApiKey(bob, secrets[0])
+    await store.rotateWebhookSecret(secrets[1], T0 + 50)
+    const before = await store.webhookSecrets(bob.id)
+    await store.rotateWebhookSecret(webhookSecret(ada.id, { createdAt: T0 + 2 }), T0 + 9)
+    expect(await store.webhookSecrets(bob.id)).toEqual(before)
+  })
+
+  test('the newest secret is the one that does not retire, though the clock was set back before it was made', async () => {
+    const { store } = subject
+    const key = apiKey()
+    const [first, second] = [webhookSecret(key.id, { createdAt: T0 + 9 }), webhookSecret(key.id)]
+    await store.saveApiKey(key, first)
+    await store.rotateWebhookSecret(second, T0 + 50)
+    expect(await store.webhookSecrets(key.id)).toEqual([second, { ...first, retiresAt: T0 + 50 }])
+  })
+
   const spentIn = async (since: number, until: number) =>
     (await Array.fromAsync(subject.store.spending(since, until))).flat()
 
@@ -84,5 +117,11 @@ export function keysContract(subject: Subject): void {
     expect(open).toEqual({ apiKeyId: run.apiKeyId, usd: 0.05, attempt: { stepId: stepId!, no: 4, startedAt: T0 + 2 } })
     expect(await spentIn(T0, T0 + 2)).toEqual([sum!])
     expect(await spentIn(T0 + 10, T0 + 99)).toEqual([])
+    // What a resumed run took over was paid by the run before.
+    const [step, ...rest] = queuedRun().steps
+    const heir = { ...queuedRun(), resumedFrom: run.id }
+    const taken = inState({ ...step!, inherited: true, attempts: tries }, { status: 'succeeded', outputs: [output()] })
+    await store.create(creation({ ...heir, steps: [{ ...taken, id: heir.steps[0]!.id }, ...rest] }))
+    expect(await spentIn(T0, T0 + 2)).toEqual([sum!])
   })
 }

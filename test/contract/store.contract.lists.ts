@@ -55,6 +55,9 @@ function listing(subject: Subject): void {
     const before = { createdAt: third!.createdAt, id: third!.id }
     const next = await store.runs({ apiKeyId: 'key_a', limit: 3, before })
     expect(next.map(run => run.createdAt - T0)).toEqual([2, 1, 0])
+    // Nor does a place open what lies behind the end of the filter.
+    const bounded = await store.runs({ apiKeyId: 'key_a', limit: 9, before, createdTo: T0 + 1 })
+    expect(bounded.map(run => run.createdAt - T0)).toEqual([1, 0])
   })
 }
 

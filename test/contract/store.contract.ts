@@ -7,7 +7,18 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { StorageUnavailable, type Store, type StoredMedia } from '../../src/core/ports.ts'
 import type { Step } from '../../src/core/run.ts'
-import { cancelTurn, creation, inState, nextId, output, queuedRun, runAt, T0, turn } from '../support/store-runs.ts'
+import {
+  attempt,
+  cancelTurn,
+  creation,
+  inState,
+  nextId,
+  output,
+  queuedRun,
+  runAt,
+  T0,
+  turn,
+} from '../support/store-runs.ts'
 import { deliveriesContract } from './store.contract.deliveries.ts'
 import { keysContract } from './store.contract.keys.ts'
 import { listContract } from './store.contract.lists.ts'
@@ -93,6 +104,21 @@ function mediaContract(subject: Subject): void {
     const stop = turn(commit.run, { run: { status: 'canceled' }, steps: { 1: canceled(commit.run.steps[1]!) } })
     await store.commit({ ...stop, wakeAt: null })
     expect(await store.staleMedia(stop.run.updatedAt + 1, 10)).toHaveLength(2)
+  })
+
+  test('what came late is media with its commit, and a later change of its step leaves it as it is', async () => {
+    const { store } = subject
+    const run = queuedRun()
+    await store.create(creation(run))
+    const late = output()
+    const lateResult = { at: T0 + 5, outputs: [late], error: null }
+    const tried = attempt(1, { outcome: 'canceled', endedAt: T0 + 1, lateResult })
+    const step = (n: number) => ({ ...canceled(run.steps[0]!), attempts: [tried], updatedAt: T0 + n })
+    const first = turn(run, { run: { status: 'running' }, steps: { 0: step(7) } })
+    await store.commit(first)
+    await store.commit(turn(first.run, { steps: { 0: step(8) } }))
+    const owner = { runId: run.id, stepId: run.steps[0]!.id, apiKeyId: run.apiKeyId, createdAt: T0 + 7 }
+    expect(await store.media(late.mediaId)).toStrictEqual({ ...late, ...owner })
   })
 
   test('removed media are gone, the others stay', async () => {

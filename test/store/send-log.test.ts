@@ -105,6 +105,13 @@ test.each([
   expect(await (await temp.reopen({ boot })).isUnsent(next.token)).toBe(true)
 })
 
+test('a crash under a boot that nobody can tell proves nothing to the next one, which cannot be told either', async () => {
+  await temp.reopen({ boot: null })
+  const { token } = await intent(false)
+  await die()
+  expect(await (await temp.reopen({ boot: null })).isUnsent(token)).toBe(false)
+})
+
 test('a stop in order proves it to another machine, too', async () => {
   const [noted, meant] = [await intent(true), await intent(false)]
   const store = await temp.reopen({ boot: 'boot-2' })

@@ -50,6 +50,13 @@ describe('the group commit', () => {
     expect([commits.count, stored()]).toEqual([2, [1, 2, 3, 4]])
   })
 
+  test('twenty thousand writes may wait for the disk, and the next is told so at once', async () => {
+    const waiting = Array.from({ length: 20_000 }, () => group.write(() => 7))
+    await expect(group.write(() => 8)).rejects.toThrow('20000 writes are waiting for the disk')
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set([7]))
+    expect(await group.write(() => 9)).toBe(9)
+  })
+
   test('a write that throws takes back only its own; those before it are made again', async () => {
     const half = group.write(() => {
       db.run('INSERT INTO t VALUES (10, NULL)')

@@ -3,6 +3,22 @@ import { expect, test } from 'bun:test'
 import { creation, everyState, leap, queuedRun, runAt } from '../support/store-runs.ts'
 import { openTempStore } from '../support/store-temp.ts'
 
+test('a copy that was begun before its trouble was stored has none', async () => {
+  const temp = await openTempStore()
+  try {
+    const keeping = everyState().find(each => each.name.startsWith('keeping'))
+    if (!keeping) throw new Error('no such state')
+    const queued = queuedRun()
+    const run = runAt(queued, 0, keeping.state, keeping.attempts)
+    await temp.store.create(creation(queued))
+    await temp.store.commit(leap(queued, run))
+    temp.store.db.run(`UPDATE steps SET state = json_remove(state, '$.trouble') WHERE status = 'keeping'`)
+    expect((await (await temp.reopen()).run(run.id))?.steps[0]).toMatchObject({ status: 'keeping', trouble: null })
+  } finally {
+    await temp.dispose()
+  }
+})
+
 test('a running step that names its job in its state, too, is read as one that does not, and written so', async () => {
   const temp = await openTempStore()
   try {
