@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
 import { canonicalAddress, inRange, parseRange, privateBecause } from '../../src/net/address.ts'
 import { parseAllow } from '../../src/net/egress/allow.ts'
+import { createEgress } from '../../src/net/egress.ts'
 
 describe('an address that is not public', () => {
   test.each(
@@ -79,6 +80,20 @@ describe('a range', () => {
 })
 
 describe('BABYCHAIN_EGRESS_ALLOW', () => {
+  test('opens an address at its port, and at no other', () => {
+    const allow = parseAllow('10.0.0.0/8:8443, receiver:8443')
+    const egress = createEgress({ allow: allow.ok ? allow.entries : [] })
+    for (const [host, port, isOpen] of [
+      ['10.1.2.3', 8443, true],
+      ['10.1.2.3', 8444, false],
+      ['11.1.2.3', 8443, false],
+      ['receiver', 8443, true],
+      ['receiver', 8444, false],
+      ['receiver.example', 8444, false],
+    ] as const)
+      expect([host, port, egress.check(`https://${host}:${port}/`).ok]).toEqual([host, port, isOpen])
+  })
+
   test('takes hosts, addresses and ranges, each with a port', () => {
     const text = '127.0.0.1:9000, localhost:9000 10.0.0.0/8:443,\n[::1]:9000,fd00::/8:443,[fdaa::/16]:8080,Receiver:80'
     expect(parseAllow(text)).toEqual({

@@ -39,7 +39,7 @@ beforeEach(() => {
 function egressWith(answers: readonly string[] | undefined, options: Partial<EgressOptions> = {}): Egress {
   return createEgress({
     allow: [],
-    ownHosts: ['engine.example.com:443'],
+    ownHosts: ['Engine.Example.com:443'],
     ca: AUTHORITY,
     resolver: async host => {
       resolved.push(host)

@@ -97,6 +97,18 @@ describe('a redirect', () => {
   })
 })
 
+test('a redirect that names no place, or none that can be, is an answer without one', async () => {
+  let location: string | null = null
+  const server = await httpsServer((_incoming, reply) => {
+    reply.writeHead(302, location === null ? {} : { location }).end()
+  })
+  for (location of [null, 'https://', 'http://[::1', '//']) {
+    const result = await egressTo(server.port).post(HOOK, request())
+    expect(result).toMatchObject({ type: 'answered', status: 302 })
+    expect([location, result]).not.toEqual([location, expect.objectContaining({ location: expect.anything() })])
+  }
+})
+
 describe('the body of a reply', () => {
   test('is read no further than the cap, and the reply counts', async () => {
     const server = await rawTlsServer(socket => {

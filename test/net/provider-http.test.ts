@@ -165,6 +165,7 @@ describe('the key', () => {
     'data:text/plain,x',
     's3://bucket/key',
     'http://user:pass@127.0.0.1/',
+    'http://:pass@127.0.0.1/',
     'nonsense',
   ])('and no call goes to %s', async url => {
     expect(await clientFor().call(post(1, { url }))).toMatchObject({ type: 'failed', sent: 'no', kind: 'not_allowed' })
@@ -211,6 +212,8 @@ describe('the key', () => {
     expect(redact(JSON.stringify({ s: secret }))).toBe('{"s":"[redacted]"}')
     expect(redact(`x${Buffer.from(secret).toString('base64url')}x`)).not.toContain('2l0aD0ib2Rk')
     expect(redact('Key is missing')).toBe('Key is missing')
+    expect(createRedactor(['eight ab', 'seven-7'])('eight ab, seven-7')).toBe('[redacted], seven-7')
+    expect(redact(new URLSearchParams({ secret }).toString())).toBe('secret=[redacted]')
   })
 
   test('that cannot be a header is not quoted', async () => {

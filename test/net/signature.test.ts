@@ -107,6 +107,15 @@ describe('verification', () => {
     })
   })
 
+  test('looks at sixteen signatures and at four kilobytes of them, and no further', () => {
+    const input = signed([OLD])
+    const others = (n: number) => Array.from({ length: n }, () => `v1,${randomBytes(32).toString('base64')}`)
+    const ok = (before: string) => verify({ ...input, signature: `${before} ${input.signature}` }).ok
+    expect([ok(others(15).join(' ')), ok(others(16).join(' '))]).toEqual([true, false])
+    const room = 4_096 - 1 - (input.signature?.length ?? 0)
+    expect([ok('x'.repeat(room)), ok('x'.repeat(room + 1))]).toEqual([true, false])
+  })
+
   test.each([
     ['no id', { id: null }, 'missing_header'],
     ['no timestamp', { timestamp: null }, 'missing_header'],
