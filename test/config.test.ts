@@ -35,6 +35,20 @@ describe('the environment', () => {
     expect(read({ BFL_API_KEY: 'k', BABYCHAIN_MODE: 'sandbox' }).mode).toBe('sandbox')
   })
 
+  test('is taken up to its bounds', () => {
+    const env = { PORT: '65535', BABYCHAIN_RETENTION_DAYS: '36500', BABYCHAIN_SANDBOX_LATENCY_MS: '3600000' }
+    const retentionMs = 36_500 * 86_400_000
+    expect(read(env)).toMatchObject({
+      port: 65_535,
+      retentionMs,
+      sandboxLatencyMs: { image: 3_600_000, video: 3_600_000 },
+    })
+    expect(read({ BABYCHAIN_RESUME: '1', BABYCHAIN_MODEL_IDS: 'a:b=c' })).toMatchObject({
+      resume: '1',
+      modelIds: { 'a:b': 'c' },
+    })
+  })
+
   test('blank is the same as absent', () => {
     expect(read({ PORT: ' ', BFL_API_KEY: '' })).toEqual(read({}))
   })
@@ -64,6 +78,16 @@ describe('the environment', () => {
     [{ BABYCHAIN_MEDIA: 'https://b.example/p?X-Amz-Signature=abc' }, 'it is "https://b.example/p?…"'],
     [{ BABYCHAIN_MEDIA: 's3://AKIA:secret@bucket/prefix' }, 'it is "s3://…@bucket/prefix"'],
     [{ BABYCHAIN_CONCURRENCY: 'bfl=0' }, 'bfl must be a whole number from 1'],
+    [{ BABYCHAIN_CONCURRENCY: 'bfl=many' }, 'bfl must be a whole number from 1'],
+    [{ BABYCHAIN_CONCURRENCY: 'bfl=1.5' }, 'bfl must be a whole number from 1'],
+    [{ BABYCHAIN_CONCURRENCY: 'bfl' }, 'must hold entries name=value; "bfl" is none'],
+    [{ BABYCHAIN_MODEL_IDS: 'a=b,=c' }, 'must hold entries name=value; "=c" is none'],
+    [{ BABYCHAIN_MODEL_IDS: 'byteplus:seedance=' }, 'must hold entries name=value; "byteplus:seedance=" is none'],
+    [{ BABYCHAIN_PUBLIC_URL: 'https://x.test/?a=b' }, 'BABYCHAIN_PUBLIC_URL must be an http or https URL without'],
+    [{ BABYCHAIN_PUBLIC_URL: 'https://x.test/#top' }, 'BABYCHAIN_PUBLIC_URL must be an http or https URL without'],
+    [{ PORT: '65536' }, 'PORT must be a whole number from 0 to 65535'],
+    [{ BABYCHAIN_RESUME: '0' }, 'BABYCHAIN_RESUME must be a whole number from 1'],
+    [{ BABYCHAIN_RESUME: 'now' }, 'BABYCHAIN_RESUME must be a whole number from 1'],
     [{ BABYCHAIN_CONCURRENCY: 'bfl=4,fall=10' }, 'BABYCHAIN_CONCURRENCY: there is no provider "fall"; there are bfl,'],
     [{ BABYCHAIN_PROVIDER_ORDER: 'replicate,blf' }, 'BABYCHAIN_PROVIDER_ORDER: there is no provider "blf"'],
     [{ BFL_API_KEY: 'one\ntwo' }, 'BFL_API_KEY must be one line of printable ASCII'],

@@ -26,6 +26,13 @@ test('it takes what its own key sends, with the verdict on the signature, and is
   expect([...inbox.messagesOf('bob'), ...inbox.messagesOf('invented_299')]).toEqual([])
 })
 
+test('it holds the newest fifty messages of a key', async () => {
+  for (let i = 0; i < 51; i++)
+    await inbox.post(inbox.urlOf('eve'), { headers: { 'webhook-id': `msg_${i}` }, body: Buffer.from('{}') }, 'eve')
+  const ids = inbox.messagesOf('eve').map(({ id }) => id)
+  expect([ids.length, ids[0], ids.at(-1)]).toEqual([50, 'msg_50', 'msg_1'])
+})
+
 test('a key that names the inbox of another one as its receiver finds nothing there, and leaves nothing', async () => {
   const app = await new RunningApp({ BABYCHAIN_MODE: 'sandbox' }).start()
   try {

@@ -131,6 +131,15 @@ describe('the keyring', () => {
     expect((await temp.store.apiKeys()).map(key => key.id)).toEqual(['bootstrap'])
   })
 
+  test('takes the environment’s key although no key of ours could look like it', async () => {
+    const given = `bck_live_${'x'.repeat(36)}`
+    expect([isPossible(given), (await open({ apiKey: given })).keys.auth(given)?.apiKeyId]).toEqual([
+      false,
+      'bootstrap',
+    ])
+    expect((await open()).keys.auth(given)).toBeNull()
+  })
+
   test('is not opened with the text of another key, revoked or not: the sentence names that key', async () => {
     const first = await open()
     await first.begin()
