@@ -32,6 +32,11 @@ test('a key is given twice whatever blanks stand behind it', async () => {
     ])
 })
 
+test('a key that reaches into what every object has is not taken, wherever it stands', async () => {
+  for (const key of ['__proto__', 'constructor', 'prototype'])
+    expect((await refusal(`{"a":[{"${key}":1}]}`)).more.errors).toMatchObject([{ pointer: `/a/0/${key}` }])
+})
+
 test('a key that is no text is refused as what it is: not JSON', async () => {
   for (const body of ['{"\\q":1}', '{"\\u12":1}', '{"a\nb":1}']) expect((await refusal(body)).code).toBe('invalid_json')
 })

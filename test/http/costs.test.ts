@@ -1,5 +1,7 @@
 /** What a run may cost is looked at before anything is paid: at creating, at estimating and at resuming, in the same words. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import type { Quote } from '../../src/core/model.ts'
+import { checkCost } from '../../src/http/costs.ts'
 import { sumOf } from '../../src/http/dto/run.ts'
 import seed from '../fixtures/seed.request.json'
 import { HttpWorld } from '../support/http-world.ts'
@@ -102,6 +104,22 @@ describe('a limit', () => {
       { pointer: '/max_cost_usd', code: 'price_unknown', detail: expect.stringContaining('minimax/hailuo-2.3') },
     ])
     expect(await refusals(unpriced)).toEqual([])
+  })
+
+  test('is held against the cheapest providers; of two as cheap the one whose price is certain is meant', () => {
+    const check = (quotes: Quote[], limit: number) =>
+      checkCost({ spentUsd: () => 0 }, { apiKeyId: 'ada', scopes: [] }, [{ key: 'a', model: 'm', quotes }], limit)
+    expect(check([0.3, 0.1, null, { atMost: 0.2 }], 0.1)).toEqual([])
+    const hints = [
+      [{ atMost: 0.1 }, 0.1, 0.3],
+      [0.3, { atMost: 0.1 }],
+    ].map(quotes => check(quotes, 0.05)[0]?.hint ?? '')
+    expect(hints.map(hint => hint.includes('is counted for a'))).toEqual([false, true])
+  })
+
+  test('of a price that nobody knows has no sum', async () => {
+    const said = await world.json('POST', '/api/v1/chains/chain101/estimate', { body: unpriced })
+    expect(said).toMatchObject({ valid: true, total_usd: null })
   })
 
   test('says nothing of a step that no provider can take: that is told by itself', async () => {

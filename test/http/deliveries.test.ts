@@ -116,6 +116,8 @@ describe('a delivery', () => {
       return [(await get(id)).next_attempt_at, listed?.next_attempt_at, callback.due_at].map(at => Date.parse(at ?? ''))
     }
     expect(await next()).toEqual([until, until, until])
+    const resent = await world.json<Delivery>('POST', `/api/v1/deliveries/${id}/resend`)
+    expect(Date.parse(resent.next_attempt_at ?? '')).toBe(until)
     world.outbox.invite({ apiKeyId: 'ada', host: 'hooks.example.com:443' })
     expect(await next()).toEqual(Array(3).fill(world.clock.now()))
   })

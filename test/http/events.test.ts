@@ -168,6 +168,34 @@ test('a revoked key hears nothing more: its stream ends with the next event, a s
   expect((await world.runToEnd(run)).status).toBe('succeeded')
 })
 
+test('a stream in which nothing happens ends within fifteen seconds of the end of its key', async () => {
+  let isKnown = true
+  const own = await HttpWorld.open(deps => ({
+    ...deps,
+    auth: async key => (isKnown ? deps.auth(key) : null),
+    store: overlay(deps.store, {
+      async *watch(_id, _after, signal) {
+        await new Promise(resolve => signal.addEventListener('abort', resolve))
+      },
+    }),
+  }))
+  own.provider.instant = false
+  const stream = await own.ask('GET', `/api/v1/runs/${await own.run(seed)}/events`)
+  let endedAt = Number.POSITIVE_INFINITY
+  const text = stream.text().finally(() => {
+    endedAt = own.clock.now()
+  })
+  isKnown = false
+  const began = own.clock.now()
+  while (own.clock.now() - began <= 20_000) {
+    await own.quiet()
+    own.clock.step()
+  }
+  expect(endedAt - began).toBeLessThanOrEqual(15_000)
+  expect(await text).toStartWith('retry: 2000')
+  await own.close()
+})
+
 test('a reader that goes away leaves no timer behind', async () => {
   // Alone: what other tests have left to wait for ends in its own time.
   const own = await HttpWorld.open()

@@ -51,6 +51,27 @@ describe('a webhook', () => {
     await world.runToEnd(id)
   })
 
+  test('brings the job that it names to its attempt; while the server stops its provider is asked to come again', async () => {
+    const hinted: unknown[] = []
+    const jobRef = { id: 'j1', hooked: true }
+    const own = await HttpWorld.open(deps => ({
+      ...deps,
+      inbound: async () => ({ type: 'hint', jobRef }),
+      engine: overlay(deps.engine, { hint: async (...named) => hinted.push(named) > 0 }),
+    }))
+    own.provider.instant = false
+    const id = await own.run(seed)
+    await own.until(async () => (await own.engine.run(id))?.steps[0]?.status === 'running')
+    const token = own.provider.started[0]?.token
+    const sent = () => own.ask('POST', `/api/v1/inbound/studio/${token}`, { key: null, body: 'x' })
+    expect((await sent()).status).toBe(200)
+    expect(hinted).toEqual([[token, jobRef]])
+    own.draining.abort()
+    const later = await sent()
+    expect([later.status, later.headers.get('retry-after'), hinted.length]).toEqual([503, '5', 1])
+    await own.close()
+  })
+
   test('of a provider that sends none is 404, although its attempt is known', async () => {
     const none = await HttpWorld.open(deps => ({ ...deps, inbound: async () => null }))
     none.provider.instant = false

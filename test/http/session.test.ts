@@ -103,8 +103,16 @@ test('a session that is of another key than its page shows counts for nothing th
   expect(refused.status).toBe(401)
   expect(await refused.json()).toMatchObject({ detail: 'Another key has signed in since, in another tab.' })
   for (const same of [await asked({ 'x-babychain-key-id': 'bob' }), await asked({})]) expect(same.status).toBe(200)
-  const bearer = await world.ask('GET', '/api/v1/runs', { key: 'key-of-bob', headers: { 'x-babychain-key-id': 'ada' } })
-  expect(bearer.status).toBe(200)
+  for (const more of [{}, { cookie, 'sec-fetch-site': 'same-origin' }]) {
+    const bearer = (key: string) =>
+      world.ask('GET', '/api/v1/runs', {
+        key,
+        headers: { 'x-babychain-key-id': 'ada', ...more } as Record<string, string>,
+      })
+    expect([(await bearer('key-of-bob')).status, (await bearer('key-of-ada')).status]).toEqual([200, 200])
+    // Nor does a session stand in for a key that is none.
+    expect((await bearer('key-of-nobody')).status).toBe(401)
+  }
   await world.close()
 })
 
@@ -138,6 +146,7 @@ test('a one-time token signs in once, and for a quarter of an hour', async () =>
   const signedIn = await signIn(first)
   expect([signedIn.status, await signedIn.json()]).toEqual([201, expect.objectContaining({ key_id: 'bob' })])
   expect(sessions.keyOf(asked(cookieOf(signedIn.headers.get('set-cookie') ?? '')))).toBe('key-of-bob')
+  expect((await signIn(first)).status).toBe(401)
   now += 1
   for (const token of [first, second, 'never-made', '']) {
     const refused = await signIn(token)

@@ -1,7 +1,7 @@
 /** Requests a minute, to the request and to the millisecond. */
 import { expect, test } from 'bun:test'
-import { createRates } from '../../src/http/limits.ts'
 import type { ApiProblem } from '../../src/http/problem.ts'
+import { createRates } from '../../src/http/rates.ts'
 
 test('a key may make as many requests a minute as it has, is told what is left, and when it may come back', () => {
   let now = 1_800_000_000_000
