@@ -58,6 +58,12 @@ describe('media on disk, its own ways', () => {
     await expect(rig.media.stashOf('token-abcdefgh')).rejects.toThrow(StorageUnavailable)
   })
 
+  test('a name that is none of ours names no file', async () => {
+    for (const id of ['../../escape', 'a/b-c-d-e', '', 'x'.repeat(129), '..........'])
+      await expect(rig.media.keep({ ...ORDER, id, stream: streamOf(new Uint8Array(9)) })).rejects.toThrow('not an id')
+    expect(await rig.unfinished()).toEqual([])
+  })
+
   test('the probe says how much room is missing', async () => {
     const media = await rig.reopen({ minFreeBytes: 2 ** 60 })
     await expect(media.probe()).rejects.toThrow(
