@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
+import { generateKeyPairSync } from 'node:crypto'
 import type { ErrorCode } from '../../src/core/errors.ts'
-import type { Json } from '../../src/core/json.ts'
+import type { Json, JsonObject } from '../../src/core/json.ts'
 import {
   appOf,
   createFal,
@@ -301,7 +302,14 @@ describe('fal', () => {
     // A key set that cannot be had, or holds no key, takes none away before its day is over.
     const { refuses } = bench.standIn
     const odd = { keys: [{ kid: 'a' }, { x: 'not a key' }, { x: 7 }, null] }
-    for (const reply of [{ status: 500, json: {} }, { status: 200, json: {} }, { status: 200, json: odd }, CUT]) {
+    const strange = { keys: [generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }) as JsonObject] }
+    for (const [status, json] of [
+      [200, {}],
+      [200, odd],
+      [404, strange],
+      [0, {}],
+    ] as [number, JsonObject][]) {
+      const reply = { status, json }
       bench.standIn.refuses = call => (call.path.endsWith('jwks.json') ? reply : null)
       bench.clock.advance(60_000)
       expect(await hint(hook => ({ ...hook, body: `${hook.body} ` }))).toBe('refused')
