@@ -1,13 +1,15 @@
 /**
  * Reads what a caller sends, and trusts none of it.
  *
- * 1. A cap holds by Content-Length and while the bytes stream in, whatever the headers say.
+ * 1. A cap holds by Content-Length and while the bytes stream in, whatever the headers say. A whole body counts only if its
+ *    key is good still: one that was held back until the key was revoked does nothing.
  * 2. JSON is strict: UTF-8 without a byte order mark, one object, at most 32 levels, no key twice, no number that
  *    overflows; no `__proto__` or `constructor` key, no NUL and no half surrogate pair in any string.
  * 3. What cannot be stored byte for byte is refused, with a pointer to where it stands; nothing is repaired.
  */
 import { escapePointer } from '../core/chain.ts'
 import type { Json } from '../core/json.ts'
+import { badKey, type Exchange } from './exchange.ts'
 import { ApiProblem, bodyProblem, type RequestError } from './problem.ts'
 
 /** A request holds prompts and links; pictures are uploaded, not embedded by the dozen. */
@@ -15,8 +17,12 @@ const JSON_BYTES = 1 << 20
 /** Parameters are flat; what is deeper than this is an attack on a recursive reader. */
 const MOST_DEPTH = 32
 
-/** The JSON value of a body of at most `cap` bytes. @throws ApiProblem 400, 413, 415 */
-export async function readJson(request: Request, cap = JSON_BYTES): Promise<Json> {
+/** Who sends a body. */
+type Sender = Pick<Exchange, 'request' | 'isStillAllowed'>
+
+/** The JSON value of a body of at most `cap` bytes. @throws ApiProblem 400, 401, 413, 415 */
+export async function readJson(sender: Sender, cap = JSON_BYTES): Promise<Json> {
+  const { request } = sender
   const type = mediaType(request)
   if (type !== 'application/json') {
     const given = type === '' ? 'none' : type.slice(0, 80)
@@ -26,7 +32,7 @@ export async function readJson(request: Request, cap = JSON_BYTES): Promise<Json
   if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
     throw bodyProblem('unsupported_media_type', 'JSON is UTF-8; another charset is not taken.')
   }
-  return parseJson(decode(await readBytes(request, cap)))
+  return parseJson(decode(await readBytes(sender, cap)))
 }
 
 /** The media type of a body, in lower case and without parameters. */
@@ -34,15 +40,18 @@ export function mediaType(request: Request): string {
   return (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
 }
 
-/** A body of at most `cap` bytes, uncompressed. @throws ApiProblem 413, 415 */
-export async function readBytes(request: Request, cap: number): Promise<Uint8Array> {
+/** A body of at most `cap` bytes, uncompressed. @throws ApiProblem 401, 413, 415 */
+export async function readBytes(sender: Sender, cap: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
-  for await (const chunk of capped(request, cap)) chunks.push(chunk)
+  for await (const chunk of capped(sender, cap)) chunks.push(chunk)
   return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
 }
 
-/** A body as a stream that throws `payload_too_large` at its first byte too many. @throws ApiProblem 413, 415 */
-export async function* capped(request: Request, cap: number): AsyncGenerator<Uint8Array, void> {
+/**
+ * A body as a stream that throws `payload_too_large` at its first byte too many, and at its end where the key is good no more.
+ * @throws ApiProblem 401, 413, 415
+ */
+export async function* capped({ request, isStillAllowed }: Sender, cap: number): AsyncGenerator<Uint8Array, void> {
   refuseEncoded(request)
   if (Number(request.headers.get('content-length') ?? 0) > cap) throw tooLarge(cap)
   if (!request.body) return
@@ -51,7 +60,7 @@ export async function* capped(request: Request, cap: number): AsyncGenerator<Uin
   try {
     for (;;) {
       const { done, value } = await reader.read()
-      if (done) return
+      if (done) break
       bytes += value.length
       if (bytes > cap) throw tooLarge(cap)
       yield value
@@ -63,6 +72,7 @@ export async function* capped(request: Request, cap: number): AsyncGenerator<Uin
   } finally {
     reader.cancel().catch(() => {}) // after the end this does nothing
   }
+  if (!(await isStillAllowed())) throw badKey()
 }
 
 function refuseEncoded(request: Request): void {

@@ -50,7 +50,7 @@ export function knownSlugs(): string {
 
 async function estimate({ deps }: Context, exchange: Authorized): Promise<Response> {
   const chain = namedChain(exchange.params.slug ?? '')
-  const body = await readJson(exchange.request)
+  const body = await readJson(exchange)
   const examined = await examine(deps, exchange.principal, chain, body)
   const stats = deps.engine.stats(exchange.principal.apiKeyId)
   const steps = examined.sound.map(step => estimateStep(deps, stats, step, examined.providerOrder[step.key] ?? []))

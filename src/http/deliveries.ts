@@ -137,8 +137,8 @@ async function resend(deps: ApiDeps, exchange: Authorized): Promise<Response> {
 
 const checkRecover = checker(recoverShape.schema)
 
-async function recover(deps: ApiDeps, { request, principal }: Authorized): Promise<Response> {
-  const body = await readJson(request)
+async function recover(deps: ApiDeps, exchange: Authorized): Promise<Response> {
+  const body = await readJson(exchange)
   const errors = checkRecover(body)
   if (errors.length > 0) throw refusal(errors)
   const order = body as RecoverDto
@@ -152,7 +152,7 @@ async function recover(deps: ApiDeps, { request, principal }: Authorized): Promi
   if (order.host !== undefined && host === null)
     errors.push({ pointer: '/host', code: 'host', detail: 'host must be a host or host:port' })
   if (errors.length > 0 || since === null || until === null) throw refusal(errors)
-  const range = { apiKeyId: principal.apiKeyId, since, until, ...(host === null ? {} : { host }) }
+  const range = { apiKeyId: exchange.principal.apiKeyId, since, until, ...(host === null ? {} : { host }) }
   const { count, lastAt } = await deps.callbacks.recover(range)
   const answer: RecoveryDto = {
     object: 'recovery',
@@ -181,7 +181,7 @@ const checkPing = checker(pingOrder.schema)
 
 async function ping(deps: ApiDeps, exchange: Authorized, pings: Shares): Promise<Response> {
   const { apiKeyId } = exchange.principal
-  const body = await readJson(exchange.request)
+  const body = await readJson(exchange)
   const errors = checkPing(body)
   if (errors.length > 0) throw refusal(errors)
   const { url } = body as PingOrderDto

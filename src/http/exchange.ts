@@ -1,7 +1,8 @@
 /**
  * One request and its answer, and the door that every route has.
  *
- * 1. Who asks is settled before a byte of the body is read or a parameter is looked at: strangers learn nothing.
+ * 1. Who asks is settled before a byte of the body is read or a parameter is looked at: strangers learn nothing. It is asked
+ *    again when the body is whole (body.ts), since a caller may take its time.
  * 2. A handler gives a Response or throws; what it throws becomes a problem document here.
  * 3. Handlers read the Request themselves (Elysia parses nothing), so that limits hold while a body streams in.
  */
@@ -29,7 +30,7 @@ export interface Exchange {
   /** Counts this request for its key; what is left then goes with the answer. @throws ApiProblem 429 */
   charge(principal: Principal): void
   limits: Readonly<Record<string, string>>
-  /** Asked again by what goes on for minutes: false as soon as the key is revoked or has expired. */
+  /** Asked again when a body has come, and by what goes on for minutes: false as soon as the key is revoked or has expired. */
   isStillAllowed(): Promise<boolean>
 }
 
@@ -88,7 +89,7 @@ export async function authenticate(deps: ApiDeps, exchange: Exchange, scope: Sco
   const key = /^Bearer +([\x21-\x7e]{1,512}) *$/i.exec(header)?.[1]
   if (key === undefined) throw unauthenticated('The Authorization header is not `Bearer <key>`.')
   const principal = await deps.auth(key)
-  if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
+  if (principal === null) throw badKey()
   if (sealed) assertShown(request, principal)
   exchange.charge(principal)
   exchange.isStillAllowed = async () => (await deps.auth(key)) !== null
@@ -107,6 +108,11 @@ export function assertShown(request: Request, { apiKeyId }: Principal): void {
 }
 
 const CHALLENGE = 'Bearer realm="babychain"'
+
+/** Unknown, expired and revoked keys are refused in the same words. */
+export function badKey(): ApiProblem {
+  return unauthenticated('The API key is unknown, expired or revoked.')
+}
 
 export function unauthenticated(detail: string): ApiProblem {
   return new ApiProblem('unauthenticated', detail, { headers: { 'www-authenticate': CHALLENGE } })

@@ -25,13 +25,14 @@ export function inboundRoutes(context: Context) {
 /** Some providers send the picture itself. */
 const WEBHOOK_BYTES = 16 << 20
 
-async function receive(deps: ApiDeps, { request, params }: Exchange): Promise<Response> {
+async function receive(deps: ApiDeps, exchange: Exchange): Promise<Response> {
+  const { request, params } = exchange
   const { engine, store, clock, log } = deps
   const provider = params.provider ?? ''
   const token = params.token ?? ''
   const place = /^[A-Za-z0-9_-]{1,64}$/.test(token) ? await store.attemptByToken(token) : null
   if (place?.provider !== provider) throw new ApiProblem('not_found', 'There is no such address.')
-  const body = await readBytes(request, WEBHOOK_BYTES)
+  const body = await readBytes(exchange, WEBHOOK_BYTES)
   const headers = Object.fromEntries(request.headers)
   const query = Object.fromEntries(new URL(request.url).searchParams)
   const hint = await deps.inbound(provider, { headers, query, body, at: clock.now() })

@@ -42,9 +42,9 @@ const checkCreate = checker(createKey.schema)
 const checkChange = checker(changeKey.schema)
 
 async function create(deps: ApiDeps, exchange: Authorized): Promise<Response> {
-  const { request, principal } = exchange
+  const { principal } = exchange
   refuseKey(exchange)
-  const body = await readJson(request)
+  const body = await readJson(exchange)
   const errors = [...checkCreate(body), ...expiryErrors(body, deps.wall())]
   if (errors.length > 0) throw refusal(errors)
   const order = body as CreateKeyDto
@@ -68,8 +68,8 @@ function get(deps: ApiDeps, exchange: Authorized): Response {
 }
 
 async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
+  const body = await readJson(exchange)
   const { id } = mayTouch(deps, exchange)
-  const body = await readJson(exchange.request)
   const errors = [...checkChange(body), ...expiryErrors(body, deps.wall())]
   if (errors.length > 0) throw refusal(errors)
   const patch = patchOf(body as ChangeKeyDto)
@@ -78,9 +78,9 @@ async function change(deps: ApiDeps, exchange: Authorized): Promise<Response> {
 }
 
 async function rotate(deps: ApiDeps, exchange: Authorized): Promise<Response> {
-  const { id, revokedAt } = mayTouch(deps, exchange)
   refuseKey(exchange)
-  const overlapMs = await overlapOf(exchange.request)
+  const overlapMs = await overlapOf(exchange)
+  const { id, revokedAt } = mayTouch(deps, exchange)
   if (revokedAt !== null) throw new ApiProblem('conflict', 'The key is revoked.', { hint: 'Make a new key.' })
   const made = rotated(unlocked((await deps.keys.rotate(id, overlapMs)) ?? unknown()))
   return json(200, { ...show(deps, made.key), key: made.text })
@@ -95,7 +95,7 @@ function named({ keys }: ApiDeps, { params }: Authorized): ApiKey {
   return keys.find(params.keyId ?? '') ?? unknown()
 }
 
-/** The key of the path, for whoever would change it. @throws ApiProblem 403 where it may do more than who asks */
+/** The key of the path, for whoever would change it; asked when the body has come, as both keys are then. @throws ApiProblem 403 where it may do more than who asks */
 function mayTouch(deps: ApiDeps, exchange: Authorized): ApiKey {
   const key = named(deps, exchange)
   const { apiKeyId, scopes } = exchange.principal

@@ -160,17 +160,19 @@ function lengthOf(request: Request): number | null {
   return /^\d+$/.test(length) ? Number(length) : null
 }
 
-async function takeForm(deps: ApiDeps, { request, principal }: Authorized, forms: Shares): Promise<MediaDto> {
-  const place = forms.take(principal.apiKeyId)
+async function takeForm(deps: ApiDeps, exchange: Authorized, forms: Shares): Promise<MediaDto> {
+  const { apiKeyId } = exchange.principal
+  const place = forms.take(apiKeyId)
   if ('full' in place) throw busy(place.full)
   try {
-    return await keep(deps, principal.apiKeyId, await fromForm(deps, request))
+    return await keep(deps, apiKeyId, await fromForm(deps, exchange))
   } finally {
     place.free()
   }
 }
 
-async function takeBytes(deps: ApiDeps, { request, principal }: Authorized): Promise<MediaDto> {
+async function takeBytes(deps: ApiDeps, exchange: Authorized): Promise<MediaDto> {
+  const { request, principal } = exchange
   const type = mediaType(request)
   if (!type.startsWith('image/') && type !== 'application/octet-stream') {
     const hint = 'Send the bytes with their image/… type, or a form (multipart/form-data) with the field `file`.'
@@ -178,7 +180,7 @@ async function takeBytes(deps: ApiDeps, { request, principal }: Authorized): Pro
   }
   const cut: { by: unknown } = { by: null }
   const length = lengthOf(request)
-  const stream = streamOf(capped(request, PICTURE_BYTES), cut)
+  const stream = streamOf(capped(exchange, PICTURE_BYTES), cut)
   if (length !== null && length > PICTURE_BYTES) throw tooLarge()
   return keep(deps, principal.apiKeyId, { mime: type, length, stream }).catch(error => {
     throw cut.by ?? error
@@ -231,7 +233,7 @@ function tooLarge(): ApiProblem {
 }
 
 /** The bytes of a form, if they come in time: who sends a byte a minute would keep its place for ever. */
-async function formBytes({ clock }: ApiDeps, request: Request): Promise<Uint8Array> {
+async function formBytes({ clock }: ApiDeps, exchange: Exchange): Promise<Uint8Array> {
   const late = Promise.withResolvers<never>()
   let isLate = false
   const forget = clock.at(clock.now() + FORM_MS, () => {
@@ -240,7 +242,7 @@ async function formBytes({ clock }: ApiDeps, request: Request): Promise<Uint8Arr
   })
   const read = async (): Promise<Uint8Array> => {
     const chunks: Uint8Array[] = []
-    for await (const chunk of capped(request, PICTURE_BYTES + FORM_BYTES)) {
+    for await (const chunk of capped(exchange, PICTURE_BYTES + FORM_BYTES)) {
       if (isLate) break
       chunks.push(chunk)
     }
@@ -260,9 +262,9 @@ function tooSlow(): ApiProblem {
   return bodyProblem('invalid_request', detail, { hint: 'Send the bytes themselves with their image/… type.' })
 }
 
-async function fromForm(deps: ApiDeps, request: Request): Promise<Picture> {
-  const bytes = await formBytes(deps, request)
-  const form = await parseForm(bytes, request.headers.get('content-type') ?? '')
+async function fromForm(deps: ApiDeps, exchange: Exchange): Promise<Picture> {
+  const bytes = await formBytes(deps, exchange)
+  const form = await parseForm(bytes, exchange.request.headers.get('content-type') ?? '')
   const errors: RequestError[] = []
   for (const name of new Set(form.keys())) {
     if (name !== 'file') errors.push(formError(name, 'unknown_field', 'The form has one field: file.'))

@@ -3,16 +3,18 @@ import { readJson } from './body.ts'
 import type { Overlapping } from './deps.ts'
 import { type RotationDto, rotation } from './dto/keys.ts'
 import { iso } from './dto/time.ts'
+import type { Authorized } from './exchange.ts'
 import { ApiProblem, refusal } from './problem.ts'
 import { checker } from './shape.ts'
 
 const check = checker(rotation.schema)
 const DEFAULT_S = 86_400
 
-/** Milliseconds. A body is not needed. @throws ApiProblem 400 */
-export async function overlapOf(request: Request): Promise<number> {
+/** Milliseconds. A body is not needed. @throws ApiProblem 400, 401 */
+export async function overlapOf(exchange: Authorized): Promise<number> {
+  const { request } = exchange
   if (request.body === null || request.headers.get('content-length') === '0') return DEFAULT_S * 1_000
-  const body = await readJson(request)
+  const body = await readJson(exchange)
   const errors = check(body)
   if (errors.length > 0) throw refusal(errors)
   return ((body as RotationDto).overlap_seconds ?? DEFAULT_S) * 1_000

@@ -49,7 +49,7 @@ async function create(context: Context, exchange: Authorized): Promise<Response>
   const { clock, mode } = deps
   const slug = exchange.params.slug ?? ''
   const chain = namedChain(slug)
-  const body = await readJson(exchange.request)
+  const body = await readJson(exchange)
   const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))
   if (repeat) return answerRepeat(exchange, repeat)
@@ -132,7 +132,7 @@ async function cancel({ deps }: Context, exchange: Authorized): Promise<Response
 async function resume(context: Context, exchange: Authorized): Promise<Response> {
   const { deps } = context
   const { request, params } = exchange
-  const body = hasBody(request) ? await readJson(request) : {}
+  const body = hasBody(request) ? await readJson(exchange) : {}
   const before = await ownRun(deps, exchange)
   const idempotency = keyOf(exchange, body)
   const repeat = idempotency && (await deps.store.replay(idempotency.key, idempotency.fingerprint))

@@ -16,7 +16,7 @@ import { isObject, type Json } from '../core/json.ts'
 import { readJson } from './body.ts'
 import type { ApiDeps, Principal } from './deps.ts'
 import { presentSession, type SessionDto } from './dto/session.ts'
-import { assertShown, type Context, type Exchange, json, open, unauthenticated } from './exchange.ts'
+import { assertShown, badKey, type Context, type Exchange, json, open, unauthenticated } from './exchange.ts'
 import { ApiProblem, type RequestError } from './problem.ts'
 
 export interface Sessions {
@@ -151,16 +151,16 @@ function shown(deps: ApiDeps, principal: Principal | null): SessionDto {
 /** A key or a token, were each of its characters escaped. Strangers send it: what is held of each must be little. */
 const SIGN_IN_BYTES = 4 << 10
 
-async function signIn(context: Context, { request }: Exchange): Promise<Response> {
+async function signIn(context: Context, exchange: Exchange): Promise<Response> {
   const { deps } = context
   const { sessions } = deps
   if (!sessions) throw new ApiProblem('not_found', 'This server keeps no sessions.')
-  const given = credentialOf(await readJson(request, SIGN_IN_BYTES))
+  const given = credentialOf(await readJson(exchange, SIGN_IN_BYTES))
   const key = 'key' in given ? given.key : sessions.redeem(given.token)
   if (key === null)
     throw unauthenticated('The sign-in link was used before, or is older than 15 minutes. Sign in with a key.')
   const principal = await deps.auth(key)
-  if (principal === null) throw unauthenticated('The API key is unknown, expired or revoked.')
+  if (principal === null) throw badKey()
   return json(201, shown(deps, principal), { 'set-cookie': sessions.cookie(key) })
 }
 

@@ -28,8 +28,8 @@ async function list({ deps }: Context, { principal }: Authorized): Promise<Respo
 
 async function rotate({ deps }: Context, exchange: Authorized): Promise<Response> {
   refuseKey(exchange)
-  const { request, principal } = exchange
-  const made = rotated(await deps.secrets.rotate(principal.apiKeyId, await overlapOf(request)))
+  const { apiKeyId } = exchange.principal
+  const made = rotated(await deps.secrets.rotate(apiKeyId, await overlapOf(exchange)))
   if ('locked' in made) throw new ApiProblem('conflict', made.locked)
   return json(200, { ...presentSecret(made.secret), secret: made.text })
 }
