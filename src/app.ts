@@ -65,8 +65,8 @@ export interface App {
   asOperator(request: Request): Promise<Response>
   /** Listens and takes up unfinished runs; gives the address. `pages` answer GET on their paths, in Bun's route patterns. */
   start(pages?: Pages): Promise<{ url: string }>
-  /** Drains and closes; gives up waiting after `graceMs`. */
-  stop(graceMs?: number): Promise<void>
+  /** Drains and closes; gives up waiting after `graceMs`, and for what callers have not sent after `callersMs`. */
+  stop(graceMs?: number, callersMs?: number): Promise<void>
   /** Resolves when another process has opened the database: end at once, without a stop, which would wait for writes. */
   readonly taken: Promise<Error>
   /** What a newcomer wants to see: links, and the API key where it was just made. */
@@ -83,6 +83,10 @@ export type Pages = Readonly<Record<string, { GET(request: Request): Response | 
 
 /** What a stop waits for submits (some are answered with the picture, after half a minute) and callbacks; who manages us gives a minute. */
 const GRACE_MS = 40_000
+/** What it waits for callers: who sends no more of a request, or says nothing, must not hold up a deploy. A body on its way takes less. */
+const CALLERS_MS = 3_000
+/** How often it then looks whether the last answer is out. */
+const LOOK_MS = 50
 /** What it waits for a collector of traces. */
 const TRACES_MS = 2_000
 
@@ -212,6 +216,7 @@ async function compose(
   const sweeper = new Sweeper({ registry, media, clock, soundSince, observer, retentionMs: config.retentionMs })
 
   const draining = new AbortController()
+  const closing = new AbortController()
   // Known to this process alone, for as long as it lives.
   const operator = randomBytes(32).toString('hex')
   const api = createApi({
@@ -239,10 +244,24 @@ async function compose(
     links,
     ready: readinessOf({ store, media, dataDir: config.dataDir, draining: draining.signal, loopLag, now: wall }),
     draining: draining.signal,
+    closing: closing.signal,
     metrics,
     log,
   })
-  const parked = { registry, outbox, sweeper, draining, store, own, egress, access, sessions, operator, tracing }
+  const parked = {
+    registry,
+    outbox,
+    sweeper,
+    draining,
+    closing,
+    store,
+    own,
+    egress,
+    access,
+    sessions,
+    operator,
+    tracing,
+  }
   return serving(config, api, address, parked, log)
 }
 
@@ -253,6 +272,7 @@ interface Parked {
   outbox: Outbox
   sweeper: Sweeper
   draining: AbortController
+  closing: AbortController
   store: SqliteStore
   own: { close(): void }
   egress: { close(): void }
@@ -320,12 +340,13 @@ function serving(
       return begun
     },
     taken: parts.store.taken,
-    async stop(graceMs = GRACE_MS) {
+    async stop(graceMs = GRACE_MS, callersMs = CALLERS_MS) {
       // Before the port is free for others: the directory is held until the last callback is settled.
       noteOrigin(null)
       parts.draining.abort(new Error('stopping'))
       parts.sweeper.stop()
-      const calm = Promise.all([starting, server?.stop(), parts.registry.drain(), parts.outbox.drain(graceMs / 2)])
+      const answered = server ? allAnswered(server, parts.closing, callersMs, graceMs) : null
+      const calm = Promise.all([starting, answered, parts.registry.drain(), parts.outbox.drain(graceMs / 2)])
       await Promise.race([calm, Bun.sleep(graceMs)])
       await server?.stop(true)
       await parts.access.keys.flush().catch(error => log.warn({ err: error }, 'the last uses of keys were not noted'))
@@ -336,6 +357,25 @@ function serving(
       log.info('stopped')
     },
   }
+}
+
+/**
+ * Takes nothing new, and waits for what is being answered, a download too. Connections on which nobody has asked anything, or only
+ * half of it, are waited for as long as callers get; Bun itself would wait until they time out.
+ */
+async function allAnswered(
+  server: ReturnType<typeof Bun.serve>,
+  closing: AbortController,
+  callersMs: number,
+  graceMs: number,
+): Promise<void> {
+  const end = performance.now() + graceMs
+  const lastCall = async (): Promise<void> => {
+    await Bun.sleep(callersMs)
+    closing.abort(new Error('stopping'))
+    while (server.pendingRequests > 0 && performance.now() < end) await Bun.sleep(LOOK_MS)
+  }
+  await Promise.race([server.stop(), lastCall()])
 }
 
 /** @throws CannotListen with a sentence that says what to change */

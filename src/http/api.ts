@@ -78,7 +78,7 @@ export function createApi(deps: ApiDeps): Api {
       const started = performance.now()
       const requestId = `req_${clock.id()}`
       try {
-        const exchange = begin(request, server, requestId, rates)
+        const exchange = begin(request, server, requestId, rates, deps.closing)
         exchanges.set(exchange.request, exchange)
         return finish(await answer(app, request, exchange, deps), exchange, deps, started)
       } catch (thrown) {
@@ -103,7 +103,13 @@ function resources(context: Context) {
     .use(healthRoutes(context))
 }
 
-function begin(original: Request, server: Server | undefined, requestId: string, rates: Rates): Exchange {
+function begin(
+  original: Request,
+  server: Server | undefined,
+  requestId: string,
+  rates: Rates,
+  closing: AbortSignal,
+): Exchange {
   const head = original.method === 'HEAD'
   const named = URL.parse(original.url)
   const url = named ?? new URL(`http://localhost${original.url.replace(/^http:\/\/[^/]*/, '')}`)
@@ -112,6 +118,7 @@ function begin(original: Request, server: Server | undefined, requestId: string,
   const routed = short ? new Request(`http://localhost${url.pathname}${url.search}`, original) : original
   return {
     limits: {},
+    closing,
     isStillAllowed: async () => true,
     charge(principal) {
       this.limits = rates.charge(principal)

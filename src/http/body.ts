@@ -3,14 +3,15 @@
  *
  * 1. A cap holds by Content-Length and while the bytes stream in, whatever the headers say. A whole body counts only if its
  *    key is good still: one that was held back until the key was revoked does nothing.
- * 2. JSON is strict: UTF-8 without a byte order mark, one object, at most 32 levels, no key twice, no number that
+ * 2. A stop waits a little for what callers are sending, and then refuses it: they send it again.
+ * 3. JSON is strict: UTF-8 without a byte order mark, one object, at most 32 levels, no key twice, no number that
  *    overflows; no `__proto__` or `constructor` key, no NUL and no half surrogate pair in any string.
- * 3. What cannot be stored byte for byte is refused, with a pointer to where it stands; nothing is repaired.
+ * 4. What cannot be stored byte for byte is refused, with a pointer to where it stands; nothing is repaired.
  */
 import { escapePointer } from '../core/chain.ts'
 import type { Json } from '../core/json.ts'
 import { badKey, type Exchange } from './exchange.ts'
-import { ApiProblem, bodyProblem, type RequestError } from './problem.ts'
+import { ApiProblem, bodyProblem, drainingProblem, type RequestError } from './problem.ts'
 
 /** A request holds prompts and links; pictures are uploaded, not embedded by the dozen. */
 const JSON_BYTES = 1 << 20
@@ -18,9 +19,9 @@ const JSON_BYTES = 1 << 20
 const MOST_DEPTH = 32
 
 /** Who sends a body. */
-type Sender = Pick<Exchange, 'request' | 'isStillAllowed'>
+type Sender = Pick<Exchange, 'request' | 'closing' | 'isStillAllowed'>
 
-/** The JSON value of a body of at most `cap` bytes. @throws ApiProblem 400, 401, 413, 415 */
+/** The JSON value of a body of at most `cap` bytes. @throws ApiProblem 400, 401, 413, 415, 503 */
 export async function readJson(sender: Sender, cap = JSON_BYTES): Promise<Json> {
   const { request } = sender
   const type = mediaType(request)
@@ -40,7 +41,7 @@ export function mediaType(request: Request): string {
   return (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
 }
 
-/** A body of at most `cap` bytes, uncompressed. @throws ApiProblem 401, 413, 415 */
+/** A body of at most `cap` bytes, uncompressed. @throws ApiProblem 401, 413, 415, 503 */
 export async function readBytes(sender: Sender, cap: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
   for await (const chunk of capped(sender, cap)) chunks.push(chunk)
@@ -49,16 +50,23 @@ export async function readBytes(sender: Sender, cap: number): Promise<Uint8Array
 
 /**
  * A body as a stream that throws `payload_too_large` at its first byte too many, and at its end where the key is good no more.
- * @throws ApiProblem 401, 413, 415
+ * @throws ApiProblem 401, 413, 415, 503
  */
-export async function* capped({ request, isStillAllowed }: Sender, cap: number): AsyncGenerator<Uint8Array, void> {
+export async function* capped(
+  { request, closing, isStillAllowed }: Sender,
+  cap: number,
+): AsyncGenerator<Uint8Array, void> {
   refuseEncoded(request)
   if (Number(request.headers.get('content-length') ?? 0) > cap) throw tooLarge(cap)
   if (!request.body) return
   const reader = request.body.getReader()
+  // What waits for bytes then is told that there are none.
+  const giveUp = (): void => void reader.cancel().catch(() => {})
+  closing.addEventListener('abort', giveUp)
   let bytes = 0
   try {
     for (;;) {
+      if (closing.aborted) throw drainingProblem()
       const { done, value } = await reader.read()
       if (done) break
       bytes += value.length
@@ -70,8 +78,10 @@ export async function* capped({ request, isStillAllowed }: Sender, cap: number):
     if (error instanceof Error && /maxRequestBodySize/.test(error.message)) throw tooLarge(cap)
     throw error
   } finally {
-    reader.cancel().catch(() => {}) // after the end this does nothing
+    closing.removeEventListener('abort', giveUp)
+    giveUp() // after the end this does nothing
   }
+  if (closing.aborted) throw drainingProblem()
   if (!(await isStillAllowed())) throw badKey()
 }
 

@@ -60,6 +60,8 @@ export interface ApiDeps {
   ready(): Promise<Readiness>
   /** Aborted when the server begins to stop: new work is refused, waits and event streams end. */
   draining: AbortSignal
+  /** Aborted a little later: a body that has not come by then is not waited for. */
+  closing: AbortSignal
   metrics: Metrics
   log: Log
 }

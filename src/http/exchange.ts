@@ -30,6 +30,8 @@ export interface Exchange {
   /** Counts this request for its key; what is left then goes with the answer. @throws ApiProblem 429 */
   charge(principal: Principal): void
   limits: Readonly<Record<string, string>>
+  /** Aborted when a stop waits for no body any more. */
+  readonly closing: AbortSignal
   /** Asked again when a body has come, and by what goes on for minutes: false as soon as the key is revoked or has expired. */
   isStillAllowed(): Promise<boolean>
 }

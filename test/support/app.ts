@@ -54,10 +54,10 @@ export class RunningApp {
     return this
   }
 
-  async stop(): Promise<void> {
+  async stop(graceMs = 2_000, callersMs?: number): Promise<void> {
     // Before as well: closing the database folds its log into it.
     sawFolder('the folder of the running application:', this.dir, OWN)
-    await this.#app?.stop(2_000)
+    await this.#app?.stop(graceMs, callersMs)
     this.#app = null
     sawFolder('the folder of the stopped application:', this.dir, OWN)
   }

@@ -96,6 +96,7 @@ export class HttpWorld {
   readonly clock = new VirtualClock()
   readonly provider = new StudioProvider('studio')
   readonly draining = new AbortController()
+  readonly closing = new AbortController()
   readonly logged: object[] = []
   /** What our time is ahead of the wall clock. */
   aheadMs = 0
@@ -292,6 +293,7 @@ export class HttpWorld {
       links,
       ready: async () => this.readiness,
       draining: this.draining.signal,
+      closing: this.closing.signal,
       metrics,
       log: {
         info: (fields, message) => this.logged.push({ ...fields, message }),
