@@ -4,14 +4,14 @@ import { readJson } from '../../src/http/body.ts'
 import { ApiProblem } from '../../src/http/problem.ts'
 import { HttpWorld } from '../support/http-world.ts'
 
-const sent = (body: string, headers: Record<string, string> = {}) =>
-  readJson(
-    new Request('http://babychain.test/', {
-      method: 'POST',
-      body,
-      headers: { 'content-type': 'application/json', ...headers },
-    }),
-  )
+const sent = (body: string, headers: Record<string, string> = {}) => {
+  const request = new Request('http://babychain.test/', {
+    method: 'POST',
+    body,
+    headers: { 'content-type': 'application/json', ...headers },
+  })
+  return readJson({ request, closing: new AbortController().signal, isStillAllowed: async () => true })
+}
 const refusal = async (body: string): Promise<ApiProblem> => {
   const problem = await sent(body).catch(error => error)
   expect(problem).toBeInstanceOf(ApiProblem)
