@@ -15,6 +15,7 @@ import pino, { type Logger } from 'pino'
 import pkg from '../package.json' with { type: 'json' }
 import { type Access, openAccess } from './app/access.ts'
 import { serverOf } from './app/address.ts'
+import { allAnswered } from './app/answered.ts'
 import { createCallbackDesk } from './app/callbacks.ts'
 import { calm, createClock, type SystemClock } from './app/clock.ts'
 import { createInbox } from './app/inbox.ts'
@@ -85,8 +86,6 @@ export type Pages = Readonly<Record<string, { GET(request: Request): Response | 
 const GRACE_MS = 40_000
 /** What it waits for callers: who sends no more of a request, or says nothing, must not hold up a deploy. A body on its way takes less. */
 const CALLERS_MS = 3_000
-/** How often it then looks whether the last answer is out. */
-const LOOK_MS = 50
 /** What it waits for a collector of traces. */
 const TRACES_MS = 2_000
 
@@ -357,25 +356,6 @@ function serving(
       log.info('stopped')
     },
   }
-}
-
-/**
- * Takes nothing new, and waits for what is being answered, a download too. Connections on which nobody has asked anything, or only
- * half of it, are waited for as long as callers get; Bun itself would wait until they time out.
- */
-async function allAnswered(
-  server: ReturnType<typeof Bun.serve>,
-  closing: AbortController,
-  callersMs: number,
-  graceMs: number,
-): Promise<void> {
-  const end = performance.now() + graceMs
-  const lastCall = async (): Promise<void> => {
-    await Bun.sleep(callersMs)
-    closing.abort(new Error('stopping'))
-    while (server.pendingRequests > 0 && performance.now() < end) await Bun.sleep(LOOK_MS)
-  }
-  await Promise.race([server.stop(), lastCall()])
 }
 
 /** @throws CannotListen with a sentence that says what to change */
