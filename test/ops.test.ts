@@ -15,7 +15,7 @@ interface Rules {
       alert: string
       expr: string
       labels: { severity: string }
-      annotations: { summary: string; todo?: string }
+      annotations: { summary: string; todo: string }
     }[]
   }[]
 }
@@ -51,11 +51,12 @@ test('every metric of the alerts and of the dashboard exists', async () => {
   expect([...new Set(named)].filter(name => !known.has(name))).toEqual([])
 })
 
-test('every alert says what is wrong and how urgent it is', () => {
+test('every alert says what is wrong, how urgent it is, and what to do', () => {
   expect(rules.length).toBeGreaterThan(5)
   for (const { alert, labels, annotations } of rules) {
     expect([alert, ['page', 'ticket']]).toEqual([alert, expect.arrayContaining([labels.severity])])
     expect([alert, annotations.summary]).toEqual([alert, expect.stringMatching(/\.$/)])
+    expect([alert, annotations.todo]).toEqual([alert, expect.stringMatching(/\.$/)])
   }
 })
 
