@@ -239,6 +239,17 @@ function passing(subject: Subject): void {
     expect(await store.claim(claimOrder({ at: T0 + 3, perHost: 4 }))).toHaveLength(4)
   })
 
+  test('what is over is not claimed again, though it lies behind what may not be claimed now', async () => {
+    const { store } = subject
+    const over = await deliver(subject, Array(3).fill({ dueAt: T0 - 50, apiKeyId: 'key_b' }))
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    await Promise.all(over.map(({ id }) => store.settle(settlement(id, { status: 'delivered' }))))
+    await deliver(subject, Array(40).fill({ ...old, apiKeyId: 'key_many' }))
+    const news = await deliver(subject, Array(2).fill({ ...fresh, apiKeyId: 'key_b' }))
+    const order = claimOrder({ at: T0 + 3, perHost: 4, perKey: 12, inFlightOfKeys: { key_many: 12 } })
+    expect(ids(await store.claim(order))).toEqual(ids(news))
+  })
+
   test('a key at its limit does not stand before another one at a host that they share', async () => {
     const { store } = subject
     const olds = await deliver(subject, Array(40).fill({ ...old, apiKeyId: 'key_many' }))
@@ -527,6 +538,16 @@ function asking(subject: Subject): void {
     expect((await store.counts()).deliveries).toMatchObject({ pending: 0, delivered: 1 })
   })
 
+  test('a resend in the very moment of the claim was asked for after it', async () => {
+    const { store } = subject
+    const [{ id }] = (await deliver(subject, [{}])) as [NewDelivery]
+    await store.claim(claimOrder({ leaseToken: 'L1' }))
+    await store.resend(id, T0)
+    const attempt = attemptOf({ httpStatus: 500, errorClass: 'http_5xx' })
+    await store.settle(settlement(id, { at: T0 + 3, dueAt: T0 + 5_000, attempt }))
+    expect(await store.nextDeliveryAt()).toBe(T0 + 3)
+  })
+
   test('a resend while an attempt is under way is met by the next one when that one is lost with its process', async () => {
     const { store } = subject
     const [delivery] = await deliver(subject, [{}])
@@ -571,7 +592,9 @@ function asking(subject: Subject): void {
       await store.settle(settlement(id, { at: T0 + 9, status }))
     }
     const order = { apiKeyId: 'key_a', since: T0, until: T0 + 5, host: 'h:443', at: T0 + 50, spacingMs: 10, limit: 2 }
-    expect(await store.recover({ ...order, apiKeyId: 'key_b' })).toEqual({ count: 0, last: null })
+    // Nothing of another key, nor of before or from the end of the time on.
+    for (const none of [{ apiKeyId: 'key_b' }, { since: T0 + 4 }, { until: T0 }])
+      expect([none, await store.recover({ ...order, ...none })]).toEqual([none, { count: 0, last: null }])
     const first = await store.recover(order)
     expect(first).toEqual({ count: 2, last: { createdAt: T0 + 1, id: made[1]!.id } })
     expect(await store.recover({ ...order, after: first.last! })).toEqual({ count: 1, last: null })
