@@ -431,7 +431,7 @@ function asking(subject: Subject): void {
       subject,
       Array.from({ length: 9 }, (_, n) => ({ createdAt: T0 + (n >> 1), host: `h${n % 2}:443` })),
     )
-    await deliver(subject, [{ apiKeyId: 'key_b' }])
+    const [strange] = await deliver(subject, [{ apiKeyId: 'key_b', host: 'h1:443', dueAt: T0 + 98 }])
     const order = made.toSorted((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1))
     const ids = order.map(each => each.id)
     expect(await list()).toEqual(ids)
@@ -449,6 +449,7 @@ function asking(subject: Subject): void {
     expect(await list({ host: 'h1:443' })).toEqual(order.filter(each => each.host === 'h1:443').map(each => each.id))
     expect(await list({ runId: made[3]!.runId })).toEqual([made[3]!.id])
     expect(await list({ runId: made[3]!.runId, host: 'h0:443' })).toEqual([])
+    expect(await list({ runId: strange!.runId })).toEqual([])
     const [claimed] = await store.claim(claimOrder({ leaseToken: 'L1', limit: 1, at: T0 + 99 }))
     await store.settle(settlement(claimed!.id, { status: 'exhausted' }))
     expect(await list({ status: ['exhausted'] })).toEqual([claimed!.id])

@@ -1,5 +1,6 @@
 /** The part of the Store's contract about keys: what they are, their secrets, what they spent. */
 import { expect, test } from 'bun:test'
+import { stepError } from '../../src/core/errors.ts'
 import {
   apiKey,
   attempt,
@@ -91,6 +92,24 @@ export function keysContract(subject: Subject): void {
     expect(await store.webhookSecrets(key.id)).toEqual([second, { ...first, retiresAt: T0 + 50 }])
   })
 
+  test('spending counts each of hundreds that began in the same millisecond once', async () => {
+    const { store } = subject
+    const run = queuedRun()
+    const ended = {
+      outcome: 'failed' as const,
+      endedAt: T0 + 9,
+      cost: { estimatedUsd: 1, actualUsd: 1, basis: 'metered' as const },
+    }
+    const tries = Array.from({ length: 1_201 }, (_, n) =>
+      attempt(n + 1, { ...ended, startedAt: n < 1_100 ? T0 : T0 + 1 }),
+    )
+    await store.create(creation(run))
+    await store.commit(leap(run, runAt(run, 0, { status: 'failed', error: stepError('provider_error', 'x') }, tries)))
+    const sum = async (since: number, until: number) =>
+      (await spentIn(since, until)).reduce((usd, each) => usd + each.usd, 0)
+    expect([await sum(T0, T0 + 2), await sum(T0, T0 + 1), await sum(T0 + 1, T0 + 2)]).toEqual([1_201, 1_100, 101])
+  })
+
   const spentIn = async (since: number, until: number) =>
     (await Array.fromAsync(subject.store.spending(since, until))).flat()
 
@@ -117,6 +136,12 @@ export function keysContract(subject: Subject): void {
     expect(open).toEqual({ apiKeyId: run.apiKeyId, usd: 0.05, attempt: { stepId: stepId!, no: 4, startedAt: T0 + 2 } })
     expect(await spentIn(T0, T0 + 2)).toEqual([sum!])
     expect(await spentIn(T0 + 10, T0 + 99)).toEqual([])
+    // Which step an open one is of is told of each run.
+    const [other, open2] = [queuedRun(), attempt(1, { startedAt: T0 + 2, cost: estimate })]
+    await store.create(creation(other))
+    await store.commit(leap(other, runAt(other, 0, { status: 'submitting', attempt: open2, lookup: null }, [])))
+    const steps = (await spentIn(T0 + 2, T0 + 3)).map(each => each.attempt?.stepId)
+    expect(new Set(steps)).toEqual(new Set([stepId!, other.steps[0]!.id]))
     // What a resumed run took over was paid by the run before.
     const [step, ...rest] = queuedRun().steps
     const heir = { ...queuedRun(), resumedFrom: run.id }

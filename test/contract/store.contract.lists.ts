@@ -44,6 +44,10 @@ function listing(subject: Subject): void {
     await Promise.all(others.map(run => store.create(creation(run))))
     const found = await store.runs({ apiKeyId: 'key_a', metadata: { env: 'prod' }, status: ['canceled'], limit: 20 })
     expect(found.map(run => run.id)).toEqual([rare.id])
+    // The newest first, and nothing that has the value under another name.
+    await store.create(creation(queuedRun({ at: T0 + 9_000, metadata: { region: 'prod' } })))
+    const newest = await store.runs({ apiKeyId: 'key_a', metadata: { env: 'prod' }, limit: 3 })
+    expect(newest.map(run => run.createdAt - T0)).toEqual([1_200, 1_199, 1_198])
   })
 
   test('a page does not move when newer runs arrive', async () => {
@@ -69,6 +73,7 @@ function due(subject: Subject): void {
     const [a, b, c, d] = runs.map(({ run }) => run.id) as [string, string, string, string]
     expect(await store.due(T0 + 30, 10)).toEqual([b, c, a])
     expect(await store.due(T0 + 30, 2)).toEqual([b, c])
+    expect(await store.due(T0 + 30, 2, c)).toEqual([a])
     expect(await store.due(T0 + 9, 10)).toEqual([])
     await store.commit(cancelTurn(runs[1]!.run))
     await store.commit(turn(runs[2]!.run, { wakeAt: T0 + 99 }))

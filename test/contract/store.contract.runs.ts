@@ -47,6 +47,15 @@ export function runsContract(subject: Subject): void {
     expect(await store.attemptByToken('nobody')).toBeNull()
   })
 
+  test('a callback token names the step that its attempt is of', async () => {
+    const { store } = subject
+    const queued = queuedRun()
+    await store.create(creation(queued))
+    const live = attempt(1)
+    await store.commit(leap(queued, runAt(queued, 1, { status: 'submitting', attempt: live, lookup: null }, [])))
+    expect((await store.attemptByToken(live.token))?.stepId).toBe(queued.steps[1]!.id)
+  })
+
   test('a submit that was noted may have been sent, and one that was not surely was not', async () => {
     const intents = [attempt(1), attempt(1)] as const
     for (const live of intents) {
