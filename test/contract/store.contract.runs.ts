@@ -111,8 +111,10 @@ function creating(subject: Subject): void {
     const { store } = subject
     const [first, second] = [queuedRun(), queuedRun()]
     await store.create(creation(first, { idempotency: idempotency() }))
-    const again = await store.create(creation(second, { idempotency: idempotency({ response: '{"id":"second"}' }) }))
+    const repeat = idempotency({ response: '{"id":"second"}' })
+    const again = await store.create(creation(second, { idempotency: repeat, delivery: deliveryOf(second) }))
     expect(again).toEqual({ type: 'replayed', runId: first.id, response: '{"id":"first"}' })
+    expect((await store.counts()).deliveries.pending).toBe(0)
     expect(await store.run(second.id)).toBeNull()
     expect((await store.counts()).runs.queued).toBe(1)
   })

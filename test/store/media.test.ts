@@ -64,6 +64,18 @@ describe('media on disk, its own ways', () => {
     expect(await rig.unfinished()).toEqual([])
   })
 
+  test('a picture of a hundred megapixels is taken, and not of more', async () => {
+    const media = await rig.reopen({ caps: {} })
+    const sized = async (width: number, height: number) => {
+      const png = Buffer.from(await samplePicture('png'))
+      png.writeUInt32BE(width, 16)
+      png.writeUInt32BE(height, 20)
+      return media.keep({ ...ORDER, id: crypto.randomUUID(), stream: streamOf(png) })
+    }
+    expect(await sized(10_000, 10_000)).toMatchObject({ ok: true, output: { width: 10_000 } })
+    expect(await sized(10_001, 10_000)).toMatchObject({ ok: false, error: { code: 'output_invalid' } })
+  })
+
   test('the probe says how much room is missing', async () => {
     const media = await rig.reopen({ minFreeBytes: 2 ** 60 })
     await expect(media.probe()).rejects.toThrow(

@@ -80,6 +80,14 @@ test('a callback is whole up to sixty-four kibibytes, and says from the next byt
   expect([short.isWhole, short.bytes <= 65_536]).toEqual([false, true])
 })
 
+test('a callback says how long its run took, from its acceptance to its end', () => {
+  const run = runAt(queuedRun(), 0, { status: 'succeeded', outputs: [output()] }, [attempt(1)])
+  const { body } = presentCallback({ ...run, updatedAt: run.createdAt + 5_000 }, { ...view, runUrl: '' })
+  expect(JSON.parse(new TextDecoder().decode(body))).toMatchObject({
+    data: { backend_metadata: { duration_ms: 5_000 } },
+  })
+})
+
 test('the first event of a resumed run names the run that it resumed', () => {
   const event = { seq: 1, at: T0, type: 'run.created', stepKey: null, data: { resumedFrom: 'run-before' } } as const
   expect(presentEvent(event, 'run-after', view)).toEqual({
