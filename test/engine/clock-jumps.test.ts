@@ -164,6 +164,17 @@ test('the newest time of an empty database is none', async () => {
   await office.close()
 })
 
+test('the newest time is that of the last event, however many runs have ended before', async () => {
+  const office = await new Office().start()
+  for (let n = 0; n < 120; n += 1) {
+    const run = queuedRun({ at: T0 + n * 10_000, callback: null })
+    await office.store.create(creation(run))
+    await office.store.commit(cancelTurn(run))
+  }
+  expect(newestTime(office.store.db)).toBe(T0 + 119 * 10_000 + 1_000)
+  await office.close()
+})
+
 test('the newest time is that of whoever waits longest, not only of what happened last', async () => {
   const office = await new Office().start()
   const run = queuedRun({ at: T0 })

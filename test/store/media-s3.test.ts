@@ -17,7 +17,9 @@ beforeEach(() => {
     port: 0,
     hostname: '127.0.0.1',
     async fetch(request) {
-      paths.push(`${request.method} ${new URL(request.url).pathname}`)
+      const { pathname } = new URL(request.url)
+      if (pathname === '/') return new Response('here')
+      paths.push(`${request.method} ${pathname}`)
       await request.arrayBuffer()
       return answer()
     },
@@ -58,13 +60,13 @@ test('eight small files are on their way at once, and the next takes the place o
   const put = (i: number) => vault.put(new Uint8Array(9), `s3://outputs/a/${i}.png`, 'image/png')
   const puts = Array.from({ length: 20 }, (_, i) => put(i))
   await full.promise
-  answer = taken
   // A ninth would have left with them: it has come by the time that others have come and gone.
-  for (let i = 0; i < 5; i++) await fetch(server.url)
+  for (let i = 0; i < 20; i++) await fetch(server.url)
   expect(held).toHaveLength(8)
+  answer = taken
   for (const release of held) release()
   await Promise.all(puts)
-  expect(paths.filter(path => path.startsWith('PUT'))).toHaveLength(20)
+  expect(paths).toHaveLength(20)
 })
 
 test('what another try cannot mend is not tried again, and says what to do', async () => {
