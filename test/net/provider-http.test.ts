@@ -289,7 +289,7 @@ describe('a request that may have been processed', () => {
 
   test.each(answers)('%s', async (_name, answer, expected) => {
     const server = await rawServer(answer)
-    const result = await clientFor().call(post(server.port, { timeoutMs: 150, maxBytes: 2000 }))
+    const result = await clientFor().call(post(server.port, { timeoutMs: 500, maxBytes: 2000 }))
     expect(result).toMatchObject({ ...maybe, ...expected })
     expect(JSON.stringify(result)).not.toContain('hush')
     expect(server.requests).toBe(1)
