@@ -344,7 +344,7 @@ function serving(
       noteOrigin(null)
       parts.draining.abort(new Error('stopping'))
       parts.sweeper.stop()
-      const answered = server ? allAnswered(server, parts.closing, callersMs, graceMs) : null
+      const answered = server ? allAnswered(server, parts.closing, callersMs) : null
       const calm = Promise.all([starting, answered, parts.registry.drain(), parts.outbox.drain(graceMs / 2)])
       await Promise.race([calm, Bun.sleep(graceMs)])
       await server?.stop(true)
