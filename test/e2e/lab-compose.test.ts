@@ -4,7 +4,7 @@ import type { Page, Route } from 'playwright-core'
 import { firstPrompt, type LabVisit, leave, openLab, printedBody } from '../support/lab.ts'
 import { until } from '../support/server.ts'
 
-const { server, visit } = openLab()
+const { createRun, server, visit } = openLab()
 
 async function compose(chain = 'chain101'): Promise<LabVisit> {
   const opened = await visit()
@@ -338,13 +338,3 @@ test('the key that runs a chain is named where it works, and nowhere else', asyn
   expect(await here.page.locator('.statusbar .keys').count()).toBe(0)
   await leave(here)
 }, 30_000)
-
-async function createRun({ film = 'It turns', more = {} }: { film?: string; more?: object }): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
-  }
-  const answer = await server.post('/api/v1/chains/chain101/runs', { input, ...more })
-  return ((await answer.json()) as { id: string }).id
-}

@@ -1,22 +1,10 @@
 /** The lists of the Lab: they show what their address asks for, keep up by themselves, and put no other row under the pointer. */
 import { describe, expect, test } from 'bun:test'
 import type { RunDto } from '../../src/http/dto.ts'
-import { leave, openLab } from '../support/lab.ts'
+import { leave, openLab, pageByOne } from '../support/lab.ts'
 
-const { server, visit } = openLab()
+const { createRun, done, server, visit } = openLab()
 const inbox = () => ({ webhook_url: `${server.url}/lab/inbox/bootstrap` })
-
-async function createRun(prompt = 'A small boat', more: object = {}): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt, width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
-  }
-  const answer = await server.post('/api/v1/chains/chain101/runs', { input, ...more })
-  return ((await answer.json()) as { id: string }).id
-}
-
-const done = (id: string) => server.json<RunDto>(`/api/v1/runs/${id}?wait=30`)
 
 describe('the list of runs', () => {
   test('asks for no picture that has been removed', async () => {
@@ -38,7 +26,7 @@ describe('the list of runs', () => {
   }, 60_000)
 
   test('follows a run that has left its filter to its end', async () => {
-    const id = await createRun('A pier in fog #slow=3s')
+    const id = await createRun({ prompt: 'A pier in fog #slow=3s' })
     const here = await visit('/runs?status=running')
     const row = here.page.locator(`a[href="/runs/${id}"]`)
     await row.locator('.badge.running').waitFor()
@@ -47,7 +35,7 @@ describe('the list of runs', () => {
   }, 60_000)
 
   test('shows what its address asks for, however late the answer before comes', async () => {
-    const id = await createRun('A pier')
+    const id = await createRun({ prompt: 'A pier' })
     await done(id)
     const here = await visit('/runs')
     const { page } = here
@@ -74,14 +62,14 @@ describe('the list of runs', () => {
 
 describe('the list of deliveries', () => {
   test('says that nothing fits, where something was sent', async () => {
-    await done(await createRun('A pier', inbox()))
+    await done(await createRun({ prompt: 'A pier', more: inbox() }))
     const here = await visit('/deliveries?status=gone')
     await here.page.getByText('No delivery fits these filters.').waitFor()
     await leave(here)
   }, 60_000)
 
   test('shows what its address asks for, however late the answer before comes', async () => {
-    await done(await createRun('A pier', inbox()))
+    await done(await createRun({ prompt: 'A pier', more: inbox() }))
     const here = await visit('/deliveries')
     const { page } = here
     await page.locator('.deliverylist > li').first().waitFor()
@@ -104,14 +92,17 @@ describe('the list of deliveries', () => {
   }, 60_000)
 
   test('announces what is new, and moves no row before the reader asks for it', async () => {
-    const [first, second] = [await createRun('A first pier', inbox()), await createRun('A second pier', inbox())]
+    const [first, second] = [
+      await createRun({ prompt: 'A first pier', more: inbox() }),
+      await createRun({ prompt: 'A second pier', more: inbox() }),
+    ]
     await Promise.all([done(first), done(second)])
     const here = await visit('/deliveries')
     const { page } = here
     const row = page.locator('.deliverylist > li').filter({ has: page.locator(`a[href="/runs/${first}"]`) })
     await row.locator('.badge.delivered').waitFor()
     const before = await row.getByRole('button', { name: 'resend' }).boundingBox()
-    const third = await createRun('A third pier', inbox())
+    const third = await createRun({ prompt: 'A third pier', more: inbox() })
     const news = page.getByRole('button', { name: '1 new delivery' })
     await news.waitFor({ timeout: 20_000 })
     expect(await row.getByRole('button', { name: 'resend' }).boundingBox()).toEqual(before)
@@ -122,14 +113,11 @@ describe('the list of deliveries', () => {
   }, 60_000)
 
   test('stays as it was loaded when one far below is sent again', async () => {
-    for (const prompt of ['One pier', 'Two piers', 'Three piers']) await done(await createRun(prompt, inbox()))
+    for (const prompt of ['One pier', 'Two piers', 'Three piers'])
+      await done(await createRun({ prompt, more: inbox() }))
     const here = await visit('/settings')
     const { page } = here
-    await page.route(/\/api\/v1\/deliveries(\?|$)/, route => {
-      const url = new URL(route.request().url())
-      url.searchParams.set('limit', '1')
-      return route.continue({ url: url.href })
-    })
+    await pageByOne(page)
     await page.getByRole('link', { name: 'deliveries', exact: true }).click()
     await page.getByRole('button', { name: 'older deliveries' }).click()
     const rows = page.locator('.deliverylist > li')

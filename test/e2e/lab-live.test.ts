@@ -3,19 +3,9 @@ import { describe, expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
 import { leave, openLab } from '../support/lab.ts'
 
-const { server, visit } = openLab()
+const { createRun, server, visit } = openLab()
 
 const PAUSED = 'Live view paused, the run is not'
-
-async function createRun(film: string): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
-  }
-  const answer = await server.post('/api/v1/chains/chain101/runs', { input })
-  return ((await answer.json()) as { id: string }).id
-}
 
 function refusal(status: number, detail: string, headers: Record<string, string> = {}) {
   return {
@@ -41,7 +31,7 @@ describe('a live view that is refused', () => {
       const here = await visit('/settings')
       const { page } = here
       const came = await refuseFirst(page, refusal(status, 'Not now.', { 'retry-after': '2' }))
-      const id = await createRun('It turns #slow=4s')
+      const id = await createRun({ film: 'It turns #slow=4s' })
       await page.goto(`${server.url}/runs/${id}`)
       await page.locator('.notice').getByText(PAUSED).waitFor()
       await page.locator('.statusbar .line.live').waitFor()
@@ -56,7 +46,7 @@ describe('a live view that is refused', () => {
     const here = await visit('/settings')
     const { page } = here
     await page.route(/\/events\?/, route => route.fulfill(refusal(429, 'Too many streams.', { 'retry-after': '1' })))
-    const id = await createRun('It turns #slow=2s')
+    const id = await createRun({ film: 'It turns #slow=2s' })
     await page.goto(`${server.url}/runs/${id}`)
     await page.locator('.notice').getByText(PAUSED).waitFor()
     await page.locator('[data-status=succeeded]').waitFor({ timeout: 20_000 })
@@ -69,7 +59,7 @@ describe('a live view that is refused', () => {
       const here = await visit('/settings')
       const { page } = here
       const came = await refuseFirst(page, refusal(status, 'You may not read this.'))
-      const id = await createRun('It turns #slow=2s')
+      const id = await createRun({ film: 'It turns #slow=2s' })
       await page.goto(`${server.url}/runs/${id}`)
       await page.getByRole('alert').getByText('Live view ended, the run has not: You may not read this.').waitFor()
       await page.locator('.statusbar').getByText('live view ended').waitFor()
@@ -79,7 +69,7 @@ describe('a live view that is refused', () => {
 })
 
 test('a run that cannot be asked for while its events come is behind, and says so until it is not', async () => {
-  const id = await createRun('It turns #slow=3s')
+  const id = await createRun({ film: 'It turns #slow=3s' })
   const here = await visit(`/runs/${id}`)
   const { page } = here
   await page.locator('[data-step=image_to_video][data-state=running]').waitFor({ timeout: 20_000 })

@@ -5,25 +5,13 @@ import type { RunDto } from '../../src/http/dto.ts'
 import { firstPrompt, leave, openLab } from '../support/lab.ts'
 import { ServerProcess, until } from '../support/server.ts'
 
-const { server, visit } = openLab()
+const { createRun, done, server, visit } = openLab()
 
 /** As a server that is down: no answer from now on, until the outage is over. */
 async function outage(page: Page, path: RegExp = /\/api\/v1\//): Promise<() => Promise<void>> {
   await page.route(path, route => route.abort('connectionrefused'))
   return () => page.unroute(path)
 }
-
-async function createRun(prompt = 'A small boat', more: object = {}, at = server): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt, width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
-  }
-  const answer = await at.post('/api/v1/chains/chain101/runs', { input, ...more })
-  return ((await answer.json()) as { id: string }).id
-}
-
-const done = (id: string) => server.json<RunDto>(`/api/v1/runs/${id}?wait=30`)
 
 describe('after an outage', () => {
   test('the first load goes on by itself, and says what it waits for', async () => {
@@ -54,7 +42,7 @@ describe('after an outage', () => {
   }, 60_000)
 
   test('the lists that were opened meanwhile fill themselves', async () => {
-    const id = await createRun('A pier')
+    const id = await createRun({ prompt: 'A pier' })
     await done(id)
     const here = await visit('/settings')
     const { page } = here
@@ -201,7 +189,10 @@ describe('the attempts of a delivery', () => {
     })
     await using own = new OwnServer({ BABYCHAIN_EGRESS_ALLOW: `127.0.0.1:${receiver.port}` })
     await own.server.start()
-    const id = await createRun('A resent boat', { webhook_url: `http://127.0.0.1:${receiver.port}/hook` }, own.server)
+    const id = await createRun(
+      { prompt: 'A resent boat', more: { webhook_url: `http://127.0.0.1:${receiver.port}/hook` } },
+      own.server,
+    )
     const here = await visit(`/runs/${id}`, {}, own.server)
     const pane = here.page.getByRole('region', { name: 'Callback' })
     await pane.getByText('Delivered with one attempt').waitFor({ timeout: 20_000 })
@@ -239,7 +230,7 @@ test('earlier outputs are those of now, whenever a form is opened', async () => 
   await page.locator('.card').nth(1).waitFor()
   await page.locator('.chain', { hasText: 'chain202' }).click()
   await page.getByRole('link', { name: 'runs', exact: true }).click()
-  const { steps } = await done(await createRun('A newer boat'))
+  const { steps } = await done(await createRun({ prompt: 'A newer boat' }))
   await page.getByRole('link', { name: 'compose', exact: true }).click()
   const media = steps[0]?.outputs?.[0]?.media_id
   await page.locator(`.earlier img[src="/api/v1/media/${media}"]`).first().waitFor({ state: 'attached' })
@@ -247,7 +238,10 @@ test('earlier outputs are those of now, whenever a form is opened', async () => 
 }, 60_000)
 
 test('of the earlier outputs none is offered that has been removed', async () => {
-  const [left, gone] = [await done(await createRun('A boat that is left')), await done(await createRun('A boat gone'))]
+  const [left, gone] = [
+    await done(await createRun({ prompt: 'A boat that is left' })),
+    await done(await createRun({ prompt: 'A boat gone' })),
+  ]
   const here = await visit('/settings')
   const { page } = here
   await page.route(/\/api\/v1\/runs\?/, async route => {
@@ -291,7 +285,7 @@ test('who has not signed in may type the key at once, unless they are somewhere 
 }, 60_000)
 
 test('who signs in after another sees nothing of the other', async () => {
-  await done(await createRun('A private boat'))
+  await done(await createRun({ prompt: 'A private boat' }))
   const made = await server.post('/api/v1/keys', { name: 'clerk', scopes: ['callbacks:manage'] })
   const { key } = (await made.json()) as { key: string }
   const here = await visit('/runs')

@@ -4,7 +4,7 @@ import type { Locator, Page, Route } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
 import { firstPrompt, leave, openLab } from '../support/lab.ts'
 
-const { server, visit } = openLab()
+const { createRun, server, visit } = openLab()
 
 const runButton = (page: Page) => page.locator('.runbar .primary:not([disabled])')
 const link = (page: Page, name: string) => page.locator('nav').getByRole('link', { name, exact: true })
@@ -15,16 +15,6 @@ async function runAndCancel(page: Page): Promise<void> {
   await page.locator('[data-status=running]').waitFor()
   await page.getByRole('button', { name: 'Cancel', exact: true }).click()
   await page.locator('[data-status=canceled]').waitFor()
-}
-
-async function createRun(): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
-  }
-  const answer = await server.post('/api/v1/chains/chain101/runs', { input })
-  return ((await answer.json()) as { id: string }).id
 }
 
 /** Holds what the page asks there; resolves once it does. */

@@ -1,24 +1,11 @@
 /** What one is about to press in the Lab stays under the pointer when an answer comes, however late and in whatever turn. */
 import { describe, expect, test } from 'bun:test'
 import type { Locator, Page } from 'playwright-core'
-import type { RunDto } from '../../src/http/dto.ts'
 import { leave, openLab } from '../support/lab.ts'
 
-const { server, visit } = openLab()
+const { createRun, done, server, visit } = openLab()
 const WIDE = { width: 1280, height: 900 }
 const NARROW = { width: 390, height: 844 }
-
-async function createRun(film: string, more: object = {}): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
-  }
-  const answer = await server.post('/api/v1/chains/chain101/runs', { input, ...more })
-  return ((await answer.json()) as { id: string }).id
-}
-
-const done = (id: string) => server.json<RunDto>(`/api/v1/runs/${id}?wait=30`)
 
 /** Holds the answers of this path back until it is called, and is done when the page has one. */
 async function hold(page: Page, path: RegExp): Promise<() => Promise<void>> {
@@ -63,7 +50,7 @@ describe.each([['wide', WIDE] as const, ['narrow', NARROW] as const])('in a %s w
   }, 60_000)
 
   test('a run of the list and its filters are where they were when the chains have come', async () => {
-    const id = await createRun('It turns')
+    const id = await createRun({ film: 'It turns' })
     const here = await visit('/settings', { viewport })
     const { page } = here
     const chains = await hold(page, /\/api\/v1\/chains$/)
@@ -77,7 +64,7 @@ describe.each([['wide', WIDE] as const, ['narrow', NARROW] as const])('in a %s w
   }, 60_000)
 
   test('what helps a failed run comes with the form of its step, or is where it was before it', async () => {
-    const id = await createRun('It turns #moderate')
+    const id = await createRun({ film: 'It turns #moderate' })
     await done(id)
     const here = await visit('/settings', { viewport })
     const { page } = here
@@ -94,7 +81,7 @@ describe.each([['wide', WIDE] as const, ['narrow', NARROW] as const])('in a %s w
   }, 60_000)
 
   test('running again is where it was when a run has been canceled', async () => {
-    const id = await createRun('It turns #slow=30s')
+    const id = await createRun({ film: 'It turns #slow=30s' })
     const here = await visit(`/runs/${id}`, { viewport })
     const { page } = here
     await page.locator('[data-step=image_to_video][data-state=running]').waitFor({ timeout: 20_000 })
@@ -122,7 +109,7 @@ describe.each([['wide', WIDE] as const, ['narrow', NARROW] as const])('in a %s w
 
 test('resend is where it was when a ping, or a resend in the row above, has been answered', async () => {
   const webhook_url = `${server.url}/lab/inbox/bootstrap`
-  for (const film of ['It turns', 'It drifts']) await done(await createRun(film, { webhook_url }))
+  for (const film of ['It turns', 'It drifts']) await done(await createRun({ film, more: { webhook_url } }))
   const here = await visit('/deliveries')
   const { page } = here
   const rows = page.locator('.deliverylist > li')

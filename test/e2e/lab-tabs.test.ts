@@ -1,8 +1,20 @@
 /** Two tabs of one browser: they share its session and what it keeps, and neither does anything in the name of the other. */
 import { expect, test } from 'bun:test'
+import type { Page } from 'playwright-core'
 import { firstPrompt, leave, openLab } from '../support/lab.ts'
 
 const { server, visit } = openLab()
+
+/** Another tab, which signs in with another key. */
+async function takeOver(page: Page, key: string): Promise<Page> {
+  const other = await page.context().newPage()
+  await other.goto(`${server.url}/settings`)
+  await other.getByRole('button', { name: 'sign out' }).click()
+  await other.getByLabel('API key', { exact: true }).fill(key)
+  await other.getByRole('button', { name: 'Sign in' }).click()
+  await other.getByRole('button', { name: 'sign out' }).waitFor()
+  return other
+}
 
 test('a tab does nothing with the key of another one: it says that its session has ended, and keeps its draft', async () => {
   const scopes = ['runs:read', 'runs:write']
@@ -15,12 +27,7 @@ test('a tab does nothing with the key of another one: it says that its session h
   await firstPrompt(page).fill('A boat of the first key')
   await checked
   await page.locator('.runbar .primary:not([disabled])').waitFor()
-  const other = await page.context().newPage()
-  await other.goto(`${server.url}/settings`)
-  await other.getByRole('button', { name: 'sign out' }).click()
-  await other.getByLabel('API key', { exact: true }).fill(key)
-  await other.getByRole('button', { name: 'Sign in' }).click()
-  await other.getByRole('button', { name: 'sign out' }).waitFor()
+  await takeOver(page, key)
   await page.locator('.runbar .primary').click()
   const notice = 'Your session has ended; your draft is kept. Nothing was started.'
   await page.getByRole('alert').getByText(notice, { exact: true }).waitFor()
@@ -40,12 +47,7 @@ test('a tab whose session another one has taken over signs out itself, and not t
   const { page } = here
   // Nothing that it asks for on its own tells it of the other.
   await page.waitForLoadState('networkidle')
-  const other = await page.context().newPage()
-  await other.goto(`${server.url}/settings`)
-  await other.getByRole('button', { name: 'sign out' }).click()
-  await other.getByLabel('API key', { exact: true }).fill(key)
-  await other.getByRole('button', { name: 'Sign in' }).click()
-  await other.getByRole('button', { name: 'sign out' }).waitFor()
+  const other = await takeOver(page, key)
   await page.getByRole('button', { name: 'sign out' }).click()
   await page.getByRole('alert').getByText('Your session has ended. Sign in to go on here.').waitFor()
   await other.reload()

@@ -2,22 +2,11 @@
 import { expect, test } from 'bun:test'
 import { leave, openLab } from '../support/lab.ts'
 
-const { server, visit } = openLab()
-
-async function createRun(more: object = {}): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A pier', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
-  }
-  const made = await server.post('/api/v1/chains/chain101/runs', { input, ...more })
-  const { id } = (await made.json()) as { id: string }
-  await server.json(`/api/v1/runs/${id}?wait=30`)
-  return id
-}
+const { createRun, done, visit } = openLab()
+const ended = async (more: object = {}): Promise<string> => (await done(await createRun({ more }))).id
 
 test('metadata that has the name of a fact stands under its own heading', async () => {
-  const here = await visit(`/runs/${await createRun({ metadata: { mode: 'byok', cost: '$99' } })}`)
+  const here = await visit(`/runs/${await ended({ metadata: { mode: 'byok', cost: '$99' } })}`)
   const { page } = here
   const facts = page.getByRole('region', { name: 'Facts' })
   await facts.getByText('$99').waitFor()
@@ -32,14 +21,14 @@ test('metadata that has the name of a fact stands under its own heading', async 
   await facts.getByRole('heading', { name: 'metadata' }).waitFor()
   expect(await facts.locator('dl').last().locator('dt').allInnerTexts()).toEqual(['mode', 'cost'])
   await leave(here)
-  const without = await visit(`/runs/${await createRun()}`)
+  const without = await visit(`/runs/${await ended()}`)
   await without.page.getByRole('region', { name: 'Facts' }).getByText('attempts', { exact: true }).waitFor()
   expect(await without.page.getByRole('heading', { name: 'metadata' }).count()).toBe(0)
   await leave(without)
 }, 60_000)
 
 test('a film stands still for who wants no motion, and is played where it is opened', async () => {
-  const id = await createRun()
+  const id = await ended()
   for (const reducedMotion of ['reduce', 'no-preference'] as const) {
     const here = await visit(`/runs/${id}`, { reducedMotion })
     const { page } = here

@@ -1,9 +1,9 @@
 /** A double click in the Lab is one click: it makes one thing, and it is no answer to a question. */
 import { expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
-import { clickLater, leave, openLab } from '../support/lab.ts'
+import { clickLater, leave, openLab, pageByOne } from '../support/lab.ts'
 
-const { server, visit } = openLab()
+const { createRun, done, server, visit } = openLab()
 
 /** The requests of this kind, none of which goes on until the answer is called. */
 async function hold(page: Page, path: RegExp, method: string) {
@@ -48,18 +48,8 @@ test('on revoke asks, and revokes nothing before a later click', async () => {
   await leave(here)
 }, 60_000)
 
-async function createRun(film: string): Promise<string> {
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A pier', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
-  }
-  const order = { input, webhook_url: `${server.url}/lab/inbox/bootstrap` }
-  return ((await (await server.post('/api/v1/chains/chain101/runs', order)).json()) as { id: string }).id
-}
-
 test('on Cancel cancels, and buys nothing by the Resume that stands there by then', async () => {
-  const id = await createRun('It turns #slow=30s')
+  const id = await createRun({ film: 'It turns #slow=30s' })
   const here = await visit(`/runs/${id}`)
   const { page } = here
   await page.locator('[data-step=image_to_video][data-state=running]').waitFor({ timeout: 20_000 })
@@ -83,14 +73,10 @@ test('on Cancel cancels, and buys nothing by the Resume that stands there by the
 
 test('on older deliveries gets one page of them', async () => {
   for (const film of ['It turns', 'It drifts', 'It stops'])
-    await server.json(`/api/v1/runs/${await createRun(film)}?wait=30`)
+    await done(await createRun({ film, more: { webhook_url: `${server.url}/lab/inbox/bootstrap` } }))
   const here = await visit('/settings')
   const { page } = here
-  await page.route(/\/api\/v1\/deliveries(\?|$)/, route => {
-    const url = new URL(route.request().url())
-    url.searchParams.set('limit', '1')
-    return route.continue({ url: url.href })
-  })
+  await pageByOne(page)
   await page.getByRole('link', { name: 'deliveries', exact: true }).click()
   await page.locator('.deliverylist > li').waitFor()
   const { held, release } = await hold(page, /\/api\/v1\/deliveries\?.*cursor=/, 'GET')

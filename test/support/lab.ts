@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect } from 'bun:test'
 import { fileURLToPath } from 'node:url'
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
+import type { RunDto } from '../../src/http/dto.ts'
 import { openBrowser } from './browser.ts'
 import { API_KEY, ServerProcess } from './server.ts'
 
@@ -29,7 +30,28 @@ export function openLab(env: Readonly<Record<string, string>> = {}) {
     server,
     /** `at` is another server than the one of the file. */
     visit: (path = '/', options: BrowserContextOptions = {}, at = server) => visitLab(browser, at, path, options),
+    createRun: (order: FilmOrder = {}, at = server) => createRun(at, order),
+    /** The run when it has ended. */
+    done: (id: string) => server.json<RunDto>(`/api/v1/runs/${id}?wait=30`),
   }
+}
+
+interface FilmOrder {
+  prompt?: string
+  film?: string
+  /** Of the body, beside its input. */
+  more?: object
+}
+
+/** Orders a small picture and a short film of it; gives the id of the run. */
+async function createRun(at: ServerProcess, { prompt = 'A small boat', film = 'It turns', more = {} }: FilmOrder) {
+  const input = {
+    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
+    text_to_image_params: { prompt, width: 256, height: 256 },
+    image_to_video_params: { content: [{ type: 'text', text: film }], ratio: '1:1', duration: 2 },
+  }
+  const answer = await at.post('/api/v1/chains/chain101/runs', { input, ...more })
+  return ((await answer.json()) as { id: string }).id
 }
 
 async function visitLab(
@@ -62,6 +84,15 @@ export async function leave({ page, uncaught }: LabVisit): Promise<void> {
 
 /** The prompt of the first step: its form comes with its model's schema, which may be after the form of the step below. */
 export const firstPrompt = (page: Page): Locator => page.locator('.card').first().getByLabel('Prompt').first()
+
+/** Of the list of deliveries one at a time, so that a few have several pages. */
+export function pageByOne(page: Page): Promise<unknown> {
+  return page.route(/\/api\/v1\/deliveries(\?|$)/, route => {
+    const url = new URL(route.request().url())
+    url.searchParams.set('limit', '1')
+    return route.continue({ url: url.href })
+  })
+}
 
 /** As of one who has read the question before the answer; the page goes by the time of the event. */
 export function clickLater(button: Locator): Promise<void> {
