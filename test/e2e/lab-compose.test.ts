@@ -1,7 +1,7 @@
 /** Composing in the Lab: what is shown is what is sent, nothing typed is lost, and nothing is paid twice. */
 import { describe, expect, test } from 'bun:test'
 import type { Page, Route } from 'playwright-core'
-import { firstPrompt, type LabVisit, leave, openLab, printedBody } from '../support/lab.ts'
+import { firstPrompt, type LabVisit, leave, NO_LAB, openLab, printedBody } from '../support/lab.ts'
 import { until } from '../support/server.ts'
 
 const { createRun, server, visit } = openLab()
@@ -212,7 +212,7 @@ describe('another model', () => {
   }, 60_000)
 
   test('that is chosen before the first one has come is the one that stays', async () => {
-    const here = await visit('/settings')
+    const here = await visit(NO_LAB)
     const { page } = here
     const held = Promise.withResolvers<void>()
     const first = page.waitForResponse(/\/models\/bfl\/flux-2-flex$/)

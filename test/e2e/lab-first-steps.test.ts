@@ -1,7 +1,7 @@
 /** The first steps tick what was done, and only that. */
 import { expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
-import { firstPrompt, leave, openLab } from '../support/lab.ts'
+import { firstPrompt, leave, NO_LAB, openLab } from '../support/lab.ts'
 
 const { server, visit } = openLab()
 
@@ -19,7 +19,7 @@ test('who runs and resumes in the Lab has not called the API, in whatever browse
   await page.getByRole('button', { name: 'Cancel', exact: true }).click()
   await page.getByRole('button', { name: 'Resume', exact: true }).click()
   await page.getByText(/resumed from/).waitFor()
-  const second = await visit('/')
+  const second = await visit(NO_LAB)
   for (const { page: each } of [first, second]) {
     const listed = each.waitForResponse(/\/api\/v1\/runs\?limit=30/)
     await each.goto(server.url)

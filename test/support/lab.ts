@@ -8,6 +8,9 @@ import { API_KEY, ServerProcess } from './server.ts'
 
 const AXE = await Bun.file(fileURLToPath(import.meta.resolve('axe-core/axe.min.js'))).text()
 
+/** For a visit whose first page of the Lab comes later: nothing of an earlier one is under way then, and taken for the later one's. */
+export const NO_LAB = '/healthz'
+
 export interface LabVisit {
   page: Page
   /** Exceptions that nobody caught. */
