@@ -157,16 +157,6 @@ describe('a paid output that waits for our storage while we are down, past the d
     w.soundSince = w.clock.now()
     await w.restart()
   }
-  /** Lets time pass although a call is open. */
-  const pass = async (w: World, ms: number): Promise<void> => {
-    const end = w.clock.now() + ms
-    for (;;) {
-      for (let i = 0; i < 30; i += 1) await new Promise(resolve => setImmediate(resolve))
-      if (w.clock.nextAt === null || w.clock.nextAt > end) return
-      w.clock.step()
-    }
-  }
-
   test.each(WAYS)('%s is copied after the start, however slow the copy is', async (_, isInstant) => {
     const { w, id } = await asleep(isInstant)
     w.isFull = false
@@ -174,7 +164,7 @@ describe('a paid output that waits for our storage while we are down, past the d
       const { promise, resolve } = Promise.withResolvers<void>()
       w.hanging = promise
       await start(w)
-      await pass(w, 29 * 60_000)
+      await w.pass(29 * 60_000)
       expect((await w.process.store.run(id))?.status).toBe('running')
       if (starts === 2) resolve()
     }

@@ -8,16 +8,6 @@ import { Capacity } from '../../src/engine/capacity.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
 import { World } from '../support/world.ts'
 
-/** Lets time go on until the step of a run is as it should be, or so long that it never will. */
-async function until(world: World, runId: string, is: (step: Step) => boolean): Promise<void> {
-  for (let turns = 0; turns < 200; turns += 1) {
-    const step = (await world.process.registry.run(runId))?.steps[0]
-    if (step && is(step)) return
-    world.clock.step()
-    await new Promise(resolve => setImmediate(resolve))
-  }
-}
-
 test.each([
   ['running', 60_000],
   ['keeping', 0],
@@ -27,6 +17,7 @@ test.each([
     const world = new World({ providers: now => [new RemoteProvider('p', now, () => ({ type: 'work', ms }))] })
     const submitted = spyOn(Capacity.prototype, 'submitted')
     const met: string[] = []
+    const stepOf = async (runId: string) => (await world.process.registry.run(runId))?.steps[0]
     try {
       await world.start()
       const [p] = world.providers
@@ -36,8 +27,8 @@ test.each([
       p.start = async job => {
         const started = await start.call(p, job)
         await world.process.registry.hint(job.token, { job: job.token })
-        await until(world, job.runId, ({ status }) => status === state)
-        met.push((await world.process.registry.run(job.runId))?.steps[0]?.status ?? '')
+        await world.pass(60_000, async () => (await stepOf(job.runId))?.status === state)
+        met.push((await stepOf(job.runId))?.status ?? '')
         told.resolve(job.runId)
         return started.type === 'accepted' ? { ...started, costUsd: 0.07 } : started
       }
@@ -46,8 +37,9 @@ test.each([
         return checked.type === 'succeeded' ? { type: 'succeeded', media: checked.media } : checked
       }
       p.open = async media => {
-        const knows = (step: Step): boolean => 'attempt' in step && step.attempt.cost.actualUsd !== null
-        await until(world, await told.promise, knows)
+        const runId = await told.promise
+        const isKnown = (step?: Step) => step !== undefined && 'attempt' in step && step.attempt.cost.actualUsd !== null
+        await world.pass(60_000, async () => isKnown(await stepOf(runId)))
         return open.call(p, media)
       }
       const { id } = await world.create({ a: [] })

@@ -94,7 +94,8 @@ export class World {
   crash: Crash | null = null
   /** What the receiver answers; 0 is silence. */
   receiver: (n: number) => number = () => 200
-  #open = 0
+  /** Calls of ports that are under way; those of the store end by themselves, however slow the disk is. */
+  #open = { all: 0, store: 0 }
   #process: Process | null = null
   readonly #options: WorldOptions
 
@@ -182,7 +183,7 @@ export class World {
       await this.#process.store.close()
     }
     this.clock.clear()
-    this.#open = 0
+    this.#open = { all: 0, store: 0 }
     await this.start()
   }
 
@@ -230,6 +231,21 @@ export class World {
     }
   }
 
+  /**
+   * Goes from timer to timer for so long, or until it is so, while calls are open that `settle` would wait for. What is written
+   * meanwhile is written before time goes on.
+   */
+  async pass(ms: number, until: () => boolean | Promise<boolean> = () => false): Promise<void> {
+    const end = this.clock.now() + ms
+    for (;;) {
+      await this.#quiet('store', 30)
+      if (await until()) return
+      const next = this.clock.nextAt
+      if (next === null || next > end) return
+      this.clock.step()
+    }
+  }
+
   /** True when no run and no delivery is open. */
   async #isDone(): Promise<boolean> {
     const { runs, deliveries } = await this.process.store.counts()
@@ -252,11 +268,11 @@ export class World {
     rmSync(this.dir, { recursive: true, force: true })
   }
 
-  /** Waits until no port call is open and the event loop has nothing of ours left. */
-  async #quiet(): Promise<void> {
-    for (let calm = 0; calm < 3; ) {
+  /** Waits until no port call, or none of the store, is open and the event loop has nothing of ours left. */
+  async #quiet(which: 'all' | 'store' = 'all', turns = 3): Promise<void> {
+    for (let calm = 0; calm < turns; ) {
       await new Promise(resolve => setImmediate(resolve))
-      calm = this.#open === 0 || this.isDead ? calm + 1 : 0
+      calm = this.#open[which] === 0 || this.isDead ? calm + 1 : 0
     }
   }
 
@@ -279,10 +295,13 @@ export class World {
       process.die()
       return never
     }
-    this.#open += 1
-    const done = this.#perform(name, process, call, here === 'after')
-    return done.finally(() => {
-      this.#open -= 1
+    const open = this.#open
+    const store = name.startsWith('store.') ? 1 : 0
+    open.all += 1
+    open.store += store
+    return this.#perform(name, process, call, here === 'after').finally(() => {
+      open.all -= 1
+      open.store -= store
     })
   }
 
