@@ -122,7 +122,8 @@ test('resend is where it was when a ping, or a resend in the row above, has been
     },
     async () => {
       await rows.first().getByRole('button', { name: 'resend' }).click()
-      await rows.first().getByText('Sending again').waitFor()
+      // On the way it says so, for no longer than the receiver takes.
+      await rows.first().getByText('Sent again').waitFor()
     },
   ])
   await leave(here)
