@@ -62,7 +62,7 @@ test('a run tells its steps and its end, and no second that passes', async () =>
   const input = {
     chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
     text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns #slow=4s' }], ratio: '1:1', duration: 2 },
+    image_to_video_params: { content: [{ type: 'text', text: 'It turns #slow=8s' }], ratio: '1:1', duration: 2 },
   }
   const { id } = (await (await server.post('/api/v1/chains/chain101/runs', { input })).json()) as { id: string }
   await page.goto(`${server.url}/runs/${id}`)
