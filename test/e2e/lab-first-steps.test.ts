@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
 import { firstPrompt, leave, NO_LAB, openLab } from '../support/lab.ts'
 
-const { server, visit } = openLab()
+const { createRun, server, visit } = openLab()
 
 async function ticked(page: Page): Promise<string[]> {
   const list = page.locator('.checklist')
@@ -26,12 +26,7 @@ test('who runs and resumes in the Lab has not called the API, in whatever browse
     await (await listed).finished()
     expect((await ticked(each)).join()).not.toContain('called the API')
   }
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns' }], ratio: '1:1', duration: 2 },
-  }
-  await server.post('/api/v1/chains/chain101/runs', { input })
+  await createRun()
   for (const { page: each } of [first, second]) {
     await each.goto(server.url)
     await each.locator('.checklist summary').click()

@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import type { Locator, Page } from 'playwright-core'
 import { clickLater, leave, openLab } from '../support/lab.ts'
 
-const { server, visit } = openLab()
+const { createRun, server, visit } = openLab()
 
 /** Presses it as the keyboard does, waits for what comes of it, and says where the focus is then. */
 async function press(page: Page, control: Locator, then: Locator): Promise<string> {
@@ -59,12 +59,7 @@ test('the way from composing to settings never drops the focus', async () => {
 test('a run tells its steps and its end, and no second that passes', async () => {
   const here = await visit('/settings')
   const { page } = here
-  const input = {
-    chain_models: { text_to_image_model: 'bfl/flux-2-flex', image_to_video_model: 'bytedance/seedance-1.5-pro' },
-    text_to_image_params: { prompt: 'A small boat', width: 256, height: 256 },
-    image_to_video_params: { content: [{ type: 'text', text: 'It turns #slow=8s' }], ratio: '1:1', duration: 2 },
-  }
-  const { id } = (await (await server.post('/api/v1/chains/chain101/runs', { input })).json()) as { id: string }
+  const id = await createRun({ film: 'It turns #slow=8s' })
   await page.goto(`${server.url}/runs/${id}`)
   await page.locator('.runpage').waitFor()
   await page.evaluate(HEARD)

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'bun:test'
 import type { RunDto } from '../../src/http/dto.ts'
 import { leave, openLab, pageByOne } from '../support/lab.ts'
 
-const { createRun, done, server, visit } = openLab()
+const { cancel, createRun, done, server, visit } = openLab()
 const inbox = () => ({ webhook_url: `${server.url}/lab/inbox/bootstrap` })
 
 describe('the list of runs', () => {
@@ -30,7 +30,7 @@ describe('the list of runs', () => {
     const here = await visit('/runs?status=running')
     const row = here.page.locator(`a[href="/runs/${id}"]`)
     await row.locator('.badge.running').waitFor()
-    await server.post(`/api/v1/runs/${id}/cancel`, {})
+    await cancel(id)
     await row.locator('.badge.canceled').waitFor()
     await leave(here)
   }, 60_000)

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'bun:test'
 import type { Page } from 'playwright-core'
 import { leave, openLab } from '../support/lab.ts'
 
-const { createRun, server, visit } = openLab()
+const { cancel, createRun, server, visit } = openLab()
 
 const PAUSED = 'Live view paused, the run is not'
 
@@ -27,7 +27,6 @@ async function refuseFirst(page: Page, answer: ReturnType<typeof refusal>): Prom
 
 /** Goes on for as long as a page may take, and is canceled when that was seen. */
 const LONG = { film: 'It turns #slow=60s' }
-const cancel = (id: string) => server.post(`/api/v1/runs/${id}/cancel`, {})
 
 describe('a live view that is refused', () => {
   for (const status of [408, 429, 503])

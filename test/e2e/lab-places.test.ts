@@ -4,7 +4,7 @@ import type { Locator, Page, Route } from 'playwright-core'
 import type { RunDto } from '../../src/http/dto.ts'
 import { firstPrompt, leave, openLab } from '../support/lab.ts'
 
-const { createRun, server, visit } = openLab()
+const { cancel, createRun, server, visit } = openLab()
 
 const runButton = (page: Page) => page.locator('.runbar .primary:not([disabled])')
 const link = (page: Page, name: string) => page.locator('nav').getByRole('link', { name, exact: true })
@@ -76,7 +76,7 @@ describe('an order that is answered late', () => {
     release()
     const { id } = (await (await answer).json()) as { id: string }
     await expectTyped(page)
-    await server.post(`/api/v1/runs/${id}/cancel`, {})
+    await cancel(id)
     await leave(here)
   }, 60_000)
 

@@ -157,6 +157,7 @@ describe('a paid output that waits for our storage while we are down, past the d
     w.soundSince = w.clock.now()
     await w.restart()
   }
+
   test.each(WAYS)('%s is copied after the start, however slow the copy is', async (_, isInstant) => {
     const { w, id } = await asleep(isInstant)
     w.isFull = false

@@ -34,6 +34,7 @@ export function openLab(env: Readonly<Record<string, string>> = {}) {
     /** `at` is another server than the one of the file. */
     visit: (path = '/', options: BrowserContextOptions = {}, at = server) => visitLab(browser, at, path, options),
     createRun: (order: FilmOrder = {}, at = server) => createRun(at, order),
+    cancel: (id: string) => server.post(`/api/v1/runs/${id}/cancel`, {}),
     /** The run when it has ended. */
     done: (id: string) => server.json<RunDto>(`/api/v1/runs/${id}?wait=30`),
   }
