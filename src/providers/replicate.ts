@@ -214,14 +214,17 @@ export function readList(
   }
   // When it was submitted, by their clock.
   const since = attempt.startedAt - aheadMs(answer) - SKEW_MS
-  for (const result of results) {
-    const created = Date.parse(textAt(result, 'created_at') ?? '')
-    if (created < since) return { type: 'none' }
+  const times = results.map(result => Date.parse(textAt(result, 'created_at') ?? ''))
+  const mayBeOurs = results.some((result, i) => {
     const id = idAt(result, 'id')
     const hook = textAt(result, 'webhook')
     const foreign = hook !== undefined || (id !== undefined && isKnown(id)) || !isOf(result, attempt.providerModel)
-    if (!foreign) return { type: 'unknown' }
-  }
+    return !foreign && !((times[i] ?? Number.NaN) < since)
+  })
+  if (mayBeOurs) return { type: 'unknown' }
+  // Only of a list from new to old does an old one say that nothing newer comes after it.
+  const newestFirst = times.every((time, i) => i === 0 || time <= (times[i - 1] ?? 0))
+  if (newestFirst && (times.at(-1) ?? Number.NaN) < since) return { type: 'none' }
   const next = textAt(answer.json, 'next') ?? null
   return next === null ? { type: 'none' } : { type: 'older', next }
 }

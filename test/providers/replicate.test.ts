@@ -166,6 +166,11 @@ describe('replicate', () => {
     expect(read([one('2026-11-22T09:00:00Z')], 'https://x.example')).toBe('none')
     expect(read([one('2026-11-22T10:00:05Z', { model: 'c/d' })], 'https://x.example')).toBe('older')
     expect(read([{ id: 'p1' }])).toBe('unknown')
+    const old = one('2026-11-22T09:00:00Z', { id: 'p0' })
+    expect(read([old, one('2026-11-22T10:00:05Z')])).toBe('unknown')
+    const foreign = one('2026-11-22T10:00:05Z', { model: 'c/d' })
+    expect(read([foreign, old], 'https://x.example')).toBe('none')
+    expect(read([old, foreign], 'https://x.example')).toBe('older')
     // One without an id is nobody's that we know.
     expect(read([{ model: 'a/b', created_at: '2026-11-22T10:00:05Z' }])).toBe('unknown')
   })
