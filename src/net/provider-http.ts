@@ -287,6 +287,8 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
   'ERR_TLS_CERT_ALTNAME_INVALID',
+  // A proxy did not open the tunnel; one that is cut later is ECONNRESET.
+  'ERR_PROXY_TUNNEL',
 ])
 
 async function readBody(response: Response, maxBytes: number): Promise<Uint8Array | null> {

@@ -245,6 +245,21 @@ describe('a request that was certainly not processed', () => {
     expect(server.requests).toBe(0)
   })
 
+  test.each([
+    ['HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n', 'no'],
+    ['HTTP/1.1 200 Connection established\r\n\r\n', 'maybe'],
+  ])('is one behind a proxy only when the tunnel was not opened: %j', async (said, sent) => {
+    const proxy = await rawServer(socket => void socket.end(said))
+    const before = process.env.HTTPS_PROXY
+    process.env.HTTPS_PROXY = `http://127.0.0.1:${proxy.port}`
+    try {
+      expect(await clientFor().call(post(1, { url: 'https://provider.example/' }))).toMatchObject({ ...no, sent })
+    } finally {
+      if (before === undefined) delete process.env.HTTPS_PROXY
+      else process.env.HTTPS_PROXY = before
+    }
+  })
+
   test('is one that gave up while it waited for its turn', async () => {
     const server = await rawServer(() => {})
     const client = clientFor({ maxInFlight: 1, maxPerProvider: 1 })
