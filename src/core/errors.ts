@@ -104,7 +104,7 @@ export const ERRORS = {
     'network',
     true,
     'The output could not be copied',
-    'Resume the run: a job that the provider knows by its job_ref is asked for its output first, once, and another is bought only when it has none to give; a resume whose from_step_key names the step buys another at once.',
+    'Resume the run: the output is fetched once more, from the job that job_ref names or as it came with the answer, and another is bought only when there is none to fetch; a resume whose from_step_key names the step buys another at once.',
   ),
   output_invalid: row(
     502,

@@ -14,13 +14,14 @@
 import type { Effect, Event, StepSignal } from './events.ts'
 import { logOf } from './log.ts'
 import { keepOrder } from './machine/keep.ts'
-import { cancelOrder, end, type Move, order, specOf } from './machine/moves.ts'
+import { cancelOrder, end, KEEP_LOST_MS, type Move, order, specOf } from './machine/moves.ts'
 import { cancelStep, deadlineOf, isInDoubt, knownJob, onAttempt, onStep, wakeStep } from './machine/steps.ts'
 import {
   type Attempt,
   isEnded,
   isReady,
   type Output,
+  type ProviderMedia,
   type Run,
   type RunEvent,
   type Step,
@@ -180,9 +181,9 @@ export type Fork = { ok: true; run: Run; events: RunEvent[] } | { ok: false; rea
 
 /**
  * A new run that keeps the finished steps of an ended one, with their outputs, and does the others again. A step that was
- * given up and whose output came late counts as finished: it is paid. One whose job the provider may still have goes on with
- * that job once, and buys another only when it has nothing to give. Who wants another job all the same names the step; so does
- * who goes on past a submit that nobody can tell of.
+ * given up and whose output came late counts as finished: it is paid. One whose job the provider may still have, or has given
+ * what nobody could keep, goes on with that job once, and buys another only when it has nothing to give. Who wants another job
+ * all the same names the step; so does who goes on past a submit that nobody can tell of.
  */
 export function fork(run: Run, order: ForkOrder): Fork {
   if (!isEnded(run)) return { ok: false, reason: 'the run has not ended' }
@@ -204,7 +205,7 @@ export function fork(run: Run, order: ForkOrder): Fork {
     const spec = { ...specOf(step), id: order.stepIds[i] as string, createdAt: at, updatedAt: at }
     if (!redo.has(step.key)) return { ...spec, inherited: true, status: 'succeeded', outputs: outputsOf(step) }
     const job = isAsBefore(step) ? knownJob(step) : null
-    if (job) return takenOver(spec, job, at)
+    if (job) return takenOver(spec, job, 'unkept' in step ? step.unkept : undefined, at)
     return { ...spec, startedAt: null, completedAt: null, attempts: [], inherited: false, status: 'queued' }
   })
   const forked: Run = {
@@ -236,7 +237,8 @@ function refuseDoubtful({ key, attempts }: Step): Fork {
   }
 }
 
-function takenOver(spec: StepSpec, job: Attempt, at: number): Step {
+/** `unkept`: what the job has given already. */
+function takenOver(spec: StepSpec, job: Attempt, unkept: readonly ProviderMedia[] | undefined, at: number): Step {
   const { provider, providerModel, jobRef, adjustments } = job
   const attempt: Attempt = {
     ...{ no: 1, provider, providerModel, jobRef, adjustments, token: tokenOfTakenOver(spec) },
@@ -245,6 +247,7 @@ function takenOver(spec: StepSpec, job: Attempt, at: number): Step {
     ...{ cost: { estimatedUsd: 0, actualUsd: 0, basis: 'listed' }, providerCancel: null, reopenAt: null },
   }
   const begun = { ...spec, startedAt: at, completedAt: null, attempts: [], inherited: false }
+  if (unkept) return { ...begun, status: 'keeping', attempt, media: unkept, keepAt: at + KEEP_LOST_MS, trouble: null }
   return { ...begun, status: 'running', attempt, pollAt: at, progress: null }
 }
 

@@ -99,6 +99,7 @@ export interface StepSpec extends PlannedStep {
   inherited: boolean
 }
 
+/** `unkept`: what the last attempt gave with its answer, and could not be kept in time; it may be there still. */
 export type StepState =
   | { status: 'queued' }
   | { status: 'submitting'; attempt: Attempt; lookup: Lookup | null }
@@ -112,8 +113,8 @@ export type StepState =
       trouble: KeepTrouble | null
     }
   | { status: 'succeeded'; outputs: readonly Output[] }
-  | { status: 'failed'; error: StepError }
-  | { status: 'canceled' }
+  | { status: 'failed'; error: StepError; unkept?: readonly ProviderMedia[] }
+  | { status: 'canceled'; unkept?: readonly ProviderMedia[] }
   | { status: 'skipped' }
 
 /** The outcome of a submit is unknown: when the provider is asked next, and how often it has been. */

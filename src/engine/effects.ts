@@ -300,13 +300,19 @@ async function stashed(
   const { clock, media, gate } = deps
   for (let tries = 0; ; tries += 1) {
     try {
-      return await media.stash(token, bytes)
+      // A disk that hangs does not obey a signal; what it writes after all is found by the look-up.
+      return await Promise.race([media.stash(token, bytes), givenUp(signal)])
     } catch (error) {
       if (!(error instanceof StorageUnavailable) || signal.aborted) throw error
       gate.refused('stash', error, scope)
       await within(clock, growing(STORAGE_PAUSE_MS, tries), signal, ended)
     }
   }
+}
+
+async function givenUp(signal: AbortSignal): Promise<never> {
+  await ended(signal)
+  throw new Error('our disk did not take the bytes of the answer in time')
 }
 
 function answerOf(deps: EffectDeps, provider: Provider, step: Step, route: Route, started: Started): Said {

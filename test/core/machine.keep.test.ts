@@ -68,7 +68,7 @@ describe('a dead link', () => {
     expect(s).toBeWithin(120, 300)
     expect(run.error).toMatchObject({
       code: 'output_fetch_failed',
-      hint: expect.stringContaining('asked for its output'),
+      hint: expect.stringContaining('the output is fetched once more'),
     })
   })
 
@@ -222,6 +222,29 @@ describe('a resumed run', () => {
     }
   })
 
+  const unstored = (): Run => persist(synchronous(), failed('away', 'storage_unavailable')).run
+
+  test.each([
+    ['our storage takes nothing', unstored],
+    ['every copy of it breaks off', () => persist(synchronous(), failed('spoiled')).run],
+    ['a cancel does not wait for it', () => after(synchronous(), failed('away'), { type: 'run.cancel_requested' })],
+  ])('keeps what came with the answer to a submit when %s, and pays nothing for it', (_, ended) => {
+    const run = again(ended())
+    expect(stepOf(run)).toMatchObject({ status: 'keeping', media: DONE.media, attempt: { jobRef: null } })
+    expect([resume(run).map(({ type }) => type), wakeAt(run)]).toEqual([['keep'], run.createdAt])
+    const { run: kept } = tell(run, KEPT)
+    expect([kept.status, spent(kept.steps)]).toEqual(['succeeded', { usd: 0, unknown: false }])
+  })
+
+  test('buys another job when what came with the answer is gone, when the step is named, and the second time', () => {
+    const { run, orders } = persist(again(unstored()), failed('dead'))
+    expect([stepOf(run).status, orders.at(-1)]).toEqual(['waiting', 'route'])
+    expect(stepOf(again(unstored(), 'a')).status).toBe('queued')
+    const twice = persist(again(unstored()), failed('away', 'storage_unavailable')).run
+    expect(twice.error?.hint).toContain('the next one buys another')
+    expect(stepOf(again(twice)).status).toBe('queued')
+  })
+
   test('does not ask for the job of a step whose input is made anew', () => {
     const second = (signal: object) => ({ ...signal, stepId: 'step-b' })
     const film = after(tell(after(keeping()), KEPT).run, second(ROUTED), second(SUBMITTED))
@@ -238,7 +261,7 @@ describe('a resumed run', () => {
   test.each([
     ['the step is named', () => again(unfetched(), 'a')],
     ['the job was canceled at the provider', () => again(canceled('confirmed'))],
-    ['there was a picture and no job', () => again(persist(synchronous(), failed('dead')).run)],
+    ['what came with the answer is gone', () => again(persist(synchronous(), failed('dead')).run)],
     [
       'the call that gave none had no job',
       () =>

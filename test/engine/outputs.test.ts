@@ -1,6 +1,7 @@
 /** Outputs that are paid and in hand while our own storage takes nothing. */
 import { expect, test } from 'bun:test'
 import type { Json } from '../../src/core/json.ts'
+import { fork } from '../../src/core/machine.ts'
 import type { Checked, Started, StartJob } from '../../src/core/ports.ts'
 import type { ProviderMedia } from '../../src/core/run.ts'
 import { RemoteProvider } from '../support/remote-provider.ts'
@@ -179,6 +180,44 @@ test.each<[string, boolean]>([
   await world.restart()
   expect(await world.finish(id)).toMatchObject({ status: 'failed' })
   expect(provider.arrived).toHaveLength(1)
+  await world.close()
+})
+
+test('pictures that nobody could keep in a day are kept by a resume, after a restart too, and paid once', async () => {
+  const { world, provider } = synchronous({ pictures: 2 })
+  const { start } = provider
+  provider.start = async job => {
+    const started = await start.call(provider, job)
+    world.isFull = true
+    return started
+  }
+  await world.start()
+  const { id } = await world.create({ a: [] })
+  const ended = await world.finish(id)
+  expect(ended).toMatchObject({ status: 'failed', error: { code: 'deadline_exceeded' } })
+  world.isFull = false
+  await world.restart()
+  const stored = await world.process.store.run(id)
+  const forked = stored && fork(stored, { id: world.clock.id(), stepIds: [world.clock.id()], at: world.clock.now() })
+  if (!forked?.ok) throw new Error(forked?.reason)
+  await world.process.registry.create({ ...forked, idempotency: null })
+  expect(await world.finish(forked.run.id)).toMatchObject({ status: 'succeeded', steps: [{ outputs: [{}, {}] }] })
+  expect(provider.answers).toBe(1)
+  await world.close()
+})
+
+test('a picture that a disk never takes is looked for, and kept when the disk has it after all', async () => {
+  const { world, provider } = synchronous()
+  await world.start()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  world.hanging = promise
+  const { id } = await world.create({ a: [] })
+  await pass(world, () => world.faults.some(each => each.startsWith('find')))
+  expect(await world.process.registry.run(id)).toMatchObject({ steps: [{ status: 'submitting', lookup: {} }] })
+  world.hanging = null
+  resolve()
+  expect(await world.finish(id)).toMatchObject({ status: 'succeeded' })
+  expect([provider.answers, world.kept.size]).toEqual([1, 1])
   await world.close()
 })
 

@@ -377,6 +377,7 @@ export class World {
       },
       open: missing,
       stash: async (token, bytes) => {
+        await this.hanging
         if (this.isFull) throw new StorageUnavailable('the disk is full')
         const url = `stash:${token}/${this.#stashOf(token).length}`
         this.stashed.set(url, bytes)

@@ -22,6 +22,7 @@ import {
   type Outcome,
   order,
   overtaken,
+  unkeptOf,
   type Woken,
 } from './moves.ts'
 
@@ -42,7 +43,7 @@ export function onKeeping(run: Run, step: Keeping, event: AttemptSignal & Moment
       return refreshed(step, event)
     case 'media.keep_failed': {
       if (run.cancelRequestedAt !== null)
-        return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
+        return { step: end(step, { status: 'canceled', ...unkeptOf(step) }, at, { outcome: 'canceled' }) }
       // One that broke off does not know what was kept before it.
       const kept = event.outputs.length > 0 ? event.outputs : keptOf(step)
       return keepFailed(step, event, kept, event)
@@ -121,9 +122,9 @@ function giveUp(step: Keeping, { error, fault }: Failed, kept: readonly Output[]
   if (kept.length > 0) return succeeded(step, kept, moment.at)
   // What breaks off, or may not be opened from here, is still there.
   const isGone = fault === 'dead' || error.code === 'output_invalid'
-  if (!isGone || !isTakenOver(step, step.attempt))
-    return { step: end(step, { status: 'failed', error }, moment.at, { outcome: 'failed', error }) }
-  return boughtAgain(step, error.message, moment)
+  if (isGone && isTakenOver(step, step.attempt)) return boughtAgain(step, error.message, moment)
+  const unkept = isGone ? {} : unkeptOf(step)
+  return { step: end(step, { status: 'failed', error, ...unkept }, moment.at, { outcome: 'failed', error }) }
 }
 
 /** The time of the step is up. A time in which we were down does not count: nobody copied, and after it there is time for that. */
@@ -137,7 +138,7 @@ export function keepExpired(step: Keeping, words: string, { at, soundSince = 0 }
   const last = step.trouble ? `; last: ${step.trouble.error.message}` : ''
   const { hint } = ERRORS.output_fetch_failed
   const error = stepError('deadline_exceeded', `${words} while its output was copied${last}`, { hint })
-  return { step: end(step, { status: 'failed', error }, at, { outcome: 'failed', error }) }
+  return { step: end(step, { status: 'failed', error, ...unkeptOf(step) }, at, { outcome: 'failed', error }) }
 }
 
 /** A job of an earlier run is over and has nothing to give. */

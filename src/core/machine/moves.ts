@@ -143,6 +143,11 @@ export function end(step: Step, state: Ended, at: number, how?: AttemptEnd): Ste
   return { ...specOf(step), attempts, updatedAt: at, completedAt: at, ...ended }
 }
 
+/** The answer to a submit comes once: what it held, and may yet be had, is all that a resume can keep. */
+export function unkeptOf({ attempt, media }: StepIn<'keeping'>): { unkept?: readonly ProviderMedia[] } {
+  return attempt.jobRef === null ? { unkept: media } : {}
+}
+
 /** What is tried again asks for nothing; once the step has failed, somebody must. */
 function lastWord(step: Step, error: StepError): StepError {
   if ('attempt' in step && isTakenOver(step, step.attempt) && UNFETCHED.has(error.code))

@@ -36,6 +36,7 @@ import {
   order,
   overtaken,
   UNFETCHED,
+  unkeptOf,
   type Woken,
 } from './moves.ts'
 
@@ -113,12 +114,14 @@ const GIVEN_UP: ReadonlySet<ErrorCode> = new Set([
 ])
 
 /**
- * The job of a step that did not succeed, where the provider may still have it and its output: it is, or will be, paid. It is
- * taken over once: what one resume has waited for in vain would hold up every other.
+ * The job of a step that did not succeed, where the provider may still have it and its output, or we have what it gave: it is,
+ * or will be, paid. It is taken over once: what one resume has waited for in vain would hold up every other.
  */
 export function knownJob(step: Step): Attempt | null {
   const last = step.attempts.at(-1)
-  if (!last || last.jobRef === null || isTakenOver(step, last)) return null
+  if (!last || isTakenOver(step, last)) return null
+  if ('unkept' in step && step.unkept) return last
+  if (last.jobRef === null) return null
   const { lateResult, outcome, providerCancel } = last
   if (!lateResult && outcome === 'canceled') return providerCancel === 'confirmed' ? null : last
   return isUnfetched(lateResult ?? last) ? last : null
@@ -298,7 +301,7 @@ export function cancelStep(step: Step, at: number): Move | null {
     return { step: { ...step, lookup: { ...step.lookup, askAt: Math.min(askAt, Math.max(at, since + SHOWS_MS)) } } }
   }
   if (step.status === 'keeping' && step.trouble)
-    return { step: end(step, { status: 'canceled' }, at, { outcome: 'canceled' }) }
+    return { step: end(step, { status: 'canceled', ...unkeptOf(step) }, at, { outcome: 'canceled' }) }
   return null
 }
 

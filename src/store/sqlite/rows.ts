@@ -144,7 +144,6 @@ export function planOf(run: Run): string {
 export function stateOf(step: Step): string {
   switch (step.status) {
     case 'queued':
-    case 'canceled':
     case 'skipped':
       return '{}'
     case 'submitting':
@@ -158,7 +157,9 @@ export function stateOf(step: Step): string {
     case 'succeeded':
       return JSON.stringify({ outputs: step.outputs })
     case 'failed':
-      return JSON.stringify({ error: step.error })
+      return JSON.stringify({ error: step.error, unkept: step.unkept })
+    case 'canceled':
+      return JSON.stringify({ unkept: step.unkept })
   }
 }
 
