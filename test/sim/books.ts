@@ -213,9 +213,13 @@ export class Books {
 
   /** Nobody has paid for the step in the run before, as far as that run knows its job. */
   #unanswered({ resumedFrom }: Run, { index }: Step, where: string): void {
-    const before = resumedFrom === null ? undefined : this.#runs.get(resumedFrom)?.steps[index]?.attempts.at(-1)
+    const before = this.#before(resumedFrom, index)
     const job = before?.jobRef && this.#jobs().find(each => each.token === jobOf(before))
     if (job && this.#isBilled(job)) this.broken(`${where} pays again for what the job of the run before has made`)
+  }
+
+  #before(resumedFrom: string | null, index: number): Attempt | undefined {
+    return resumedFrom === null ? undefined : this.#runs.get(resumedFrom)?.steps[index]?.attempts.at(-1)
   }
 
   #wired(run: Run, step: Step, job: StartJob, links: boolean, where: string): void {
@@ -319,7 +323,10 @@ export class Books {
       }
     }
     if (step.status !== 'succeeded') return
-    const winner = step.attempts.at(-1)
+    const last = step.attempts.at(-1)
+    // What came with the answer of the run before names no job.
+    const isAnswer = last && isTakenOver(step, last) && last.jobRef === null
+    const winner = isAnswer ? this.#before(run.resumedFrom, step.index) : last
     for (const output of step.outputs) {
       const kept = this.media.kept.get(output.mediaId)
       if (!kept) this.broken(`an output of ${step.id} is not kept`)

@@ -249,15 +249,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a resumed run buys a job that the provider still has',
     file: 'src/core/machine.ts',
-    from: 'if (job) return takenOver(spec, job, at)',
+    from: "if (job) return takenOver(spec, job, 'unkept' in step ? step.unkept : undefined, at)",
     to: '',
     by: 'sim',
   },
   {
     name: 'a job that hangs is taken over by every resume',
     file: 'src/core/machine/steps.ts',
-    from: 'last.jobRef === null || isTakenOver(step, last)) return null',
-    to: 'last.jobRef === null) return null',
+    from: 'if (!last || isTakenOver(step, last)) return null',
+    to: 'if (!last) return null',
     by: 'test/core/machine.keep.test.ts',
   },
   {
