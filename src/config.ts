@@ -40,6 +40,8 @@ export interface Config {
   /** Where spans go; null: none are made. */
   tracing: { url: string; headers: Readonly<Record<string, string>>; serviceName: string } | null
   logLevel: string
+  /** The variables that name a proxy. None is used (main.ts). */
+  proxies: readonly string[]
 }
 
 export type ConfigResult = { ok: true; config: Config } | { ok: false; problems: string[] }
@@ -91,6 +93,7 @@ export function readConfig(env: Env): ConfigResult {
     tracing: read.tracing(),
     logLevel:
       read.oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? 'info',
+    proxies: ['HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy'].filter(name => read.text(name) !== null),
   }
   read.unknown()
   return read.problems.length > 0 ? { ok: false, problems: read.problems } : { ok: true, config: Object.freeze(config) }

@@ -7,6 +7,8 @@
  *    either, ends at once.
  * 3. Whatever goes wrong is said in a sentence that tells what to do; a stack is for bugs only.
  * 4. Standard output that cannot be written stops nothing.
+ * 5. No proxy of the environment is used: what is fetched and sent goes through guarded egress, which judges the address that
+ *    it really reaches.
  */
 import pkg from '../package.json' with { type: 'json' }
 import { serverOf } from './app/address.ts'
@@ -40,6 +42,8 @@ async function main(argv: readonly string[]): Promise<number> {
   if (unknown !== undefined) return fail(`${name} does not know ${JSON.stringify(unknown)}\n\n${command.help}`)
   const read = readConfig(process.env)
   if (!read.ok) return fail(`cannot start:\n${read.problems.map(problem => `  - ${problem}`).join('\n')}`)
+  // The client of the bucket would use one, and takes no word against it.
+  for (const name of read.config.proxies) delete process.env[name]
   try {
     return await command.run(read.config, args)
   } catch (error) {
@@ -73,6 +77,11 @@ const COMMANDS = new Map<string, Command>([
 async function serve(config: Config, args: readonly string[]): Promise<number> {
   const stopped = firstSignal(() => process.exit(1))
   const app = await createApp(args.includes('--resume') ? { ...config, resume: 'now' } : config)
+  if (config.proxies.length > 0)
+    app.log.warn(
+      { variables: config.proxies },
+      'no proxy is used: providers, buckets and callbacks are reached directly',
+    )
   const end = Promise.race([stopped, app.taken])
   // It listens before the last of many runs is taken up: a signal of that time drains, too.
   const begun = begin(app, config)

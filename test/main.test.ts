@@ -334,6 +334,36 @@ test('a proxy of the environment gets nothing that a command says to its own ser
   }
 }, 60_000)
 
+test('a server uses no proxy of the environment, for its bucket neither, and it and check say so', async () => {
+  const asked = { proxy: 0, bucket: 0 }
+  const listen = (who: keyof typeof asked) =>
+    Bun.serve({ ...{ hostname: '127.0.0.1', port: 0 }, fetch: () => new Response(`${++asked[who]}`) })
+  const [proxy, bucket] = [listen('proxy'), listen('bucket')]
+  const [data, out] = [makeDir(), join(makeDir(), 'out.txt')]
+  const env = {
+    HTTP_PROXY: `http://127.0.0.1:${proxy.port}`,
+    https_proxy: `http://127.0.0.1:${proxy.port}`,
+    BABYCHAIN_DATA_DIR: data,
+    BABYCHAIN_MEDIA: 's3://outputs',
+    AWS_ACCESS_KEY_ID: 'a',
+    AWS_SECRET_ACCESS_KEY: 'b',
+    AWS_ENDPOINT_URL: `http://127.0.0.1:${bucket.port}`,
+  }
+  const { child, url } = await serving(Bun.file(out), { ...env, BFL_API_KEY: providerKey('bfl') })
+  try {
+    await fetch(`${url}/readyz`)
+    child.kill('SIGTERM')
+    expect(await child.exited).toBe(0)
+    expect(readFileSync(out, 'utf8')).toMatch(/"variables":\["HTTP_PROXY","https_proxy"\],"msg":"no proxy is used: /)
+    expect((await run(['check'], env)).out).toContain('note   proxy: HTTP_PROXY, https_proxy set, and not used')
+    expect(asked.bucket).toBeGreaterThan(0)
+    expect(asked.proxy).toBe(0)
+  } finally {
+    child.kill('SIGKILL')
+    await Promise.all([proxy.stop(true), bucket.stop(true)])
+  }
+}, 30_000)
+
 /** What a server wrote until it was ready; its output is no terminal, and it has a key of a provider. */
 async function wordsOfStart(data: string, env: Env = {}): Promise<string> {
   const out = join(makeDir(), 'out.txt')

@@ -28,6 +28,7 @@ export async function check(config: Config): Promise<number> {
     ...workflows(config),
     callbackSecret(config),
     publicUrl(config),
+    ...proxies(config),
     copy,
   ]
   const marks = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' }
@@ -156,6 +157,12 @@ function publicUrl(config: Config): Finding {
     what: `public URL: ${config.publicUrl} is not https`,
     advice: 'Providers send webhooks to https only.',
   }
+}
+
+function proxies({ proxies }: Config): Finding[] {
+  if (proxies.length === 0) return []
+  const advice = 'BabyChain uses no proxy: providers, buckets and the receivers of callbacks must be reached directly.'
+  return [{ level: 'note', what: `proxy: ${proxies.join(', ')} set, and not used`, advice }]
 }
 
 /** A second or two are Litestream's pace. */

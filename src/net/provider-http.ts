@@ -4,7 +4,7 @@
 // 1. A call goes to an origin that the operator configured, or it is not made. A URL out of a provider's answer is a
 //    stranger until it passes the same rule; other strangers go through egress.ts.
 // 2. A secret is attached here and nowhere else, only to a URL that its rule trusts. A redirect is an answer and never
-//    followed, so neither key nor body can travel on. What comes back is searched for the secret before anybody sees it.
+//    followed, so neither key nor body can travel on; a proxy of the environment sees neither. What comes back is searched for the secret before anybody sees it.
 // 3. `sent: 'no'` is a proof: no byte of the request can have been processed. Everything short of that is 'maybe',
 //    because a repeated submit is paid twice.
 // 4. At most `maxInFlight` calls are under way, and no provider can take them all (provider-http/gate.ts). A call holds
@@ -102,6 +102,7 @@ export function createProviderHttp(options: ProviderHttpOptions): ProviderHttp {
   // to a connection which the other side is just closing has an unknown outcome for no reason.
   const session = new Bun.FetchSession({
     keepAlive: { idleTimeout: 4 },
+    proxy: false,
     ...(options.ca ? { tls: { ca: options.ca } } : {}),
   })
   const line: Line = { gate, session, after }
@@ -287,8 +288,6 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
   'ERR_TLS_CERT_ALTNAME_INVALID',
-  // A proxy did not open the tunnel; one that is cut later is ECONNRESET.
-  'ERR_PROXY_TUNNEL',
 ])
 
 async function readBody(response: Response, maxBytes: number): Promise<Uint8Array | null> {

@@ -230,7 +230,9 @@ function failureOf(dialect: Dialect, failure: { kind: string; detail: string; st
 
 /** Why an output could not be opened. A dead link may be asked for again; a forbidden address never gets better. */
 function closed(dialect: Dialect, failed: { errorClass: string; status?: number }): Opened & { ok: false } {
-  const { errorClass, status } = failed
+  const { errorClass } = failed
+  // What is wrong with a file that was given is not its status.
+  const status = failed.status === 200 ? undefined : failed.status
   // One that leads round in circles, or nowhere, is dead, too.
   const expired = status === 403 || status === 404 || status === 410 || errorClass === 'redirect'
   const hopeless = errorClass === 'blocked_address' || errorClass === 'too_large' || errorClass === 'encoding_refused'

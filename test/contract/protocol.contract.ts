@@ -650,6 +650,9 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         const packed = { 'content-encoding': 'gzip' }
         for (const headers of [{ 'content-length': String(2 ** 30 + 1) }, packed])
           expect(await open({ status: 200, headers })).toMatchObject({ expired: false, error: { retryable: false } })
+        const { error } = (await open({ status: 200, headers: packed })) as { error: StepError }
+        expect(error.message).toContain('could not be opened: encoding_refused')
+        expect(error.httpStatus).toBeUndefined()
       })
 
       test('a link that leads round in circles is as good as dead', async () => {

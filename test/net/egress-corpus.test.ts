@@ -134,6 +134,17 @@ test('a name that answers public first and private then is resolved once, and th
   expect(dialled).toEqual([PUBLIC])
 })
 
+test('a link to a file may be longer than a URL that a caller gives: it carries signatures', async () => {
+  const urlOf = (chars: number) => 'https://example.com/'.padEnd(chars, 'x')
+  const egress = egressWith([PUBLIC])
+  expect(egress.check(urlOf(2_048))).toMatchObject({ ok: true })
+  expect(egress.check(urlOf(2_049))).toMatchObject({ ok: false, reason: 'length' })
+  expect(await egress.post(urlOf(2_049), POST)).toMatchObject({ errorClass: 'blocked_address', detail: 'length' })
+  expect(egress.check(`${urlOf(700)}${'ä'.repeat(300)}`)).toMatchObject({ ok: false, reason: 'length' })
+  expect(await egress.download(urlOf(15_000), GET)).toMatchObject({ type: 'opened', status: 200 })
+  expect(await egress.download(urlOf(16_385), GET)).toMatchObject({ errorClass: 'blocked_address', detail: 'length' })
+})
+
 test('every check that passes says nothing of why another one did not', () => {
   const reasons = cases
     .filter(([, { answers }]) => answers === undefined)

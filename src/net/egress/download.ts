@@ -10,7 +10,7 @@
 import { type DialRules, dial } from './dial.ts'
 import { type Deadline, type DownloadErrorClass, EgressError, startDeadline } from './failure.ts'
 import type { Reply } from './reply.ts'
-import { judgeUrl } from './url.ts'
+import { judgeUrl, MAX_LINK_CHARS } from './url.ts'
 
 export type DownloadRequest = {
   /** Declared or counted bytes above this end the download as `too_large`. */
@@ -85,7 +85,7 @@ async function follow(first: string, request: DownloadRequest, rules: DialRules,
   let target = first
   let callerHeaders = request.headers ?? {}
   for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
-    const judged = judgeUrl(target, rules)
+    const judged = judgeUrl(target, rules, MAX_LINK_CHARS)
     if (!judged.ok) throw new EgressError('blocked_address', judged.reason)
     const headers = { ...callerHeaders, ...accept }
     const reply = await dial(judged, { method: 'GET', headers, body: null, connectTimeoutMs, signal, onPeer }, rules)

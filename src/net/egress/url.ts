@@ -32,12 +32,14 @@ export type Judged = {
 
 export type Refused = { readonly ok: false; readonly reason: string }
 
-// Longer than any signed storage URL of a known provider, short enough to log and store everywhere.
+/** Of a URL that a caller gives: short enough to log and store everywhere. */
 const MAX_URL_CHARS = 2048
+/** Of a link to a file: a provider's may carry a signature, a token and a policy. As much as servers read of a head. */
+export const MAX_LINK_CHARS = 16_384
 const PUBLIC_PORT = 443
 
-export function judgeUrl(raw: string, rules: UrlRules): Judged | Refused {
-  if (typeof raw !== 'string' || raw === '' || raw.length > MAX_URL_CHARS) return refuse('length')
+export function judgeUrl(raw: string, rules: UrlRules, maxChars = MAX_URL_CHARS): Judged | Refused {
+  if (typeof raw !== 'string' || raw === '' || raw.length > maxChars) return refuse('length')
   if (/[\p{C}\p{Z}\\]/u.test(raw)) return refuse('white space, control character or backslash')
   const written = /^(https?):\/\/([^/?#]+)/i.exec(raw)
   if (written === null) return refuse('scheme')
@@ -50,7 +52,7 @@ export function judgeUrl(raw: string, rules: UrlRules): Judged | Refused {
     return refuse('not a URL')
   }
   url.hash = ''
-  if (url.href.length > MAX_URL_CHARS) return refuse('length')
+  if (url.href.length > maxChars) return refuse('length')
   const split = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(authority)
   if (split === null) return refuse('port')
   if (!isWrittenPlainly(split[1] ?? '', url.hostname)) return refuse('host is not written plainly')
