@@ -54,6 +54,8 @@ export class Books {
   readonly #left = new Map<string, string>()
   /** What a submit came to, as far as a living process heard. */
   readonly #heard = new Map<string, string>()
+  /** Attempts whose output came with the answer to the submit, as far as that was committed. */
+  readonly #answers = new Set<string>()
   readonly #ended = new Map<string, string>()
   /** Since when (in passing time) a delivery waits, and for how long it should. */
   readonly #waits = new Map<string, { since: number; ms: number }>()
@@ -108,6 +110,8 @@ export class Books {
       this.broken(String(error))
     }
     this.#runs.set(run.id, run)
+    for (const step of run.steps)
+      if (step.status === 'keeping' && step.attempt.jobRef === null) this.#answers.add(step.attempt.token)
     const steps = run.steps.map(step => `${step.key}:${step.status}`).join(' ')
     this.note(`commit ${run.id.slice(-4)} r${run.revision} ${run.status} ${steps}`)
     if (this.#ended.has(run.id)) {
@@ -212,10 +216,13 @@ export class Books {
   }
 
   /** Nobody has paid for the step in the run before, as far as that run knows its job. */
-  #unanswered({ resumedFrom }: Run, { index }: Step, where: string): void {
-    const before = this.#before(resumedFrom, index)
-    const job = before?.jobRef && this.#jobs().find(each => each.token === jobOf(before))
-    if (job && this.#isBilled(job)) this.broken(`${where} pays again for what the job of the run before has made`)
+  #unanswered({ resumedFrom }: Run, step: Step, where: string): void {
+    const before = this.#before(resumedFrom, step.index)
+    const job = before && this.#jobs().find(each => each.token === jobOf(before))
+    if (!job || !this.#isBilled(job)) return
+    if (before.jobRef) this.broken(`${where} pays again for what the job of the run before has made`)
+    else if (this.#answers.has(before.token) && !job.isDead && !attemptsOf(step).some(each => isTakenOver(step, each)))
+      this.broken(`${where} pays again for what came with the answer of the run before`)
   }
 
   #before(resumedFrom: string | null, index: number): Attempt | undefined {

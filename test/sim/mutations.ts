@@ -506,6 +506,13 @@ export const MUTATIONS: readonly Mutation[] = [
     by: 'test/engine/outputs.test.ts',
   },
   {
+    name: 'what came with an answer and could not be kept is not remembered',
+    file: 'src/core/machine/moves.ts',
+    from: 'return attempt.jobRef === null ? { unkept: media } : {}',
+    to: 'return attempt.jobRef === undefined ? { unkept: media } : {}',
+    by: 'sim',
+  },
+  {
     name: 'what happened while storage refused is forgotten',
     file: 'src/engine/actor.ts',
     from: '      this.#mail.unshift(...mail.flatMap(each => (isWish(each) ? [] : { event: each.event })))\n',

@@ -41,6 +41,8 @@ export interface Job {
   canceled: boolean
   /** Opens that still fail because the link has expired. */
   stale: number
+  /** A link to its output was said to have expired. */
+  isDead: boolean
 }
 
 export interface Abilities {
@@ -144,6 +146,7 @@ export class SimProvider implements Provider {
       fate: troubled ? time.pick(['failed', 'failed', 'lost', 'forever'] as const) : 'done',
       canceled: false,
       stale: this.#trouble ? time.int(1, 3) : 0,
+      isDead: false,
     }
     this.jobs.push(job)
     this.events.note(`${this.id} takes ${job.token} of ${job.stepId} (${job.fate})`)
@@ -223,7 +226,10 @@ export class SimProvider implements Provider {
     await time.wait(time.span(1, 3_000))
     const job = this.jobs.find(each => media.url.endsWith(`/${each.token}`))
     if (!job || job.stale > 0) {
-      if (job) job.stale -= 1
+      if (job) {
+        job.stale -= 1
+        job.isDead = true
+      }
       return { ok: false, error: stepError('output_fetch_failed', 'expired', { provider: this.id }), expired: true }
     }
     const stream = new ReadableStream<Uint8Array>()
