@@ -23,7 +23,6 @@ import {
   cancelSeen,
   codeByStatus,
   type Dialect,
-  errorOf,
   fault,
   formAsk,
   getAsk,
@@ -37,6 +36,7 @@ import {
   readSubmit,
   type Submitted,
   textAt,
+  uploadError,
   wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
@@ -113,7 +113,7 @@ export function createComfyUi(options: ComfyUiOptions): Provider {
       const asked = await wire.ask(uploadAsk(baseUrl, picture), signal)
       if (asked.type === 'failed') return { ok: false, error: asked.error }
       const ref = readUpload(asked.answer)
-      return ref === null ? { ok: false, error: errorOf(DIALECT, asked.answer) } : { ok: true, ref }
+      return ref === null ? { ok: false, error: uploadError(DIALECT, asked.answer) } : { ok: true, ref }
     },
     open: (media, signal) => wire.open(media.url, signal),
   }

@@ -47,6 +47,7 @@ import {
   type Submitted,
   textAt,
   unreachable,
+  uploadError,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
 
@@ -105,10 +106,10 @@ export function createFal(options: ProtocolOptions): Provider {
       const begun = await wire.ask(uploadAsk(hosts.rest, picture), signal)
       if (begun.type === 'failed') return { ok: false, error: begun.error }
       const target = readUpload(begun.answer, hosts.rest)
-      if (!target) return { ok: false, error: errorOf(dialect, begun.answer) }
+      if (!target) return { ok: false, error: uploadError(dialect, begun.answer) }
       const put = await wire.ask(putAsk(target.put, picture), signal, { bare: true })
       if (put.type === 'failed') return { ok: false, error: put.error }
-      if (put.answer.status >= 300) return { ok: false, error: errorOf(dialect, put.answer) }
+      if (put.answer.status >= 300) return { ok: false, error: uploadError(dialect, put.answer) }
       return { ok: true, ref: target.file }
     },
     open: (media, signal) => wire.open(media.url, signal),

@@ -20,6 +20,7 @@ import {
   emptyHanded,
   fault,
   getAsk,
+  holdsOnly,
   listAt,
   mediaLink,
   numberAt,
@@ -174,9 +175,20 @@ export function readPicture(dialect: Dialect, answer: Answer, jobsBefore = 0): S
     const reason = textAt(candidates[0], 'finishReason') ?? 'no candidate'
     const words = [reason, textAt(candidates[0], 'finishMessage')].filter(Boolean).join(': ')
     if (REFUSED_OUTPUT.has(reason)) return { type: 'ended', error: refusal(dialect, 'refused the output', words) }
+    if (!NO_PICTURE.has(reason) && mayHoldPicture(json, candidates)) return null
     // NO_IMAGE, IMAGE_OTHER, or words only.
     return { type: 'ended', error: emptyHanded(dialect, jobsBefore, { says: 'answered without a picture', words }) }
   })
+}
+
+const NO_PICTURE: ReadonlySet<string> = new Set(['NO_IMAGE', 'IMAGE_OTHER'])
+
+/** What is no text may be a picture that cannot be read, and tokens of a picture are one: it is painted, and billed. */
+function mayHoldPicture(json: Json, candidates: readonly Json[]): boolean {
+  const counts = listAt(json, 'usageMetadata', 'candidatesTokensDetails')
+  if (counts.some(count => at(count, 'modality') === 'IMAGE' && (numberAt(count, 'tokenCount') ?? 0) > 0)) return true
+  const parts = candidates.flatMap(candidate => listAt(candidate, 'content', 'parts'))
+  return !parts.every(part => at(part, 'thought') === true || holdsOnly(part, ['text', 'thoughtSignature']))
 }
 
 /** Lists that are empty are left out (proto3): what stands beside them tells an answer without candidates from a stranger's. */

@@ -219,6 +219,15 @@ export function errorOf(dialect: Dialect, answer: Answer): StepError {
   })
 }
 
+/** Why an input was not taken: whoever does not know the place of uploads says nothing of the model. */
+export function uploadError(dialect: Dialect, answer: Answer): StepError {
+  if (answer.status < 300)
+    return fault(dialect, 'provider_error', { says: 'gave an answer to the upload that cannot be read', answer })
+  if (dialect.codeOf(answer) !== 'model_not_enabled') return errorOf(dialect, answer)
+  const words = dialect.wordsOf(answer.json)
+  return fault(dialect, 'provider_error', { says: 'did not take the upload', words, answer })
+}
+
 const isPassing = (code: ErrorCode): boolean =>
   code === 'provider_rate_limited' || code === 'provider_overloaded' || code === 'provider_error'
 

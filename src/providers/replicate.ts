@@ -20,7 +20,6 @@ import {
   below,
   codeByStatus,
   type Dialect,
-  errorOf,
   fault,
   formAsk,
   getAsk,
@@ -37,6 +36,7 @@ import {
   readSubmit,
   type Submitted,
   textAt,
+  uploadError,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions, type Wire } from './wire.ts'
 
@@ -85,7 +85,7 @@ export function createReplicate(options: ProtocolOptions): Provider {
       const asked = await wire.ask(uploadAsk(baseUrl, picture), signal)
       if (asked.type === 'failed') return { ok: false, error: asked.error }
       const ref = asked.answer.status < 300 ? mediaLink(at(asked.answer.json, 'urls', 'get')) : null
-      return ref === null ? { ok: false, error: errorOf(dialect, asked.answer) } : { ok: true, ref }
+      return ref === null ? { ok: false, error: uploadError(dialect, asked.answer) } : { ok: true, ref }
     },
     open: (media, signal) => wire.open(media.url, signal),
   }

@@ -16,7 +16,6 @@ import {
   below,
   codeByStatus,
   type Dialect,
-  errorOf,
   fault,
   getAsk,
   idAt,
@@ -34,6 +33,7 @@ import {
   type Submitted,
   shareOf,
   textAt,
+  uploadError,
   wordsAt,
 } from './protocol.ts'
 import { createWire, type ProtocolOptions } from './wire.ts'
@@ -77,7 +77,7 @@ export function createRunway(options: ProtocolOptions): Provider {
       const asked = await wire.ask(uploadAsk(baseUrl, name), signal)
       if (asked.type === 'failed') return { ok: false, error: asked.error }
       const place = readUpload(asked.answer)
-      if (!place) return { ok: false, error: errorOf(dialect, asked.answer) }
+      if (!place) return { ok: false, error: uploadError(dialect, asked.answer) }
       const { body, contentType } = await formOf(place.fields, picture, name)
       const sent = await options.egress.post(place.url, {
         headers: { 'content-type': contentType },

@@ -691,6 +691,7 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
         for (const [n, reply] of [
           [0, broken],
           [0, { status: 200, json: {} }],
+          [0, { status: 404, json: { detail: 'no such place' } }],
           [0, CUT],
           [1, broken],
         ] as const) {
@@ -698,6 +699,9 @@ export function protocolContract<S extends StandIn>(name: string, spec: BenchSpe
           const again = await bench.provider.upload?.(picture, bench.signal)
           told.push(again)
           expect([n, reply, again?.ok]).toEqual([n, reply, n >= seen.calls])
+          // It is not a model that was asked for.
+          if (again?.ok !== false || reply.status === 500 || reply === CUT) continue
+          expect(again.error).toMatchObject({ code: 'provider_error', message: expect.stringMatching(/the upload/) })
         }
         bench.standIn.refuses = () => null
         await bench.standIn.stop()

@@ -155,6 +155,29 @@ describe('google', () => {
     await bench.stop()
   })
 
+  test('an answer that may hold a picture, or counts one, is no answer without: another would be paid, too', () => {
+    const image = { candidatesTokensDetails: [{ modality: 'IMAGE', tokenCount: 1_290 }] }
+    const words = { parts: [{ text: 'here it is', thoughtSignature: 'x' }] }
+    const odd: JsonObject[] = [
+      { candidates: [{ finishReason: 'STOP', content: { parts: [{ fileData: { fileUri: 'files/1' } }] } }] },
+      { candidates: [{ finishReason: 'STOP', content: { parts: [{ inline_data: { data: 'iVBOR' } }] } }] },
+      { candidates: [{ finishReason: 'STOP', content: { parts: [{ inlineData: { data: '' } }] } }] },
+      { candidates: [{ finishReason: 'STOP', content: { parts: [{ text: 'a' }, 'b'] } }] },
+      { candidates: [{ finishReason: 'STOP', content: words }], usageMetadata: image },
+      { candidates: [{ finishReason: 'STOP' }], usageMetadata: image },
+    ]
+    for (const json of odd) expect(readPicture(dialect, answer(json)).type).toBe('unknown')
+    const text = { candidatesTokensDetails: [{ modality: 'TEXT', tokenCount: 9 }] }
+    const thought = { parts: [{ thought: true, inlineData: { data: 'iVBOR' } }] }
+    const empty: JsonObject[] = [
+      { candidates: [{ finishReason: 'STOP', content: words }], usageMetadata: text },
+      { candidates: [{ finishReason: 'STOP', content: thought }] },
+      { candidates: [{ finishReason: 'NO_IMAGE', content: thought }], usageMetadata: image },
+      { candidates: [{ finishReason: 'IMAGE_OTHER' }], usageMetadata: image },
+    ]
+    for (const json of empty) expect(readPicture(dialect, answer(json)).type).toBe('ended')
+  })
+
   test('an answer without candidates is one with none, where it is known for an answer of the model', () => {
     const usageMetadata = { promptTokenCount: 9, totalTokenCount: 9 }
     const known: JsonObject[] = [
