@@ -50,12 +50,13 @@ function one(deps: ApiDeps, apiKeyId: string, id: string): ModelDto {
 
 function presentModel(deps: ApiDeps, model: Model, stats: EngineStats): ModelDto {
   const routes = offersOf(deps, model, stats).map(
-    ({ route, reason, configured }): RouteDto => ({
+    ({ route, reason, configured, isBroken }): RouteDto => ({
       provider: route.provider,
       provider_model: route.providerModel,
       configured,
       eligible: reason === null,
       reason,
+      breaker_open: isBroken,
       price: model.roles.map(role => ({ role, usd: plainPrice(route, model, role) })),
     }),
   )
@@ -83,6 +84,8 @@ export interface RouteOffer {
   configured: boolean
   /** Why a step cannot go there now, or null. */
   reason: string | null
+  /** Whether that is a breaker alone, which passes by itself. */
+  isBroken: boolean
 }
 
 /** Every route of a model, this installation's first. */
@@ -94,8 +97,9 @@ export function offersOf(deps: ApiDeps, model: Model, stats: EngineStats): Route
     const provider = deps.providers.find(each => each.id === route.provider)
     const missing = lackOf(provider, `in mode ${deps.mode}`) ?? route.missing?.() ?? null
     const unused = here.includes(route) ? null : `not used in mode ${deps.mode}`
-    const breaker = stats.breakers[`${route.provider}/${model.id}`]
-    const broken = breaker === 'open' ? 'it failed several times in a row and is left alone for a while' : null
-    return { route, configured: provider?.missing === null, reason: missing ?? unused ?? broken }
+    const lack = missing ?? unused
+    const isBroken = lack === null && stats.breakers[`${route.provider}/${model.id}`] === 'open'
+    const broken = isBroken ? 'it failed several times in a row and is left alone for a while' : null
+    return { route, configured: provider?.missing === null, reason: lack ?? broken, isBroken }
   })
 }

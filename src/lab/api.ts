@@ -86,12 +86,24 @@ export async function askSession(): Promise<void> {
   session.value = await api<SessionDto>('GET', '/api/v1/session')
 }
 
-/** @throws ApiFailure 401 */
+/** @throws ApiFailure 401; CookieLost */
 export async function signIn(credential: { key: string } | { token: string }): Promise<void> {
   const ended = session.value?.scopes !== undefined
   await api<SessionDto>('POST', '/api/v1/session', { body: credential })
-  if (ended) location.reload()
-  else await askSession()
+  if (ended) return location.reload()
+  await askSession()
+  if (!session.value?.signed_in) throw new CookieLost()
+}
+
+/** The server took the credential, and the browser keeps no cookie of it. */
+export class CookieLost extends Error {
+  constructor() {
+    const isPlain = location.protocol === 'http:'
+    const why = isPlain
+      ? 'it is sent over https only. Open the Lab at the https address of this server'
+      : 'allow cookies'
+    super(`The key is right, but the browser did not keep the cookie: ${why}, and sign in again.`)
+  }
 }
 
 /** @throws ApiFailure */

@@ -1,5 +1,6 @@
 /** Chains and models as this server has them; the schema of a model comes when it is first chosen. */
 import { signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import type { ChainDto, ModelDto, ModelListDto } from '../http/dto/catalog.ts'
 import { api } from './api.ts'
 
@@ -23,12 +24,28 @@ export function loadCatalog(): Promise<void> {
 }
 
 async function load(): Promise<void> {
-  const [chainList, modelList] = await Promise.all([
-    api<{ data: ChainDto[] }>('GET', '/api/v1/chains'),
-    api<ModelListDto>('GET', '/api/v1/models'),
-  ])
+  const [chainList] = await Promise.all([api<{ data: ChainDto[] }>('GET', '/api/v1/chains'), loadModels()])
   chains.value = chainList.data
-  models.value = new Map(modelList.data.map(model => [model.id, model]))
+}
+
+async function loadModels(): Promise<void> {
+  const { data } = await api<ModelListDto>('GET', '/api/v1/models')
+  const isNews = data.some(model => JSON.stringify(model) !== JSON.stringify(models.value.get(model.id)))
+  if (isNews) models.value = new Map(data.map(model => [model.id, model]))
+}
+
+const FRESH_MS = 10_000
+
+/** Keeps up what is said of the ways to each model, for as long as a page shows it: breakers open, and close again. */
+export function useFreshModels(): void {
+  useEffect(() => {
+    const look = () => {
+      if (!document.hidden && models.value.size > 0) void loadModels().catch(() => {}) // what stands here stays
+    }
+    look()
+    const timer = setInterval(look, FRESH_MS)
+    return () => clearInterval(timer)
+  }, [])
 }
 
 export function detailOf(id: string): Promise<ModelDto> {
@@ -45,8 +62,16 @@ export function detailOf(id: string): Promise<ModelDto> {
   return promise
 }
 
-/** Why a model cannot run here, in the words of its first route; null when it can. */
-export function blockedBy(model: ModelRow): string | null {
-  if (model.available) return null
-  return model.routes[0]?.reason ?? 'no provider is configured for it'
+/** Why a model cannot run here, in the words of its first route that has a key; null when it can, or could in a while. */
+export function blockedBy({ routes }: ModelRow): string | null {
+  if (routes.some(route => route.eligible || route.breaker_open)) return null
+  const nearest = routes.find(route => route.configured) ?? routes[0]
+  return nearest?.reason ?? 'no provider is configured for it'
+}
+
+/** Why a run of it would wait; null when it would not. */
+export function pausedBy({ routes }: ModelRow): string | null {
+  if (routes.some(route => route.eligible)) return null
+  const paused = routes.filter(route => route.breaker_open).map(route => route.provider)
+  return paused.length === 0 ? null : `left alone for a while after failures: ${paused.join(', ')}. A run waits for it.`
 }

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect } from 'preact/hooks'
 import type { ChainDto, EstimateDto, ModelDto } from '../http/dto/catalog.ts'
 import type { CreateRunDto } from '../http/dto.ts'
 import { ApiFailure, session } from './api.ts'
-import { blockedBy, chains, details, type ModelRow, models } from './catalog.ts'
+import { blockedBy, chains, details, type ModelRow, models, pausedBy, useFreshModels } from './catalog.ts'
 import { Checklist } from './checklist.tsx'
 import { CodePanel } from './code.tsx'
 import {
@@ -39,6 +39,7 @@ import { Unreadable } from './unreadable.tsx'
 type TemplateStep = ChainDto['steps'][number]
 
 export function Compose() {
+  useFreshModels()
   const current = chain.value
   const ready = details.value.has(draft.value.models[current?.steps[0]?.step_key ?? ''] ?? '')
   useEffect(() => {
@@ -221,7 +222,7 @@ function propertiesOf(model: ModelDto | undefined): Record<string, Schema> {
 function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
   const able = step.models.flatMap(id => models.value.get(id) ?? [])
   const makers = Map.groupBy(able, (model: ModelRow) => model.id.split('/')[0] ?? '')
-  const blocked = models.value.get(chosen)
+  const row = models.value.get(chosen)
   const choice = choosing.value[step.step_key]
   const wished = choice?.failure === null ? choice.id : chosen
   return (
@@ -253,7 +254,8 @@ function ModelPicker({ step, chosen }: { step: TemplateStep; chosen: string }) {
           {choice.id} could not be loaded{chosen && `, ${chosen} stays`}. {choice.failure}
         </small>
       )}
-      {blocked && !blocked.available && <small class="wrong">{blockedBy(blocked)}</small>}
+      {row && blockedBy(row) && <small class="wrong">{blockedBy(row)}</small>}
+      {row && pausedBy(row) && <small role="status">{pausedBy(row)}</small>}
     </div>
   )
 }

@@ -201,6 +201,6 @@ async function tryOut(url: string): Promise<string> {
 
 async function sendAgain(since: string): Promise<string> {
   const { count } = await recover(since)
-  if (count === 0) return 'Everything since then was delivered.'
+  if (count === 0) return 'Nothing was given up since then. What is pending is tried again by itself.'
   return `${count === 1 ? 'One delivery goes' : `${count} deliveries go`} out once more, spread out.`
 }

@@ -13,7 +13,7 @@ import type { CreateRunDto, RequestErrorDto, RunDto } from '../http/dto.ts'
 import { untilAnswered } from './again.ts'
 import { ApiFailure, api, session } from './api.ts'
 import { carryOver } from './carry.ts'
-import { chains, detailOf, details, models } from './catalog.ts'
+import { blockedBy, chains, detailOf, details, models } from './catalog.ts'
 import { unreadableWord } from './json-text.ts'
 import { order } from './orders.ts'
 import type { Params } from './schema.ts'
@@ -88,6 +88,8 @@ export const checking = signal(false)
 const holding = signal(false)
 /** Models that were chosen and are not there yet, and why not, by step key. */
 export const choosing = signal<Readonly<Record<string, Choice>>>({})
+/** Pictures on their way into a field: without them, the run would take what stands there still. */
+export const uploads = signal<ReadonlySet<object>>(new Set())
 const trouble = signal<ApiFailure | null>(null)
 
 export const errors = computed<ReadonlyMap<string, readonly RequestErrorDto[]>>(() => {
@@ -106,13 +108,13 @@ export const hindrance = computed<string | null>(() => {
   if (unreadableWord.value) return unreadableWord.value
   const awaited = Object.values(choosing.value).find(choice => choice.failure === null)
   if (awaited) return `loading ${awaited.id} …`
+  if (uploads.value.size > 0) return 'uploading a picture …'
   if (trouble.value) return trouble.value.message
   if (!body.value || !estimate.value) return 'checking …'
   if (estimate.value.errors.length > 0) return mistakes(estimate.value.errors)
-  const blocked = chain.value?.steps.find(
-    step => models.value.get(draft.value.models[step.step_key] ?? '')?.available === false,
-  )
-  if (blocked) return `no provider is configured for ${draft.value.models[blocked.step_key]}`
+  const chosen = chain.value?.steps.flatMap(step => models.value.get(draft.value.models[step.step_key] ?? '') ?? [])
+  const blocked = chosen?.find(model => blockedBy(model) !== null)
+  if (blocked) return `no provider takes ${blocked.id}: ${blockedBy(blocked)}`
   return holding.value ? 'checking …' : null
 })
 
@@ -191,7 +193,10 @@ export async function completeModels(): Promise<void> {
 
 function firstModel(step: ChainDto['steps'][number]): string {
   const wished = FIRST_MODEL[step.step_key] ?? ''
-  const able = step.models.filter(id => models.value.get(id)?.available)
+  const able = step.models.filter(id => {
+    const model = models.value.get(id)
+    return model !== undefined && blockedBy(model) === null
+  })
   return able.includes(wished) ? wished : (able[0] ?? wished)
 }
 

@@ -4,6 +4,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import type { MediaDto } from '../http/dto/catalog.ts'
 import type { RunListDto } from '../http/dto.ts'
 import { ApiFailure, api } from './api.ts'
+import { uploads } from './draft.ts'
 
 interface Props {
   id: string
@@ -41,33 +42,54 @@ function loadEarlier(): void {
 const shownAt = (ref: string): string | null =>
   ref.startsWith('media:') ? `/api/v1/media/${ref.slice('media:'.length)}` : ref.startsWith('data:image/') ? ref : null
 
+/** Of the uploads of one field the newest counts, until another choice ends it; Run waits for it (draft.ts). */
+function useNewest() {
+  const newest = useRef<object | null>(null)
+  const replace = (turn: object | null) => {
+    const others = [...uploads.value].filter(each => each !== newest.current)
+    uploads.value = new Set(turn === null ? others : [...others, turn])
+    newest.current = turn
+  }
+  useEffect(() => () => replace(null), [])
+  const begin = (): object => {
+    const turn = {}
+    replace(turn)
+    return turn
+  }
+  return { begin, isNewest: (turn: object) => newest.current === turn, end: () => replace(null) }
+}
+
 export function PictureInput({ id, label, value, set, ...aria }: Props) {
   const state = useSignal<string | null>(null)
   const over = useSignal(false)
-  /** An upload takes its time: what was typed meanwhile must stand. */
-  const newest = useRef<typeof set | null>(set)
-  newest.current = set
-  useEffect(
-    () => () => {
-      newest.current = null
-    },
-    [],
-  )
-  const upload = async (file: Blob) => {
+  /** An upload takes its time: what was typed elsewhere meanwhile must stand. */
+  const setNow = useRef(set)
+  setNow.current = set
+  const { begin, isNewest, end } = useNewest()
+  const choose = (ref: string) => {
+    end()
+    state.value = null
+    set(ref)
+  }
+  const upload = async (picture: Blob | Promise<Blob>) => {
+    const turn = begin()
     state.value = 'uploading …'
     try {
-      const media = await api<MediaDto>('POST', '/api/v1/media', { body: file })
-      newest.current?.(media.ref)
+      const media = await api<MediaDto>('POST', '/api/v1/media', { body: await picture })
+      if (!isNewest(turn)) return
+      setNow.current(media.ref)
       state.value = null
     } catch (error) {
+      if (!isNewest(turn)) return
       state.value = error instanceof ApiFailure ? error.message : String(error)
     }
+    end()
   }
   const take = (data: DataTransfer | null): boolean => {
     const file = [...(data?.files ?? [])].find(each => each.type.startsWith('image/'))
-    const text = data?.getData('text/plain') ?? ''
+    const text = data?.getData('text/plain').trim() ?? ''
     if (file) void upload(file)
-    else if (/^(media:|https?:)/.test(text)) set(text)
+    else if (/^(media:|https?:)/.test(text)) choose(text)
     else return false
     return true
   }
@@ -103,7 +125,7 @@ export function PictureInput({ id, label, value, set, ...aria }: Props) {
             inputMode="url"
             value={value}
             placeholder="https://… or media:… — or drop, paste, choose"
-            onInput={event => set(event.currentTarget.value.trim())}
+            onInput={event => choose(event.currentTarget.value.trim())}
           />
           <span class="adds">
             <label class="quiet as-button">
@@ -117,7 +139,7 @@ export function PictureInput({ id, label, value, set, ...aria }: Props) {
                 }}
               />
             </label>
-            <button type="button" class="quiet" onClick={() => void drawSample().then(upload)}>
+            <button type="button" class="quiet" onClick={() => void upload(drawSample())}>
               draw a sample
             </button>
           </span>
@@ -133,7 +155,7 @@ export function PictureInput({ id, label, value, set, ...aria }: Props) {
                 title="use this earlier output"
                 draggable
                 onDragStart={event => event.dataTransfer?.setData('text/plain', ref)}
-                onClick={() => set(ref)}
+                onClick={() => choose(ref)}
               >
                 <img src={shownAt(ref) ?? ''} alt="earlier output" loading="lazy" />
               </button>

@@ -1,6 +1,6 @@
 /** A sign-in link carries its token (or key) in the fragment, which browsers send to no server. */
 import { signal } from '@preact/signals'
-import { ApiFailure, session, signIn } from './api.ts'
+import { ApiFailure, CookieLost, session, signIn } from './api.ts'
 import { go } from './nav.ts'
 
 /** Why the link did not sign in, for the form that comes instead. */
@@ -15,7 +15,7 @@ export async function signInByLink(): Promise<void> {
   go(location.pathname + location.search, true)
   if (session.value?.signed_in) return
   await signIn(token === null ? { key: key ?? '' } : { token }).catch(error => {
-    if (!(error instanceof ApiFailure)) throw error
+    if (!(error instanceof ApiFailure || error instanceof CookieLost)) throw error
     linkProblem.value = error.message
   })
 }

@@ -4,7 +4,7 @@ import { useEffect } from 'preact/hooks'
 import type { ReadinessDto } from '../http/dto/catalog.ts'
 import type { WebhookSecretDto } from '../http/dto/keys.ts'
 import { api, session, signOut } from './api.ts'
-import { models } from './catalog.ts'
+import { models, useFreshModels } from './catalog.ts'
 import { age, plural, span } from './format.ts'
 import { Keys } from './keys.tsx'
 import { now } from './now.ts'
@@ -160,6 +160,7 @@ function Server() {
 
 /** From the catalogue: what each provider would run here, and what it lacks. */
 function Providers() {
+  useFreshModels()
   const byProvider = new Map<string, { models: number; configured: boolean; reason: string | null; open: number }>()
   for (const model of models.value.values())
     for (const route of model.routes) {
@@ -169,8 +170,8 @@ function Providers() {
         reason: route.reason,
         open: 0,
       }
-      const open = route.configured && route.reason?.includes('left alone') ? 1 : 0
-      byProvider.set(route.provider, { ...had, models: had.models + 1, open: had.open + open })
+      const open = had.open + Number(route.breaker_open)
+      byProvider.set(route.provider, { ...had, models: had.models + 1, open })
     }
   const rows = [...byProvider].sort(([, a], [, b]) => Number(b.configured) - Number(a.configured))
   return (

@@ -1,7 +1,7 @@
 /** Signing in: the key goes to the server once and comes back as a cookie that no script can read. */
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
-import { ApiFailure, session, signIn } from './api.ts'
+import { session, signIn } from './api.ts'
 import { beginAt } from './focus.ts'
 import { place } from './nav.ts'
 import { isAnyInDoubt } from './orders.ts'
@@ -18,7 +18,7 @@ export function SignIn() {
     try {
       await signIn({ key: key.value.trim() })
     } catch (error) {
-      wrong.value = error instanceof ApiFailure ? error.message : String(error)
+      wrong.value = error instanceof Error ? error.message : String(error)
     } finally {
       busy.value = false
     }

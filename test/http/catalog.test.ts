@@ -15,6 +15,7 @@ interface Model {
     provider_model: string
     configured: boolean
     eligible: boolean
+    breaker_open: boolean
     reason: string | null
     price: { role: string; usd: number | null }[]
   }[]
@@ -68,6 +69,7 @@ describe('a model', () => {
       provider_model: 'bfl/flux-2-flex',
       configured: true,
       eligible: true,
+      breaker_open: false,
       reason: null,
       price: [
         { role: 'text_to_image', usd: 0.05 },
@@ -120,8 +122,9 @@ describe('a model', () => {
       }),
     }))
     const model = await other.json<Model>('GET', '/api/v1/models/bfl/flux-2-flex')
-    expect(model.routes[0]).toMatchObject({ configured: true, eligible: false })
+    expect(model.routes[0]).toMatchObject({ configured: true, eligible: false, breaker_open: true })
     expect(model.routes[0]?.reason).toContain('failed several times')
+    expect(model.routes.slice(1).some(route => route.breaker_open)).toBe(false)
     const pro = await other.json<Model>('GET', '/api/v1/models/bfl/flux-2-pro')
     expect(pro.routes[0]?.eligible).toBe(true)
     await other.close()

@@ -696,6 +696,16 @@ const refused: RefusedRow[] = [
     /1000/,
   ],
   [
+    'DashScope films Wan 3.0 no smaller than 720P',
+    { model: 'wan/3.0', provider: 'dashscope', params: { prompt: 'a', resolution: '480P' }, pictures: [A] },
+    /720P or 1080P/,
+  ],
+  [
+    'Runway takes no negative prompt for Veo',
+    { model: 'google/veo-3.1', provider: 'runway', params: { prompt: 'a', negativePrompt: 'rain' }, pictures: [A] },
+    /negativePrompt/,
+  ],
+  [
     'Runway takes no references for Veo',
     { model: 'google/veo-3.1', provider: 'runway', params: { prompt: 'a', referenceImages: [B] }, pictures: [A, B] },
     /further pictures/,

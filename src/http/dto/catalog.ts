@@ -41,6 +41,9 @@ export const route = define(
     configured: Type.Boolean({ description: 'Whether this installation has what the provider needs.' }),
     eligible: Type.Boolean({ description: 'Whether a step could go there now.' }),
     reason: nullable(text('Why it is not eligible.')),
+    breaker_open: Type.Boolean({
+      description: 'Whether it is left alone for a while after failures, and nothing else is in the way: a step waits.',
+    }),
     price: Type.Array(
       Type.Object({
         role,

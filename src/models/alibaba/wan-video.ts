@@ -212,6 +212,7 @@ function writeDashscopeMedia(draft: Draft): void {
     ...clips,
   ]
   draft.send('input', input)
+  if (draft.text('resolution') === '480P') draft.refuse('dashscope films this model in 720P or 1080P')
   draft.send('parameters', draft.values('resolution', 'ratio', 'duration', 'prompt_extend', 'watermark', 'seed'))
   draft.always('audio', true, 'it always makes sound')
 }

@@ -181,7 +181,7 @@ const RUNWAY_RATIOS: Record<string, string> = {
   '9:16 1080p': '1080:1920',
 }
 
-/** Runway: shorter prompts, ratio and resolution in one, no references. */
+/** Runway: shorter prompts and no negative one, ratio and resolution in one, no references (providers.md 11.2). */
 function writeRunway(draft: Draft): void {
   const words = draft.text('prompt') ?? ''
   if (words.length > 1_000) draft.refuse('runway reads at most 1000 characters')
@@ -192,7 +192,7 @@ function writeRunway(draft: Draft): void {
   draft.send('ratio', ratio)
   draft.pinAs('durationSeconds', 'duration')
   draft.send('audio', true)
-  draft.copy('seed', 'negativePrompt')
+  draft.copy('seed')
 }
 
 const perSecond =
