@@ -3,7 +3,7 @@
  *
  * 1. Two families: up to 2.6 the first frame is `img_url`; from 2.7 on, pictures stand in `media` with their types.
  * 2. Resolutions are tiers with a capital P; fal and Replicate spell them small.
- * 3. From 2.7 on DashScope always makes sound; only Runway can film 3.0 without.
+ * 3. From 2.7 on DashScope always makes sound; only Runway can film 3.0 without, or in 480P.
  * 4. The film has the ratio of its first frame; only 3.0 can be told another one.
  */
 import { isObject, type JsonObject } from '../../core/json.ts'
@@ -292,13 +292,14 @@ const wan3 = (name: string, title: string, id: string, runwayId: string, expecte
     inputs: mediaInputs,
     rules: (given, tell, use) => {
       mediaRules(given, tell, use)
-      if (given.audio === false && !given.prompt)
-        tell(
-          '/prompt',
-          'required',
-          'a film without sound needs a prompt: only Runway makes it',
-          'Give a prompt, or leave audio out.',
-        )
+      if (given.prompt) return
+      const only = 'needs a prompt: only Runway makes it'
+      if (given.audio === false) {
+        tell('/prompt', 'required', `a film without sound ${only}`, 'Give a prompt, or leave audio out.')
+      }
+      if (given.resolution === '480P') {
+        tell('/prompt', 'required', `a film in 480P ${only}`, 'Give a prompt, or another resolution.')
+      }
     },
     price: unknownPrice,
     expectedMs,
